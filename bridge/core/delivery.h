@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * delivery - one notification to one recipient on one channel: its states and legal moves
+ *
+ * The drawing is docs/lifecycle.md.  delivery_can_move() is the one table of moves;
+ * delivery_set_state() panics on any other, and each UPDATE in store/ names the state it moves
+ * from.
+ */
+#ifndef TOCSIN_CORE_DELIVERY_H
+#define TOCSIN_CORE_DELIVERY_H
+#include "core/channel.h"
+#include "core/outcome.h"
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Stored in the database: never renumber. */
+enum delivery_state {
+    DELIVERY_READY = 0,  /* may be claimed once due */
+    DELIVERY_LEASED = 1, /* a bridge is at it */
+    DELIVERY_HELD = 2,   /* waits for something that is not a time of its own */
+    DELIVERY_SENT = 3,   /* the provider has it; final where no receipt can follow */
+    DELIVERY_DELIVERED = 4,
+    DELIVERY_DEAD = 5,
+    DELIVERY_SUPPRESSED = 6,
+    DELIVERY_EXPIRED = 7,
+    DELIVERY_CANCELLED = 8,
+    DELIVERY_STATE_COUNT = 9
+};
+const char *delivery_state_name(enum delivery_state state);
+bool delivery_is_final(enum delivery_state state); /* SENT is not */
+bool delivery_can_move(enum delivery_state from, enum delivery_state to);
+void delivery_set_state(enum delivery_state *state, enum delivery_state to);
+
+/* How often and when to try again; the request's override wins over the type's, the channel's. */
+struct retry_policy {
+    int attempts;       /* in all; >= 1 */
+    int64_t base_ms, max_ms;
+    double factor;
+    bool is_jittered;   /* full jitter: uniform in (0, delay] */
+};
+
+/* What to do after an outcome. */
+struct verdict {
+    enum delivery_state state; /* READY: again at due; else the new state */
+    int64_t delay_ms;          /* from now, for READY */
+    bool costs_attempt;
+};
+
+/*
+ * Pure: outcome + attempts already made (this one included) + expiry -> what now.
+ * random is 64 fresh random bits for the jitter.  Throttling and connection failures cost no
+ * attempt; retry_after is clamped to [1 s, 1 h]; a delay past expires_at_ms ends as EXPIRED.
+ */
+struct verdict delivery_judge(const struct outcome *outcome, const struct retry_policy *policy,
+                              int attempts, int64_t now_wall_ms, int64_t expires_at_ms,
+                              uint64_t random);
+
+#endif

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * id - 64-bit ids that sort by time: milliseconds << 22 | node << 12 | sequence
+ *
+ * Made by the bridge, so that an insert needs no round trip and goes to the right-hand edge of
+ * its index, and the id itself is the partition key.  A notification's deliveries take the ids
+ * right after its own, so that they are found by a range.  The source runs ahead of the clock
+ * when more than 4,096 are taken in a millisecond; it never goes back.
+ */
+#ifndef TOCSIN_CORE_ID_H
+#define TOCSIN_CORE_ID_H
+#include "base/err.h"
+#include <stddef.h>
+#include <stdint.h>
+
+#define ID_NODE_MAX   1023
+#define ID_TEXT_BYTES 17
+
+struct id_source {
+    uint64_t last;
+    unsigned node;
+};
+
+void id_source_init(struct id_source *source, unsigned node);
+/* Reserves count ids in a row and returns the first; the others follow by +1... */
+uint64_t id_take(struct id_source *source, int64_t wall_ms, size_t count);
+int64_t id_wall_ms(uint64_t id);
+uint64_t id_first_of(int64_t wall_ms); /* lower bound of a time; for partitions */
+/* 16 lower-case hex digits. */
+char *id_format(uint64_t id, char out[ID_TEXT_BYTES]);
+NODISCARD int id_parse(const char *text, uint64_t *id);
+
+#endif

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * throttle - how hard we may push one destination: concurrency window, breaker, pauses
+ *
+ * The window starts at a fifth of the maximum (at least 5) and opens by one per good answer;
+ * a throttling answer halves it; max_strikes transient failures in a row open the breaker:
+ * nothing goes for shut_min_ms, then one probe; a failed probe doubles the wait up to
+ * shut_max_ms, a good one closes the breaker and the window ramps from the start again.
+ * AUTH_CONFIG_ERROR opens the breaker at once.  Retry-After pauses without opening it.
+ *
+ * Purity: no I/O, no clock; the caller passes monotonic ms.
+ */
+#ifndef TOCSIN_CORE_THROTTLE_H
+#define TOCSIN_CORE_THROTTLE_H
+#include "core/outcome.h"
+#include <stdbool.h>
+#include <stdint.h>
+
+struct throttle_config {
+    unsigned max_window;  /* concurrency */
+    unsigned max_strikes;
+    int64_t shut_min_ms, shut_max_ms;
+};
+
+enum breaker { BREAKER_CLOSED, BREAKER_OPEN, BREAKER_HALF_OPEN };
+const char *breaker_name(enum breaker breaker);
+
+struct throttle {
+    const struct throttle_config *config; /* borrowed */
+    unsigned window, inflight, strikes;
+    enum breaker breaker;
+    int64_t shut_ms;         /* the current wait */
+    int64_t open_until_ms;   /* breaker */
+    int64_t paused_until_ms; /* Retry-After */
+};
+
+void throttle_init(struct throttle *throttle, const struct throttle_config *config);
+/* How many more attempts may start now. */
+unsigned throttle_room(struct throttle *throttle, int64_t now_ms);
+/* Takes one slot; false when there is no room.  Pair every true with a throttle_give(). */
+bool throttle_take(struct throttle *throttle, int64_t now_ms);
+void throttle_give(struct throttle *throttle, const struct outcome *outcome, int64_t now_ms);
+/* When room may come back by time alone; -1 when only an answer can bring it. */
+int64_t throttle_next_ms(const struct throttle *throttle, int64_t now_ms);
+
+#endif

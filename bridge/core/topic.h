@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * topic - the names of topics.md, taken apart and put together
+ *
+ * An id in a topic is percent-encoded into one level (topics.md section 1).  Inside the bridge
+ * user and service ids are always in this encoded form: it is what the broker vouches for.
+ */
+#ifndef TOCSIN_CORE_TOPIC_H
+#define TOCSIN_CORE_TOPIC_H
+#include "base/err.h"
+#include <stddef.h>
+
+#define TOPIC_ID_MAX    128 /* encoded bytes */
+#define TOPIC_BYTES_MAX 256
+
+enum topic_kind { TOPIC_SERVICE, TOPIC_USER, TOPIC_ADMIN };
+
+struct topic_up { /* notify/v1/{kind}s/{id}/up/{event...} */
+    enum topic_kind kind;
+    char id[TOPIC_ID_MAX + 1];
+    const char *event; /* points into the topic: "request", "ack", "rpc/dlq.list" */
+};
+
+NODISCARD int topic_parse_up(const char *topic, struct topic_up *up);
+/* Encodes one raw id; ERR_TOO_LARGE past 128 bytes, ERR_INVALID when empty or not UTF-8. */
+NODISCARD int topic_encode_id(const char *raw, char out[TOPIC_ID_MAX + 1]);
+/* "notify/v1/users/{id}/down/{leaf}"; id is encoded already; writes and returns out. */
+char *topic_down(enum topic_kind kind, const char *id, const char *leaf,
+                 char out[TOPIC_BYTES_MAX]);
+
+#endif

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * http_server - the bridge's small HTTP port (libmicrohttpd on the loop's epoll)
+ *
+ * For health, metrics and provider callbacks.  Requests are read whole (bounded), handed to
+ * on_request, and answered once with http_answer(), at once or later.
+ *
+ * Limits: body bytes, connections, per-connection time; over them 413, 503 or a close.
+ */
+#ifndef TOCSIN_IO_HTTP_SERVER_H
+#define TOCSIN_IO_HTTP_SERVER_H
+#include "base/err.h"
+#include "io/loop.h"
+#include <stddef.h>
+#include <stdint.h>
+
+struct http_server;
+struct http_exchange;
+
+struct http_server_config {
+    const char *listen; /* "127.0.0.1:8080", "[::1]:8080"; port 0 picks one; borrowed */
+    size_t body_max, connections_max;
+    unsigned timeout_s;
+};
+
+struct http_server_request {
+    const char *method, *path, *query /* raw, "" when none */;
+    const void *body;
+    size_t body_bytes;
+};
+
+typedef void http_request_fn(void *ctx, struct http_exchange *exchange,
+                             const struct http_server_request *request);
+
+/* Binds and listens; why gets a sentence when it cannot. */
+NODISCARD int http_server_open(struct loop *loop, const struct http_server_config *config,
+                               http_request_fn *on_request, void *ctx, struct http_server **out,
+                               char *why, size_t why_bytes);
+void http_server_close(struct http_server *server);
+uint16_t http_server_port(const struct http_server *server);
+/* A request header by name (any case), NULL when absent; borrowed until the answer. */
+const char *http_request_header(struct http_exchange *exchange, const char *name);
+/* Ends the exchange.  body is copied. */
+void http_answer(struct http_exchange *exchange, int status, const char *content_type,
+                 const void *body, size_t body_bytes);
+
+#endif

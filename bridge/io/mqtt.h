@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * mqtt - one MQTT 5 connection on the loop (libmosquitto)
+ *
+ * Two ways to use it:
+ *
+ * A *lane* consumes.  libmosquitto queues the PUBACK before it calls us and has no manual
+ * acknowledgement; with mosquitto_threaded_set() the queue is not written inside the callback
+ * but when we call mosquitto_loop_write(), which a lane does only in mqtt_release().  So a lane
+ * alternates: it reads until batch_max messages or a dry socket, calls on_batch() and is *held*:
+ * it neither reads nor writes.  mqtt_release() lets the acknowledgements out and reading go on;
+ * mqtt_read_on() takes another helping without acknowledging; mqtt_discard() drops connection
+ * and acknowledgements, so that the broker sends everything again.  A lane that is held longer
+ * than three quarters of its keep-alive discards by itself (nothing may be written, not even a
+ * ping).  It subscribes again on every connect, also when the session was present.
+ *
+ * A *publisher* sends.  Packets queue and leave together at the end of the turn.
+ *
+ * Both reconnect by themselves with full-jitter backoff.  Names are resolved off the loop.
+ * The token file is read again (off the loop) before each connect.
+ *
+ * Ownership: strings in a message are borrowed for the length of the callback.
+ * Errors:    connection trouble is reported by on_down and healed; never fatal.
+ */
+#ifndef TOCSIN_IO_MQTT_H
+#define TOCSIN_IO_MQTT_H
+#include "base/err.h"
+#include "io/loop.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct mqtt_config {
+    const char *url;        /* mqtt://host:port, mqtts://host:port or unix:/path; borrowed */
+    const char *client_id;  /* borrowed */
+    const char *username;   /* borrowed, may be NULL */
+    const char *token_file; /* the JWT sent as the password; borrowed, may be NULL */
+    const char *ca_file;    /* for mqtts; borrowed, may be NULL */
+    bool clean_start;       /* false for lanes: the session must outlive us */
+    uint32_t session_expiry_s;
+    uint16_t receive_maximum; /* lanes: batch_max */
+    uint16_t keepalive_s;
+    size_t batch_max;              /* lanes: messages per batch; 0 makes this a publisher */
+    const char *const *filters;    /* lanes: subscribed at QoS 1; borrowed, NULL-terminated */
+    int64_t backoff_min_ms, backoff_max_ms;
+};
+
+struct mqtt_message {
+    const char *topic;
+    const void *payload;
+    size_t payload_bytes;
+    bool is_duplicate, is_retained;
+    const char *response_topic;    /* NULL when absent */
+    const void *correlation;       /* NULL when absent */
+    size_t correlation_bytes;
+    const char *traceparent;       /* user property; NULL when absent */
+};
+
+struct mqtt_handlers {
+    /* The connection (and each subscription of a lane) is accepted. */
+    void (*on_up)(void *ctx, bool session_present);
+    /* It ended; why is a constant text.  Publishes without their PUBACK stay unconfirmed. */
+    void (*on_down)(void *ctx, const char *why);
+    void (*on_message)(void *ctx, const struct mqtt_message *message); /* lanes */
+    /* The lane is now held; count messages came since the last release.  May release at once. */
+    void (*on_batch)(void *ctx, size_t count);
+    /* reason is the MQTT 5 reason code; 0x10 is "no matching subscribers". */
+    void (*on_puback)(void *ctx, int mid, uint8_t reason);
+};
+
+struct mqtt;
+
+/* Starts to connect.  config and handlers are copied, the strings borrowed. */
+struct mqtt *mqtt_open(struct loop *loop, const struct mqtt_config *config,
+                       const struct mqtt_handlers *handlers, void *ctx);
+/* Ends now; no callback comes after.  A lane drops unreleased acknowledgements. */
+void mqtt_close(struct mqtt *mqtt);
+bool mqtt_is_up(const struct mqtt *mqtt);
+
+/*
+ * Queues a message; *mid identifies its PUBACK (QoS 1).  ERR_CLOSED when not connected,
+ * ERR_FULL when the outgoing queue is at its bound (mqtt_publish_room() == 0).
+ */
+NODISCARD int mqtt_publish(struct mqtt *mqtt, const char *topic, const void *payload,
+                           size_t payload_bytes, int qos, bool retain, int *mid);
+/* As above, with the MQTT 5 Correlation Data a request carried. */
+NODISCARD int mqtt_publish_reply(struct mqtt *mqtt, const char *topic, const void *payload,
+                                 size_t payload_bytes, const void *correlation,
+                                 size_t correlation_bytes, int *mid);
+/* How many more QoS 1 messages may be under way now. */
+size_t mqtt_publish_room(const struct mqtt *mqtt);
+
+void mqtt_release(struct mqtt *lane);
+void mqtt_read_on(struct mqtt *lane);
+void mqtt_discard(struct mqtt *lane, const char *why);
+/* Writes what is queued; called by itself at the end of a turn, public for the drain. */
+void mqtt_flush(struct mqtt *publisher);
+
+/* Library set-up and tear-down, once per process. */
+void mqtt_library_init(void);
+void mqtt_library_fini(void);
+
+#endif
