@@ -1,0 +1,297 @@
+# SPDX-License-Identifier: MIT
+"""`./run test`: every check there is, each as a step, and one closing line that counts.
+
+    build     release and asan (fuzz with clang)     layers, style, format   the sources
+    lint      clang-tidy, cppcheck                    unit                    ctest, sanitized
+    fuzz      a short pass of every target            integration             pytest
+
+A step is a generator of Result; a step that raises counts as one failure.  Files that
+did not change since clang-tidy and cppcheck last passed them are not looked at again.
+"""
+import collections
+import concurrent.futures
+import glob
+import hashlib
+import json
+import os
+import re
+import subprocess
+import time
+import xml.etree.ElementTree as ElementTree
+
+import run
+import servers
+
+ROOT = servers.ROOT
+BUILD = os.path.join(ROOT, "build")
+JOBS = os.cpu_count() or 2
+Result = collections.namedtuple("Result", "name outcome text")
+PASSED, FAILED, SKIPPED = "passed", "failed", "skipped"
+
+
+def command(name, argv, seconds=900, **more):
+    """Runs one command; its exit status is the result."""
+    try:
+        done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, timeout=seconds, cwd=ROOT, check=False,
+                              **more)
+    except subprocess.TimeoutExpired as error:
+        output = (error.stdout or b"").decode("utf-8", "replace")
+        return Result(name, FAILED, "%s\ntook more than %d s" % (output[-8000:], seconds))
+    text = done.stdout.decode("utf-8", "replace")
+    return Result(name, FAILED if done.returncode else PASSED, text)
+
+
+def parallel(jobs):
+    """Runs functions on all cores and yields their results as they end."""
+    with concurrent.futures.ThreadPoolExecutor(JOBS) as pool:
+        for future in concurrent.futures.as_completed([pool.submit(job) for job in jobs]):
+            yield future.result()
+
+
+# Sources
+
+def sources(*tops, suffixes=(".c",)):
+    found = []
+    for top in tops or ("bridge", "plugins", "clients", "tests"):
+        for suffix in suffixes:
+            found += glob.glob(os.path.join(ROOT, top, "**", "*" + suffix), recursive=True)
+    return sorted(path for path in found if "/node_modules/" not in path)
+
+
+def step_layers(_all):
+    yield command("layers", [servers.PYTHON, "tests/check_layers.py"])
+
+
+def step_style(_all):
+    yield command("style", [servers.PYTHON, "tests/check_style.py"])
+
+
+def step_format(_all):
+    files = sources(suffixes=(".c", ".h"))
+    yield command("format", ["clang-format", "--dry-run", "-Werror"] + files)
+
+
+class Cache:
+    """Which files passed a checker, by everything that could change its verdict."""
+
+    def __init__(self, checker, *inputs):
+        self.path = os.path.join(BUILD, checker + ".passed")
+        self.salt = hashlib.sha256()
+        for path in inputs:
+            with open(path, "rb") as file:
+                self.salt.update(file.read())
+        try:
+            with open(self.path) as file:
+                self.old = set(json.load(file))
+        except (OSError, ValueError):
+            self.old = set()
+        self.new = set()
+
+    def key(self, path):
+        digest = self.salt.copy()
+        for part in [path] + sorted(self.headers(path, set())):
+            with open(part, "rb") as file:
+                digest.update(part.encode() + b"\0" + file.read())
+        return digest.hexdigest()
+
+    def headers(self, path, seen):
+        """Our own headers that path includes, directly or not."""
+        with open(path, encoding="utf-8") as file:
+            text = file.read()
+        parts = os.path.relpath(path, ROOT).split("/")
+        tops = [os.path.dirname(path), os.path.join(ROOT, "bridge"),
+                os.path.join(ROOT, *parts[:2])]
+        for target in re.findall(r'^\s*#\s*include\s*"([^"]+)"', text, re.M):
+            for top in tops:
+                found = os.path.normpath(os.path.join(top, target))
+                if os.path.isfile(found) and found not in seen:
+                    seen.add(found)
+                    self.headers(found, seen)
+        return seen
+
+    def fresh(self, paths):
+        """Those whose verdict is not known yet."""
+        keys = {path: self.key(path) for path in paths}
+        self.new |= {keys[path] for path in paths} & self.old
+        return [(path, keys[path]) for path in paths if keys[path] not in self.old]
+
+    def save(self):
+        servers.write_file(self.path, json.dumps(sorted(self.new)), 0o644)
+
+
+def known_to_compiler(preset):
+    with open(os.path.join(BUILD, preset, "compile_commands.json")) as file:
+        return {os.path.normpath(os.path.join(entry["directory"], entry["file"]))
+                for entry in json.load(file)}
+
+
+def step_lint(_all):
+    """One result for each checker, naming the files that it complains about."""
+    known = known_to_compiler("asan")
+    files = [path for path in sources() if path in known]
+    tidy = Cache("clang-tidy", os.path.join(ROOT, ".clang-tidy"))
+    check = Cache("cppcheck", os.path.join(ROOT, "tests", "cppcheck.txt"))
+    jobs = [lambda p=p, k=k: (tidy, k, lint_tidy(p)) for p, k in tidy.fresh(files)]
+    jobs += [lambda p=p, k=k: (check, k, lint_cppcheck(p)) for p, k in check.fresh(files)]
+    complaints = {tidy: [], check: []}
+    for cache, key, result in parallel(jobs):
+        if result.outcome == PASSED:
+            cache.new.add(key)
+        else:
+            complaints[cache].append(result.text)
+    for name, cache in (("clang-tidy", tidy), ("cppcheck", check)):
+        cache.save()
+        text = "".join(complaints[cache])
+        yield Result(name, FAILED if text else PASSED, text or "%d files" % len(files))
+
+
+def lint_tidy(path):
+    result = command("clang-tidy", ["clang-tidy", "--quiet", "-p", os.path.join(BUILD, "asan"),
+                                    path])
+    text = "\n".join(line for line in result.text.split("\n")
+                     if not re.match(r"\d+ warnings? (generated|treated)", line))
+    return result._replace(text=text)
+
+
+def lint_cppcheck(path):
+    parts = os.path.relpath(path, ROOT).split("/")
+    return command("cppcheck", [
+        "cppcheck", "--quiet", "--std=c11", "--language=c", "--error-exitcode=1",
+        "--enable=warning,performance,portability", "--inline-suppr", "-D__linux__",
+        "-D_GNU_SOURCE", "--suppressions-list=tests/cppcheck.txt", "-I", "bridge",
+        "-I", os.path.join(*parts[:2]), "--template={file}:{line}: {id}: {message}",
+        os.path.relpath(path, ROOT)])
+
+
+# Programs
+
+def ctest(preset, valgrind=False):
+    """One result for each unit test program."""
+    report = os.path.join(BUILD, preset, "ctest.xml")
+    argv = ["ctest", "--test-dir", os.path.join(BUILD, preset), "-j", str(JOBS),
+            "--output-junit", report, "--timeout", "600" if valgrind else "120"]
+    if valgrind:
+        argv += ["--overwrite", "MemoryCheckCommandOptions=--error-exitcode=9 --leak-check=full",
+                 "-T", "memcheck"]
+    if os.path.exists(report):
+        os.unlink(report)
+    whole = command("ctest " + preset, argv, 1800)
+    if not os.path.exists(report):
+        yield whole
+        return
+    yield from junit(report, preset)
+
+
+def junit(report, label):
+    for case in ElementTree.parse(report).getroot().iter("testcase"):
+        name = "%s %s" % (label, "::".join(filter(None, (case.get("classname"),
+                                                         case.get("name")))))
+        bad = [part for part in case if part.tag in ("failure", "error")]
+        skip = [part for part in case if part.tag == "skipped"]
+        if bad or case.get("status") == "fail":
+            yield Result(name, FAILED, "\n".join(filter(None, (
+                part.text or part.get("message") for part in case))))
+        elif skip or case.get("status") in ("notrun", "disabled"):
+            yield Result(name, SKIPPED, skip[0].get("message") if skip else "not run")
+        else:
+            yield Result(name, PASSED, "")
+
+
+def step_unit(everything):
+    yield from ctest("asan")
+    if everything:
+        yield from ctest("release")
+        yield from ctest("debug", valgrind=True)
+
+
+def step_fuzz(everything):
+    """A short pass of every target, from the seeds in tests/fuzz/corpus."""
+    targets = sorted(path for path in glob.glob(os.path.join(BUILD, "fuzz", "tests", "fuzz",
+                                                             "fuzz_*"))
+                     if os.access(path, os.X_OK) and os.path.isfile(path))
+    if not targets:
+        yield Result("fuzz", FAILED, "no fuzz targets were built")
+    yield from parallel([lambda t=t: fuzz_one(t, everything) for t in targets])
+
+
+def fuzz_one(target, everything):
+    name = os.path.basename(target)
+    parser = name[len("fuzz_"):]
+    seconds = 60 if parser.startswith("request") else 12
+    seconds *= 10 if everything else 1
+    corpus = os.path.join(ROOT, "tests", "fuzz", "corpus", parser)
+    work = os.path.join(BUILD, "fuzz", "work", parser)
+    os.makedirs(work, exist_ok=True)
+    argv = [target, "-max_total_time=%d" % seconds, "-timeout=10", "-rss_limit_mb=2048",
+            "-print_final_stats=1", "-verbosity=0", "-artifact_prefix=%s/" % work, work]
+    words = os.path.join(ROOT, "tests", "fuzz", parser + ".dict")
+    if os.path.exists(words):
+        argv.insert(1, "-dict=" + words)
+    return command(name, argv + ([corpus] if os.path.isdir(corpus) else []), seconds + 120)
+
+
+def step_integration(everything):
+    report = os.path.join(BUILD, "pytest.xml")
+    if os.path.exists(report):
+        os.unlink(report)
+    argv = [servers.PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--durations=15",
+            "--junitxml", report, "tests"] + (["--all"] if everything else [])
+    env = {**os.environ, "TOCSIN_BUILD": os.path.join(BUILD, "asan"),
+           "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(argv, stdin=subprocess.DEVNULL, cwd=ROOT, env=env, check=False)
+    if not os.path.exists(report):
+        yield Result("pytest", FAILED, "pytest exited with %d" % done.returncode)
+        return
+    results = list(junit(report, "pytest"))
+    yield from (r._replace(text="shown above") if r.outcome == FAILED else r for r in results)
+    if done.returncode not in (0, 5) and all(r.outcome != FAILED for r in results):
+        yield Result("pytest", FAILED, "pytest exited with %d" % done.returncode)
+
+
+STEPS = {"layers": step_layers, "style": step_style, "format": step_format, "unit": step_unit,
+         "lint": step_lint, "fuzz": step_fuzz, "integration": step_integration}
+BUILDS = {"unit": ["asan"], "lint": ["asan"], "fuzz": ["fuzz"], "integration": ["release", "asan"]}
+
+
+def show(result):
+    if result.outcome == FAILED:
+        print("FAILED %s\n%s" % (result.name, result.text[-12000:].rstrip()), flush=True)
+    elif result.outcome == SKIPPED:
+        print("skipped %s: %s" % (result.name, result.text), flush=True)
+
+
+def run_step(name, everything):
+    started = time.monotonic()
+    results = []
+    try:
+        for preset in BUILDS.get(name, []) + (["debug"] if everything and name == "unit" else []):
+            run.build(preset)
+        for result in STEPS[name](everything):
+            results.append(result)
+            show(result)
+    except Exception as error:  # whatever broke, the other steps still count
+        results.append(Result(name, FAILED, str(error)))
+        show(results[-1])
+    count = collections.Counter(r.outcome for r in results)
+    print("%-12s %4d passed %3d failed %3d skipped %6.1f s" % (
+        name, count[PASSED], count[FAILED], count[SKIPPED], time.monotonic() - started),
+        flush=True)
+    return results
+
+
+def run_all(everything, only):
+    unknown = [name for name in only if name not in STEPS]
+    if unknown:
+        raise run.Failure("no step %s; there are %s" % (", ".join(unknown), ", ".join(STEPS)))
+    os.makedirs(BUILD, exist_ok=True)
+    results = []
+    for name in only or STEPS:
+        results += run_step(name, everything)
+    count = collections.Counter(r.outcome for r in results)
+    for result in results:
+        if result.outcome == FAILED:
+            print("failed: %s" % result.name)
+    print("%d passed, %d failed, %d skipped" % (count[PASSED], count[FAILED], count[SKIPPED]),
+          flush=True)
+    return 1 if count[FAILED] or not count[PASSED] else 0
