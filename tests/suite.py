@@ -19,7 +19,7 @@ import subprocess
 import time
 import xml.etree.ElementTree as ElementTree
 
-import run
+import building
 import servers
 
 ROOT = servers.ROOT
@@ -266,7 +266,7 @@ def run_step(name, everything):
     results = []
     try:
         for preset in BUILDS.get(name, []) + (["debug"] if everything and name == "unit" else []):
-            run.build(preset)
+            building.build(preset)
         for result in STEPS[name](everything):
             results.append(result)
             show(result)
@@ -283,7 +283,7 @@ def run_step(name, everything):
 def run_all(everything, only):
     unknown = [name for name in only if name not in STEPS]
     if unknown:
-        raise run.Failure("no step %s; there are %s" % (", ".join(unknown), ", ".join(STEPS)))
+        raise building.Failure("no step %s; there are %s" % (", ".join(unknown), ", ".join(STEPS)))
     os.makedirs(BUILD, exist_ok=True)
     results = []
     for name in only or STEPS:
