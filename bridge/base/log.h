@@ -13,6 +13,7 @@
  */
 #ifndef TOCSIN_BASE_LOG_H
 #define TOCSIN_BASE_LOG_H
+#include "base/panic.h"
 #include <stdint.h>
 
 enum log_level { LOG_LEVEL_DEBUG, LOG_LEVEL_INFO, LOG_LEVEL_WARN, LOG_LEVEL_ERROR };
@@ -54,10 +55,6 @@ uint64_t log_dropped(void);
 /* Writes the masked form of an address into out, NUL-terminated; also used for receipts. */
 void log_mask(const char *address, char *out, unsigned out_bytes);
 
-/* A broken invariant: logs file and line, aborts.  In release builds too. */
-#define panic(why) log_panic(__FILE__, __LINE__, (why))
-#define ASSERT(condition) ((condition) ? (void)0 : panic(#condition))
-void log_panic(const char *file, int line, const char *why) __attribute__((noreturn));
 /* Cannot start or cannot go on: logs and exits with 1. */
 void fatal(const char *event, const char *why) __attribute__((noreturn));
 
