@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * key - one verification key, as keys.c and keyfile.c share it; private to them
+ */
+#ifndef TOCSIN_AUTH_KEY_H
+#define TOCSIN_AUTH_KEY_H
+
+#include "keys.h"
+
+#include <openssl/evp.h>
+
+struct key {
+    char kid[KEYS_KID_MAX + 1];  /* "" when it has none */
+    const struct issuer *issuer; /* borrowed */
+    enum key_type type;
+    unsigned algorithms;   /* set it may be used with; never empty */
+    uint64_t print;        /* of material and kid */
+    EVP_PKEY *pkey;        /* owned; NULL for HMAC */
+    unsigned char *secret; /* owned, wiped; HMAC only */
+    size_t secret_len;
+};
+
+struct keys {
+    struct key *items;
+    size_t count, room;
+};
+
+/* Takes `key` into the set, with its pkey and secret, also when it fails.  0 or -1. */
+NODISCARD int keys_add(struct keys *keys, struct key *key, char err[FILE_ERROR_SIZE]);
+
+/* Each reads one file into the set; 0, or -1 with a sentence in err. */
+NODISCARD int keyfile_secret(struct keys *keys, const struct issuer *iss,
+                             char err[FILE_ERROR_SIZE]);
+NODISCARD int keyfile_pem(struct keys *keys, const struct issuer *iss, const char *path,
+                          char err[FILE_ERROR_SIZE]);
+NODISCARD int keyfile_jwks(struct keys *keys, const struct issuer *iss, char err[FILE_ERROR_SIZE]);
+
+#endif

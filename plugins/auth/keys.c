@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: MIT */
+#include "key.h"
+
+#include <openssl/core_names.h>
+#include <openssl/crypto.h>
+#include <openssl/ecdsa.h>
+#include <openssl/err.h>
+#include <openssl/hmac.h>
+#include <openssl/rsa.h>
+#include <openssl/sha.h>
+#include <openssl/x509.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { RSA_BITS_MIN = 2048, RSA_BITS_MAX = 8192, SECRET_MIN = 32 };
+
+static void key_fini(struct key *key)
+{
+    EVP_PKEY_free(key->pkey);
+    file_wipe(key->secret, key->secret_len);
+    OPENSSL_cleanse(key, sizeof(*key));
+}
+
+void keys_free(struct keys *keys)
+{
+    if (!keys)
+        return;
+    for (size_t i = 0; i < keys->count; i++)
+        key_fini(&keys->items[i]);
+    free(keys->items);
+    free(keys);
+}
+
+size_t keys_count(const struct keys *keys)
+{
+    return keys->count;
+}
+
+/* The first eight bytes of SHA-256 over kid, issuer and material. */
+static uint64_t print_of(const struct key *key)
+{
+    unsigned char hash[SHA256_DIGEST_LENGTH], *der = NULL;
+    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+    int der_len = key->pkey ? i2d_PUBKEY(key->pkey, &der) : 0;
+    uint64_t print = 0;
+
+    if (ctx && der_len >= 0 && EVP_DigestInit_ex(ctx, EVP_sha256(), NULL) == 1 &&
+        EVP_DigestUpdate(ctx, key->kid, sizeof(key->kid)) == 1 &&
+        EVP_DigestUpdate(ctx, key->issuer->label, strlen(key->issuer->label) + 1) == 1 &&
+        EVP_DigestUpdate(ctx, key->pkey ? der : key->secret,
+                         key->pkey ? (size_t)der_len : key->secret_len) == 1 &&
+        EVP_DigestFinal_ex(ctx, hash, NULL) == 1)
+        memcpy(&print, hash, sizeof(print));
+    EVP_MD_CTX_free(ctx);
+    OPENSSL_free(der);
+    return print;
+}
+
+/* What the type asks of its material; a sentence, or NULL when it is sound. */
+static const char *weakness(const struct key *key)
+{
+    if (key->type == KEY_HMAC)
+        return key->secret_len < SECRET_MIN ? "the secret is shorter than 32 bytes" : NULL;
+    if (key->type != KEY_RSA)
+        return NULL;
+    int bits = EVP_PKEY_get_bits(key->pkey);
+    return bits < RSA_BITS_MIN || bits > RSA_BITS_MAX ? "the RSA key must have 2048 to 8192 bits"
+                                                      : NULL;
+}
+
+int keys_add(struct keys *keys, struct key *key, char err[FILE_ERROR_SIZE])
+{
+    const char *why = weakness(key);
+    unsigned wanted = key->issuer->algorithms;
+
+    if (!key->algorithms)
+        key->algorithms = algorithm_set(key->type, wanted == 0);
+    if (wanted)
+        key->algorithms &= wanted;
+    if (!why && !key->algorithms)
+        why = "the key can do none of the issuer's algorithms";
+    for (size_t i = 0; !why && i < keys->count; i++)
+        if (keys->items[i].issuer == key->issuer && strcmp(keys->items[i].kid, key->kid) == 0)
+            why = "two keys of one issuer have the same key id (or both have none)";
+    if (!why && keys->count == keys->room) {
+        size_t room = keys->room ? keys->room * 2 : 8;
+        struct key *items = realloc(keys->items, room * sizeof(*items));
+        if (items) {
+            keys->items = items;
+            keys->room = room;
+        } else {
+            why = "out of memory";
+        }
+    }
+    if (why) {
+        snprintf(err, FILE_ERROR_SIZE, "key \"%s\": %s", key->kid, why);
+        key_fini(key);
+        return -1;
+    }
+    key->print = print_of(key);
+    keys->items[keys->count++] = *key;
+    return 0;
+}
+
+static int load_issuer(struct keys *keys, const struct issuer *iss, char *err)
+{
+    if (iss->secret_file && keyfile_secret(keys, iss, err) != 0)
+        return -1;
+    for (size_t i = 0; i < iss->pem_files.count; i++)
+        if (keyfile_pem(keys, iss, iss->pem_files.items[i], err) != 0)
+            return -1;
+    return iss->jwks_file ? keyfile_jwks(keys, iss, err) : 0;
+}
+
+struct keys *keys_load(const struct options *opt, char err[FILE_ERROR_SIZE])
+{
+    struct keys *keys = calloc(1, sizeof(*keys));
+
+    if (!keys) {
+        snprintf(err, FILE_ERROR_SIZE, "out of memory");
+        return NULL;
+    }
+    for (size_t i = 0; i < opt->issuer_count; i++)
+        if (load_issuer(keys, &opt->issuers[i], err) != 0) {
+            ERR_clear_error();
+            keys_free(keys);
+            return NULL;
+        }
+    ERR_clear_error();
+    return keys;
+}
+
+static bool is_only_key(const struct keys *keys, const struct key *key)
+{
+    for (size_t i = 0; i < keys->count; i++)
+        if (&keys->items[i] != key && keys->items[i].issuer == key->issuer)
+            return false;
+    return true;
+}
+
+const struct key *keys_next(const struct keys *keys, const char *kid, size_t *at)
+{
+    while (*at < keys->count) {
+        const struct key *key = &keys->items[(*at)++];
+        if (kid ? strcmp(key->kid, kid) == 0 : is_only_key(keys, key))
+            return key;
+    }
+    return NULL;
+}
+
+bool keys_has_print(const struct keys *keys, uint64_t print)
+{
+    for (size_t i = 0; i < keys->count; i++)
+        if (keys->items[i].print == print)
+            return true;
+    return false;
+}
+
+const struct issuer *key_issuer(const struct key *key)
+{
+    return key->issuer;
+}
+
+uint64_t key_print(const struct key *key)
+{
+    return key->print;
+}
+
+bool key_allows(const struct key *key, const struct algorithm *alg)
+{
+    return alg->type == key->type && (key->algorithms & algorithm_bit(alg));
+}
+
+static bool verify_hmac(const struct key *key, const struct algorithm *alg, const char *text,
+                        size_t len, const unsigned char *sig)
+{
+    unsigned char mac[EVP_MAX_MD_SIZE];
+    unsigned mac_len = 0;
+
+    if (!HMAC(EVP_get_digestbyname(alg->digest), key->secret, (int)key->secret_len,
+              (const unsigned char *)text, len, mac, &mac_len))
+        return false;
+    return mac_len == alg->signature_len && CRYPTO_memcmp(mac, sig, mac_len) == 0;
+}
+
+/* JWS carries r and s side by side, OpenSSL wants them in DER.  The length, or -1. */
+static int ecdsa_to_der(const unsigned char *sig, size_t len, unsigned char **der)
+{
+    ECDSA_SIG *pair = ECDSA_SIG_new();
+    BIGNUM *r = BN_bin2bn(sig, (int)(len / 2), NULL);
+    BIGNUM *s = BN_bin2bn(sig + len / 2, (int)(len / 2), NULL);
+    int der_len = -1;
+
+    if (pair && r && s && ECDSA_SIG_set0(pair, r, s) == 1) {
+        r = s = NULL; /* now the pair's */
+        der_len = i2d_ECDSA_SIG(pair, der);
+    }
+    BN_free(r);
+    BN_free(s);
+    ECDSA_SIG_free(pair);
+    return der_len;
+}
+
+static bool verify_public(const struct key *key, const struct algorithm *alg, const char *text,
+                          size_t len, const unsigned char *sig, size_t sig_len)
+{
+    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+    EVP_PKEY_CTX *pctx = NULL; /* the md context's */
+    unsigned char *der = NULL;
+    bool is_good = false;
+
+    if (alg->type == KEY_P256 || alg->type == KEY_P384) {
+        int der_len = ecdsa_to_der(sig, sig_len, &der);
+        if (der_len <= 0)
+            goto out;
+        sig = der;
+        sig_len = (size_t)der_len;
+    }
+    if (!ctx || EVP_DigestVerifyInit_ex(ctx, &pctx, alg->digest, NULL, NULL, key->pkey, NULL) != 1)
+        goto out;
+    if (alg->is_pss && (EVP_PKEY_CTX_set_rsa_padding(pctx, RSA_PKCS1_PSS_PADDING) != 1 ||
+                        EVP_PKEY_CTX_set_rsa_pss_saltlen(pctx, RSA_PSS_SALTLEN_DIGEST) != 1))
+        goto out;
+    is_good = EVP_DigestVerify(ctx, sig, sig_len, (const unsigned char *)text, len) == 1;
+out:
+    OPENSSL_free(der);
+    EVP_MD_CTX_free(ctx);
+    return is_good;
+}
+
+bool key_verify(const struct key *key, const struct algorithm *alg, const char *text, size_t len,
+                const unsigned char *sig, size_t sig_len)
+{
+    size_t want = alg->signature_len ? alg->signature_len : (size_t)EVP_PKEY_get_size(key->pkey);
+
+    if (!key_allows(key, alg) || sig_len != want)
+        return false;
+    bool is_good = alg->type == KEY_HMAC ? verify_hmac(key, alg, text, len, sig)
+                                         : verify_public(key, alg, text, len, sig, sig_len);
+    ERR_clear_error(); /* the queue is shared with the broker's TLS */
+    return is_good;
+}
