@@ -27,7 +27,8 @@ void secret_set(struct secret *secret, const char *bytes, size_t length)
 {
     char *copy = xmalloc(length + 1);
 
-    memcpy(copy, bytes, length);
+    if (length)
+        memcpy(copy, bytes, length);
     copy[length] = '\0';
     secret_fini(secret);
     secret->bytes = copy;
@@ -76,8 +77,9 @@ int secret_read_file(struct secret *secret, const char *path, char *why, size_t 
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 
     if (fd < 0) {
+        err = errno == ENOENT ? ERR_NOT_FOUND : ERR_IO;
         snprintf(why, why_bytes, "cannot open %s: %s", path, strerror(errno));
-        return errno == ENOENT ? ERR_NOT_FOUND : ERR_IO;
+        return err;
     }
     err = check_file(fd, path, why, why_bytes);
     if (err)
@@ -99,7 +101,7 @@ int secret_read_file(struct secret *secret, const char *path, char *why, size_t 
     secret_set(secret, bytes, length);
 out:
     if (bytes) {
-        explicit_bzero(bytes, length + 1);
+        explicit_bzero(bytes, SECRET_FILE_MAX + 1);
         free(bytes);
     }
     close(fd);
