@@ -591,6 +591,7 @@ class Broker(Server):
                   for key, value in self.plugin_options.items() if value is not None]
         lines += ["listener %d 127.0.0.1" % self.port,
                   "listener %d 127.0.0.1" % self.ws_port, "protocol websockets",
+                  "socket_domain ipv4",  # without it 2.0.11 binds WebSocket to every address
                   "listener 0 %s" % self.socket]
         write_file(self.config, "\n".join(lines) + "\n")
         if os.path.exists(self.socket):
