@@ -253,6 +253,10 @@ int engine_turn(struct engine *e, int64_t wait_ns)
 
     if (flush_dirty(e))
         return -1;
+    if (e->gather_ns) {
+        struct timespec nap = {.tv_nsec = (long)e->gather_ns};
+        nanosleep(&nap, NULL);
+    }
     if (wait_ns < 0)
         wait_ns = 0;
     struct timespec wait = {.tv_sec = wait_ns / 1000000000, .tv_nsec = wait_ns % 1000000000};

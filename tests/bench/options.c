@@ -37,6 +37,7 @@ static const struct row rows[] = {
     ROW("window", KIND_UINT, window, "closed loop: requests unsettled at once (2000)"),
     ROW("connections", KIND_UINT, connections, "raw-pg: connections (2)"),
     ROW("rows", KIND_UINT, rows, "raw-pg: rows per statement (500)"),
+    ROW("gather", KIND_UINT, gather_us, "microseconds to nap before each wait (0)"),
     ROW("user-level", KIND_INT, user_level, "MQTT protocol level of users, 4 or 5 (5)"),
     ROW("ack-qos", KIND_INT, ack_qos, "QoS of the users' acks (1)"),
     ROW("rate", KIND_REAL, rate, "open loop: requests per second"),

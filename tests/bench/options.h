@@ -27,6 +27,7 @@ struct load_options {
     unsigned window;      /* closed loop: unsettled requests; open loop: 0 */
     unsigned connections; /* for raw-pg */
     unsigned rows;        /* for raw-pg: rows per statement */
+    unsigned gather_us;   /* nap before each wait, to handle more at once */
     int user_level, ack_qos;
     double rate; /* open loop: requests per second; 0: closed loop */
     double warmup_s, seconds, drain_s;

@@ -117,6 +117,8 @@ enum load_result raw_mqtt_run(const struct load_options *o)
     struct raw r = {.o = o};
     int err = engine_init(&r.engine);
 
+    r.engine.gather_ns = (int64_t)o->gather_us * 1000;
+
     if (!err)
         err = open_fleets(&r);
     if (!err)

@@ -417,6 +417,7 @@ enum load_result traffic_run(const struct load_options *o)
     uint32_t run = (uint32_t)(unix_ms() ^ ((uint64_t)getpid() << 10));
     int err = engine_init(&t.engine);
 
+    t.engine.gather_ns = (int64_t)o->gather_us * 1000;
     ledger_init(&t.ledger, strcmp(o->channel, "in_app") == 0);
     if (!err)
         err = request_init(&t.request, o, run);
