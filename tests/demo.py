@@ -135,6 +135,7 @@ class Demo:
 
     def play(self):
         hook = self.stack.providers.info["webhook"]["base_url"].rstrip("/") + "/orders"
+        device = self.stack.providers.info["fcm"]["valid_tokens"][0]
         order = {"type": "order.ready", "title": "Your order is ready",
                  "body": "Number 42, counter 3"}
 
@@ -145,7 +146,7 @@ class Demo:
         self.again(first)
         for title, name, channel, to in (
                 ("A text message.", "sms", "sms", {"phone": "+15550100042"}),
-                ("A push notification.", "push", "push", {"push_token": "demo-device-token-0042"}),
+                ("A push notification.", "push", "push", {"push_token": device}),
                 ("An email.", "email", "email", {"email": "alice@example.org"}),
                 ("A webhook, signed.", "hook", "webhook", {"url": hook})):
             target = list(to.values())[0]

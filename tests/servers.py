@@ -706,18 +706,21 @@ def to_yaml(tree, indent=0):
     return "".join(lines)
 
 
+# What each provider of tests/providers offers that is a key of our configuration, and the rest.
+DESTINATIONS = {
+    "twilio": (("base_url", "account_sid", "auth_token_file"), {"from": "+15550100"}),
+    "fcm": (("base_url", "service_account_file", "project_id"), {}),
+    "sendgrid": (("base_url", "api_key_file"), {"from": "Tocsin <noreply@example.org>"}),
+    "smtp": (("host", "port", "tls", "username", "password_file", "ca_file"),
+             {"from": "Tocsin <noreply@example.org>"}),
+    "webhook": (("secret_file",), {"allow_private": True}),
+}
+
+
 def destinations(info):
     """The configuration of every destination that the local providers offer."""
-    extra = {"twilio": {"from": "+15550100"},
-             "sendgrid": {"from": "Tocsin <noreply@example.org>"},
-             "smtp": {"from": "Tocsin <noreply@example.org>"},
-             "webhook": {"allow_private": True}}
-    found = {}
-    for name, keys in info.items():
-        if name in ("twilio", "fcm", "sendgrid", "smtp", "webhook"):
-            keys = {k: v for k, v in keys.items() if not (name == "webhook" and k == "base_url")}
-            found[name] = {"adapter": name, **keys, **extra.get(name, {})}
-    return found
+    return {name: {"adapter": name, **{key: info[name][key] for key in keys}, **more}
+            for name, (keys, more) in DESTINATIONS.items() if name in info}
 
 
 class Bridge(Server):
@@ -823,8 +826,6 @@ class Stack:
                 "mqtt": {"url": "unix:" + self.broker.socket, "token_file": token_file},
                 "postgres": {"url": self.postgres.socket_url},
                 "destinations": destinations(self.providers.info)}
-        if self.providers.info.get("ca_file"):
-            tree["http"] = {"ca_file": self.providers.info["ca_file"]}
         for path, value in self.settings:
             set_path(tree, path, value)
         return tree
