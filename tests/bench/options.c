@@ -44,8 +44,9 @@ static const struct row rows[] = {
     ROW("warmup", KIND_REAL, warmup_s, "seconds before measuring (3)"),
     ROW("seconds", KIND_REAL, seconds, "seconds measured (10)"),
     ROW("drain", KIND_REAL, drain_s, "seconds without progress that end the drain (20)"),
-    ROW("count", KIND_UINT, count, "publish so many requests without waiting, then drain"),
-    ROW("progress", KIND_FLAG, progress, "one JSON line per second on stderr"),
+    ROW("count", KIND_UINT, count, "stop after so many requests, whatever the time"),
+    ROW("flood", KIND_FLAG, flood, "publish --count requests without waiting for receipts"),
+    ROW("progress", KIND_FLAG, progress, "events and one line per second, as JSON, on stderr"),
 };
 
 #define ROWS (sizeof(rows) / sizeof(rows[0]))
@@ -101,6 +102,8 @@ static int check(const struct load_options *o)
         wrong = "--ack-qos is 0 or 1";
     else if (strcmp(o->channel, "in_app") != 0 && !o->target)
         wrong = "--channel other than in_app wants --target";
+    else if (o->flood && !o->count)
+        wrong = "--flood wants --count";
     if (!wrong)
         return 0;
     fprintf(stderr, "load: %s\n", wrong);

@@ -32,7 +32,8 @@ struct load_options {
     double rate; /* open loop: requests per second; 0: closed loop */
     double warmup_s, seconds, drain_s;
     uint32_t count; /* stop after so many requests; 0: by time */
-    bool progress;  /* one JSON line per second on stderr */
+    bool flood;     /* publish `count` without waiting for any receipt */
+    bool progress;  /* events and one line per second, as JSON, on stderr */
 };
 
 int options_parse(struct load_options *o, int argc, char **argv);

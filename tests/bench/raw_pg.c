@@ -68,7 +68,7 @@ static int start_batch(struct raw_pg *r, struct worker *w)
     *at++ = '{';
     *body++ = '{';
     for (unsigned i = 0; i < r->o->rows; i++) {
-        at += sprintf(at, i ? ",%" PRIu64 : "%" PRIu64, w->first_id + i);
+        at += snprintf(at, 22, i ? ",%" PRIu64 : "%" PRIu64, w->first_id + i);
         if (i)
             *body++ = ',';
         memcpy(body, r->body, len);
@@ -178,7 +178,7 @@ enum load_result raw_pg_run(const struct load_options *o)
     if (bounded.connections > MAX_CONNECTIONS)
         bounded.connections = MAX_CONNECTIONS;
     memset(r.body, 'b', o->body_bytes);
-    r.ids = malloc((size_t)o->rows * 21 + 3);
+    r.ids = malloc((size_t)o->rows * 22 + 3);
     r.bodies = malloc((size_t)o->rows * (o->body_bytes + 1) + 3);
     int err = !r.ids || !r.bodies || open_workers(&r) || run(&r);
     close_workers(&r);

@@ -28,7 +28,7 @@ void report_ledger(FILE *out, const struct load_options *o, const struct ledger 
             "{\"mode\":\"notify\",\"channel\":\"%s\",\"users\":%u,\"services\":%u,\"batch\":%u,"
             "\"body_bytes\":%u,\"rate\":%.0f,\"window\":%u,\"seconds\":%.3f,",
             o->channel, o->users, o->services, o->batch, o->body_bytes, o->rate,
-            o->rate > 0 || o->count ? 0 : o->window, x->measured_s);
+            o->rate > 0 || o->flood ? 0 : o->window, x->measured_s);
     fprintf(out,
             "\"sent\":%u,\"accepted\":%" PRIu64 ",\"arrived\":%" PRIu64 ",\"settled\":%" PRIu64
             ",\"dead\":%" PRIu64 ",\"rejected\":%" PRIu64 ",\"other\":%" PRIu64 ",\"lost\":%" PRIu64

@@ -17,7 +17,7 @@
 #define SECOND_NS       ((int64_t)1000000000)
 #define LONGEST_WAIT_NS (SECOND_NS / 10)
 #define PING_NS         (30 * SECOND_NS)
-#define COUNT_WINDOW    500 /* publishes unacknowledged per service in count mode */
+#define FLOOD_WINDOW    500 /* publishes unacknowledged per service */
 #define PENDING_FULL    4096
 
 struct traffic {
@@ -30,8 +30,8 @@ struct traffic {
     int64_t start_ns, stop_ns, next_ping_ns, next_progress_ns;
     uint64_t random;
     unsigned next_service;
-    uint64_t settled_last; /* at the last progress line */
-    bool told_published;
+    bool is_over; /* nothing more is to be sent */
+    bool told_measuring;
 };
 
 static uint64_t next_random(struct traffic *t)
@@ -239,76 +239,95 @@ static struct fleet_member *next_service(struct traffic *t)
     return &t->services.members[t->next_service];
 }
 
+/* How many requests the next publish may carry; 0 when all have been sent. */
+static unsigned next_batch(const struct traffic *t)
+{
+    uint32_t left = t->o->count ? t->o->count - t->ledger.count : t->o->batch;
+
+    return left < t->o->batch ? left : t->o->batch;
+}
+
 static void fill_windows(struct traffic *t)
 {
-    unsigned share = t->o->window / t->o->services;
+    unsigned share = t->o->window / t->o->services, batch;
 
+    if (share < t->o->batch)
+        share = t->o->batch;
     for (unsigned i = 0; i < t->services.count; i++) {
         struct fleet_member *s = &t->services.members[i];
 
-        while (s->unsettled + t->o->batch <= (share > t->o->batch ? share : t->o->batch) &&
+        while ((batch = next_batch(t)) && s->unsettled + batch <= share &&
                client_may_publish(&s->client))
-            publish(t, s, t->o->batch, t->engine.now_ns, 0);
+            publish(t, s, batch, t->engine.now_ns, 0);
     }
+    t->is_over = !next_batch(t);
 }
 
 /* Sends what is due; returns when the next is. */
 static int64_t keep_rate(struct traffic *t, int64_t now_ns)
 {
     int64_t interval = (int64_t)((double)SECOND_NS / t->o->rate);
+    unsigned batch;
 
-    for (;;) {
+    while ((batch = next_batch(t))) {
         int64_t due = t->start_ns + (int64_t)((double)t->ledger.count / t->o->rate * 1e9);
-        int64_t ready = due + (int64_t)(t->o->batch - 1) * interval;
+        int64_t ready = due + (int64_t)(batch - 1) * interval;
 
         if (ready > now_ns)
             return ready;
         struct fleet_member *s = next_service(t);
         if (!client_may_publish(&s->client))
             return now_ns + SECOND_NS / 1000;
-        publish(t, s, t->o->batch, due, interval);
+        publish(t, s, batch, due, interval);
     }
+    t->is_over = true;
+    return now_ns;
 }
 
-static void send_count(struct traffic *t)
+static void flood(struct traffic *t)
 {
     bool all_acked = true;
+    unsigned batch;
 
     for (unsigned i = 0; i < t->services.count; i++) {
         struct fleet_member *s = &t->services.members[i];
 
-        while (t->ledger.count < t->o->count && s->client.unacked < COUNT_WINDOW &&
-               client_may_publish(&s->client)) {
-            uint32_t left = t->o->count - t->ledger.count;
-            publish(t, s, left < t->o->batch ? left : t->o->batch, t->engine.now_ns, 0);
-        }
+        while ((batch = next_batch(t)) && s->client.unacked < FLOOD_WINDOW &&
+               client_may_publish(&s->client))
+            publish(t, s, batch, t->engine.now_ns, 0);
         all_acked = all_acked && !s->client.unacked;
     }
-    if (t->ledger.count < t->o->count || !all_acked || t->told_published)
+    t->is_over = !next_batch(t) && all_acked;
+}
+
+static void tell(const struct traffic *t, const char *event, int64_t now_ns)
+{
+    const struct ledger *l = &t->ledger;
+
+    if (!t->o->progress)
         return;
-    t->told_published = true;
-    fprintf(stderr, "{\"event\":\"published\",\"count\":%u,\"seconds\":%.3f}\n", t->ledger.count,
-            (double)(clock_ns() - t->start_ns) / 1e9);
+    fprintf(stderr,
+            "{\"event\":\"%s\",\"t\":%.3f,\"sent\":%u,\"accepted\":%" PRIu64 ",\"arrived\":%" PRIu64
+            ",\"settled\":%" PRIu64 "}\n",
+            event, (double)(now_ns - t->start_ns) / 1e9, l->count, l->accepted, l->arrived,
+            l->finals[LEDGER_SETTLED]);
 }
 
 static void chores(struct traffic *t, int64_t now_ns)
 {
-    struct ledger *l = &t->ledger;
-
     if (now_ns >= t->next_ping_ns) {
         fleet_ping(&t->users);
         fleet_ping(&t->services);
         t->next_ping_ns = now_ns + PING_NS;
     }
-    if (!t->o->progress || now_ns < t->next_progress_ns)
-        return;
-    fprintf(stderr,
-            "{\"event\":\"progress\",\"t\":%.2f,\"sent\":%u,\"accepted\":%" PRIu64
-            ",\"arrived\":%" PRIu64 ",\"settled\":%" PRIu64 ",\"settled_per_s\":%" PRIu64 "}\n",
-            (double)(now_ns - t->start_ns) / 1e9, l->count, l->accepted, l->arrived,
-            l->finals[LEDGER_SETTLED], l->finals[LEDGER_SETTLED] - t->settled_last);
-    t->settled_last = l->finals[LEDGER_SETTLED];
-    t->next_progress_ns = now_ns + SECOND_NS;
+    if (!t->told_measuring && now_ns >= t->ledger.from_ns) {
+        t->told_measuring = true;
+        tell(t, "measuring", now_ns);
+    }
+    if (now_ns >= t->next_progress_ns) {
+        tell(t, "progress", now_ns);
+        t->next_progress_ns = now_ns + SECOND_NS;
+    }
 }
 
 static int send_phase(struct traffic *t)
@@ -316,11 +335,13 @@ static int send_phase(struct traffic *t)
     for (;;) {
         int64_t now = clock_ns(), next = now + LONGEST_WAIT_NS;
 
-        if (now >= t->stop_ns || t->told_published)
+        if (now >= t->stop_ns || t->is_over) {
+            tell(t, "sent", now);
             return 0;
+        }
         t->engine.now_ns = now;
-        if (t->o->count) {
-            send_count(t);
+        if (t->o->flood) {
+            flood(t);
         } else if (t->o->rate > 0) {
             int64_t due = keep_rate(t, now);
             next = due < next ? due : next;
