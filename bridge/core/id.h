@@ -4,8 +4,12 @@
  *
  * Made by the bridge, so that an insert needs no round trip and goes to the right-hand edge of
  * its index, and the id itself is the partition key.  A notification's deliveries take the ids
- * right after its own, so that they are found by a range.  The source runs ahead of the clock
- * when more than 4,096 are taken in a millisecond; it never goes back.
+ * right after its own, so that they are found by a range (in which another node's ids may lie
+ * too, when it is longer than one millisecond's 4,096).  The source runs ahead of the clock when
+ * more than 4,096 are taken in a millisecond; it never goes back.
+ *
+ * Purity: no clock; the caller passes wall milliseconds.
+ * Limits: positive as a signed bigint until September 2039; then id_take() panics.
  */
 #ifndef TOCSIN_CORE_ID_H
 #define TOCSIN_CORE_ID_H
@@ -15,6 +19,7 @@
 
 #define ID_NODE_MAX   1023
 #define ID_TEXT_BYTES 17
+#define ID_RUN_MAX    1000000 /* ids in one id_take() */
 
 struct id_source {
     uint64_t last;
@@ -22,8 +27,12 @@ struct id_source {
 };
 
 void id_source_init(struct id_source *source, unsigned node);
-/* Reserves count ids in a row and returns the first; the others follow by +1... */
+/*
+ * Reserves count ids in a row and returns the first.  The others follow by id_next(), which is
+ * +1 throughout in a run of up to 4,096.
+ */
 uint64_t id_take(struct id_source *source, int64_t wall_ms, size_t count);
+uint64_t id_next(uint64_t id);
 int64_t id_wall_ms(uint64_t id);
 uint64_t id_first_of(int64_t wall_ms); /* lower bound of a time; for partitions */
 /* 16 lower-case hex digits. */
