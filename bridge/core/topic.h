@@ -8,6 +8,7 @@
 #ifndef TOCSIN_CORE_TOPIC_H
 #define TOCSIN_CORE_TOPIC_H
 #include "base/err.h"
+#include <stdbool.h>
 #include <stddef.h>
 
 #define TOPIC_ID_MAX    128 /* encoded bytes */
@@ -22,9 +23,16 @@ struct topic_up { /* notify/v1/{kind}s/{id}/up/{event...} */
 };
 
 NODISCARD int topic_parse_up(const char *topic, struct topic_up *up);
+/* Is it what topic_encode_id() gives for some id?  Any other form is refused in a topic. */
+bool topic_is_encoded_id(const char *id, size_t length);
+/* The id as the token had it; ERR_INVALID when the encoded form is not well-formed. */
+NODISCARD int topic_decode_id(const char *id, char out[TOPIC_ID_MAX + 1]);
 /* Encodes one raw id; ERR_TOO_LARGE past 128 bytes, ERR_INVALID when empty or not UTF-8. */
 NODISCARD int topic_encode_id(const char *raw, char out[TOPIC_ID_MAX + 1]);
-/* "notify/v1/users/{id}/down/{leaf}"; id is encoded already; writes and returns out. */
+/*
+ * "notify/v1/users/{id}/down/{leaf}"; id is encoded already; writes and returns out.  Panics
+ * when they do not fit: ids are bounded and leaves are ours.
+ */
 char *topic_down(enum topic_kind kind, const char *id, const char *leaf,
                  char out[TOPIC_BYTES_MAX]);
 
