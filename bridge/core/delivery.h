@@ -48,8 +48,20 @@ struct verdict {
 
 /*
  * Pure: outcome + attempts already made (this one included) + expiry -> what now.
- * random is 64 fresh random bits for the jitter.  Throttling and connection failures cost no
- * attempt; retry_after is clamped to [1 s, 1 h]; a delay past expires_at_ms ends as EXPIRED.
+ * random is 64 fresh random bits for the jitter.
+ *
+ *   delivered, accepted      DELIVERED, SENT
+ *   permanent, dead_target   DEAD; SUPPRESSED when the reason is one (opted_out, bounced...)
+ *   retry, unknown           READY after base * factor^(attempts-1), at most max; DEAD when the
+ *                            attempts are used up
+ *   retry_after              the same, but after the time named, clamped to [1 s, 1 h]
+ *   throttle                 like retry_after, and costs no attempt
+ *   auth_config_error        READY after max: kept until somebody mends the destination; costs
+ *                            no attempt
+ *   expired, cancelled, suppressed   that state; costs no attempt
+ *
+ * A connection that never came about (is_connection) costs no attempt either.  A delay that
+ * reaches expires_at_ms (0: never) ends as EXPIRED at once.
  */
 struct verdict delivery_judge(const struct outcome *outcome, const struct retry_policy *policy,
                               int attempts, int64_t now_wall_ms, int64_t expires_at_ms,

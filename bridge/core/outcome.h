@@ -44,6 +44,7 @@ enum reason {
 };
 const char *reason_name(enum reason reason); /* "" for REASON_NONE */
 NODISCARD int reason_parse(const char *name, enum reason *reason);
+bool reason_is_suppression(enum reason reason);
 
 struct outcome {
     enum outcome_kind kind;
@@ -52,12 +53,17 @@ struct outcome {
     int status;              /* HTTP status, SMTP reply, MQTT reason; 0 when none */
     int segments;            /* SMS parts; 0 when not applicable */
     bool is_connection;      /* never reached the provider: costs no attempt, counts for the breaker */
+    bool is_target_only;     /* about this target alone: neither window, pause nor breaker of the
+                                destination is touched */
     char code[32];           /* the provider's own code, "21610" */
     char provider_id[128];   /* the provider's message id */
     char detail[160];        /* for people; cut, printable */
 };
 
-/* Clears and sets kind, reason and detail (cut; unprintable bytes become '?'). */
+/*
+ * Clears and sets kind, reason and detail (NULL is ""; cut at a whole character; what is not
+ * UTF-8 or is a control character becomes '?').  retry_after_ms becomes -1.
+ */
 void outcome_set(struct outcome *outcome, enum outcome_kind kind, enum reason reason,
                  const char *detail);
 
