@@ -19,7 +19,7 @@ struct receipt {
     int64_t at_ms;         /* wall */
 };
 
-/* Appends one JSON object; NULL and 0 members are left out. */
+/* Appends one JSON object; NULL and 0 members are left out, and text that is not UTF-8. */
 void receipt_write(const struct receipt *receipt, struct buf *out);
 
 #endif
