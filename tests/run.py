@@ -199,7 +199,7 @@ def arguments():
     test.add_argument("--all", action="store_true", help="the long tests and valgrind as well")
     test.add_argument("only", nargs="*", metavar="STEP", help="only these steps")
     for name, path, text in (
-            ("bench", ("tests", "bench", "run.py"), "measure: ./run bench [SCENARIO]"),
+            ("bench", ("tests", "bench", "bench.py"), "measure: ./run bench [SCENARIO]"),
             ("chaos", ("tests", "chaos", "chaos.py"), "kill everything at random and count")):
         parser = commands.add_parser(name, help=text, add_help=False)
         parser.set_defaults(call=script(*path))

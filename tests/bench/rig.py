@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: MIT
+"""One private stack with release binaries, and the load generator against it."""
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+
+import measure
+import servers
+
+STATE = os.path.join(servers.ROOT, ".tocsin", "bench")
+LOAD_NAP = 500  # microseconds: under saturation only, see client.h
+
+
+class Lost(Exception):
+    """A notification did not arrive, or a connection failed: the run has no result."""
+
+
+def say(text=""):
+    print(text, flush=True)
+
+
+class Load:
+    """One run of tests/bench/load; its events go to `on_event` as they come."""
+
+    def __init__(self, command, on_event=None):
+        self.name = command[1]
+        self.events, self.on_event = [], on_event
+        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, text=True,
+                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.noise = []
+        self.reader = threading.Thread(target=self.read, daemon=True)
+        self.reader.start()
+
+    def read(self):
+        for line in self.process.stderr:
+            try:
+                event = json.loads(line)
+            except ValueError:
+                self.noise.append(line)
+                continue
+            self.events.append(event)
+            if self.on_event:
+                self.on_event(event)
+
+    def finish(self, timeout=1800):
+        """The JSON object it printed; raises Lost unless everything settled."""
+        try:
+            self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise Lost("load %s did not end within %d s" % (self.name, timeout)) from None
+        self.reader.join()
+        text = self.process.stdout.read()
+        if self.process.returncode == 1:
+            raise Lost("not everything settled: %s" % text)
+        if self.process.returncode:
+            raise Lost("load %s exited with %d: %s%s" % (
+                self.name, self.process.returncode, text, "".join(self.noise)[-2000:]))
+        return json.loads(text)
+
+
+class Rig:
+    """A stack in a directory of its own, removed afterwards."""
+
+    def __init__(self, build, settings=(), sinks=()):
+        os.makedirs(STATE, exist_ok=True)
+        self.build = build
+        self.dir = tempfile.mkdtemp(prefix="stack-", dir=STATE)
+        os.chmod(self.dir, 0o711)  # so that Postgres, as another user, reaches its place
+        self.settings, self.sinks = list(settings), list(sinks)
+        self.stack = None
+
+    def __enter__(self):
+        try:
+            for sink in self.sinks:
+                sink.start()
+                self.settings += sink.settings()
+            self.stack = servers.Stack(self.dir, build=self.build, settings=self.settings)
+            self.stack.start()
+        except BaseException:
+            self.close(False)
+            raise
+        return self
+
+    def __exit__(self, kind, value, trace):
+        self.close(kind is None)
+
+    def close(self, clean):
+        try:
+            if self.stack and clean:
+                self.stack.stop()
+            elif self.stack:
+                self.stack.kill()
+        finally:
+            for sink in self.sinks:
+                sink.stop()
+            if clean:
+                self.stack.remove()
+            else:
+                shutil.copytree(self.dir, os.path.join(STATE, "failed"), dirs_exist_ok=True,
+                                ignore=shutil.ignore_patterns("postgres", "*.sock", "*.secret",
+                                                              "*.token"))
+                say("logs of the failed run: %s" % os.path.join(STATE, "failed"))
+                shutil.rmtree(self.dir, ignore_errors=True)
+
+    def pids(self):
+        found = {"broker": self.stack.broker.pid, "postgres": self.stack.postgres.pid}
+        if self.stack.bridges and self.stack.bridge.running:
+            found["bridge"] = self.stack.bridge.pid
+        for sink in self.sinks:
+            found[sink.name] = sink.pid
+        return found
+
+    def command(self, mode, **options):
+        binary = os.path.join(self.build, "tests", "bench", "load")
+        command = [binary, mode]
+        if mode == "raw-pg":
+            command += ["--postgres", self.stack.postgres.socket_url]
+        else:
+            command += ["--url", self.stack.broker.url,
+                        "--secret-file", self.stack.broker.secret_file]
+        for key, value in options.items():
+            command.append("--" + key.replace("_", "-"))
+            if value is not True:
+                command.append(str(value))
+        return command
+
+    def start_load(self, mode, on_event=None, **options):
+        if mode == "notify":
+            options["progress"] = True
+        return Load(self.command(mode, **options), on_event)
+
+    def raw(self, mode, **options):
+        return self.start_load(mode, **options).finish()
+
+    def notify(self, **options):
+        """Runs `load notify`; adds CPU by process and the bridge's memory to its figures."""
+        meter, taken = Meter(self), {}
+
+        def on_event(event):
+            if event["event"] == "measuring":
+                meter.start(load)
+            elif event["event"] == "sent":
+                taken.update(meter.stop())
+        measure.forget_peak(self.stack.bridge.pid)
+        started = threading.Event()
+
+        def guarded(event):
+            started.wait()
+            on_event(event)
+        load = self.start_load("notify", on_event=guarded, **options)
+        started.set()
+        figures = load.finish()
+        figures.update(taken)
+        figures["bridge_rss_mb"], figures["bridge_peak_mb"] = measure.rss_mb(self.stack.bridge.pid)
+        return figures
+
+    def memory(self):
+        """PSS by server, in MB."""
+        return {name: round(measure.pss_mb(pid), 1) for name, pid in self.pids().items()}
+
+
+class Meter:
+    """CPU seconds per 10,000 notifications settled while it runs."""
+
+    def __init__(self, rig):
+        self.rig = rig
+        self.meter = self.load = self.settled = None
+
+    def start(self, load):
+        self.load = load
+        self.meter = measure.Meter({**self.rig.pids(), "load": load.process.pid})
+        self.settled = load.events[-1]["settled"]
+        self.meter.start()
+
+    def stop(self):
+        if not self.meter:
+            return {}
+        used, took = self.meter.stop()
+        settled = self.load.events[-1]["settled"] - self.settled
+        others = used.pop("others")
+        per = {name: round(value * 10000 / settled, 3) if settled else None
+               for name, value in used.items()}
+        return {"cpu_s": {name: round(value, 2) for name, value in used.items()},
+                "cpu_per_10k": per, "others_cores": round(others / took, 2),
+                "cores_used": round(sum(used.values()) / took, 2)}
+
+
+class Sink(servers.Server):
+    """tests/bench/sink: answers a provider's HTTP API after a fixed time."""
+
+    def __init__(self, build, destination, delay_ms):
+        self.name = "sink" if delay_ms < 100 else "slow_sink"
+        self.place = tempfile.mkdtemp(prefix="sink-", dir=STATE)
+        super().__init__(self.place)
+        self.build, self.destination, self.delay_ms = build, destination, delay_ms
+        self.ports = servers.Ports()
+        self.port = self.ports.take()
+
+    def command(self):
+        return [os.path.join(self.build, "tests", "bench", "sink"), "--port", str(self.port),
+                "--delay-ms", str(self.delay_ms)]
+
+    def is_ready(self):
+        try:
+            servers.http("GET", "http://127.0.0.1:%d/ready" % self.port, timeout=1)
+        except OSError:
+            return False
+        return True
+
+    def settings(self):
+        return [("destinations.%s.base_url" % self.destination,
+                 "http://127.0.0.1:%d" % self.port)]
+
+    def stop(self, check=False):
+        try:
+            super().stop(check)
+        except servers.ServerError as error:
+            print(error, file=sys.stderr)
+        self.ports.close()
+        shutil.rmtree(self.place, ignore_errors=True)
