@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: MIT */
+#include "store/fleet.h"
+
+#include "base/alloc.h"
+#include "store/store_internal.h"
+
+#include <stdlib.h>
+
+const struct pg_statement store_sql_register = {
+    .name = "register",
+    .params = 4,
+    .sql = "INSERT INTO bridge (epoch, node, name, host, lease_until)"
+           " SELECT next_epoch(), CASE WHEN $3::int > 0 THEN $3::int ELSE"
+           "   (SELECT min(n) FROM generate_series(1, 1023) AS n"
+           "    WHERE NOT EXISTS (SELECT 1 FROM bridge WHERE node = n)) END,"
+           " $1::text, $2::text, clock_timestamp() + $4::bigint * interval '1 millisecond'"
+           " RETURNING epoch, node",
+};
+
+const struct pg_statement store_sql_heartbeat = {
+    .name = "heartbeat",
+    .params = 2,
+    .sql = "UPDATE bridge SET lease_until = clock_timestamp() + $2::bigint * interval '1 millisecond'"
+           " WHERE epoch = $1::bigint AND lease_until > clock_timestamp() RETURNING epoch",
+};
+
+const struct pg_statement store_sql_lanes = {
+    .name = "lanes",
+    .params = 1,
+    .sql = "WITH live AS (SELECT epoch FROM bridge WHERE lease_until > clock_timestamp()),"
+           "t AS (UPDATE lane SET epoch = $1::bigint WHERE name IN ("
+           "   SELECT name FROM lane WHERE epoch IS NULL"
+           "     OR NOT EXISTS (SELECT 1 FROM bridge b WHERE b.epoch = lane.epoch)"
+           "   ORDER BY name FOR UPDATE SKIP LOCKED"
+           "   LIMIT greatest(0, ceil((SELECT count(*) FROM lane)::numeric"
+           "     / greatest(1, (SELECT count(*) FROM live)))"
+           "     - (SELECT count(*) FROM lane WHERE epoch = $1::bigint)))"
+           " AND EXISTS (SELECT 1 FROM live WHERE epoch = $1::bigint) RETURNING name)"
+           "SELECT name FROM t UNION SELECT name FROM lane WHERE epoch = $1::bigint",
+};
+
+const struct pg_statement store_sql_lane_drop = {
+    .name = "lane_drop",
+    .params = 2,
+    .sql = "UPDATE lane SET epoch = NULL WHERE epoch = $1::bigint AND name = $2::text",
+};
+
+const struct pg_statement store_sql_reap = {
+    .name = "reap",
+    .params = 4,
+    .sql = "WITH x AS (DELETE FROM bridge WHERE epoch <> $1::bigint AND (name = $4::text OR"
+           " lease_until < clock_timestamp() - $3::bigint * interval '1 millisecond')"
+           " RETURNING epoch, lease_until)"
+           "SELECT epoch, lease_until - $2::bigint * interval '1 millisecond' FROM x",
+};
+
+const struct pg_statement store_sql_sweep = {
+    .name = "sweep",
+    .params = 0,
+    .sql = "UPDATE delivery d SET state = 0, epoch = NULL, crashes = crashes + 1"
+           " WHERE state = 1"
+           " AND NOT EXISTS (SELECT 1 FROM bridge b WHERE b.epoch = d.epoch)",
+};
+
+const struct pg_statement store_sql_leave = {
+    .name = "leave",
+    .params = 1,
+    .sql = "WITH d AS (UPDATE delivery SET state = 0, epoch = NULL"
+           "   WHERE state = 1 AND epoch = $1::bigint),"
+           "l AS (UPDATE lane SET epoch = NULL WHERE epoch = $1::bigint)"
+           "DELETE FROM bridge WHERE epoch = $1::bigint",
+};
+
+const struct pg_statement store_sql_unsent = {
+    .name = "unsent",
+    .params = 2,
+    .sql = "SELECT a.delivery, a.notification, a.state, a.outcome, a.reason, a.number, n.receipts,"
+           " a.channel, n.service, n.request, d.name, a.provider_id, a.detail, a.segments, a.at"
+           " FROM attempt a JOIN destination d ON d.id = a.destination"
+           " CROSS JOIN LATERAL (SELECT * FROM notification WHERE id = a.notification LIMIT 1) n"
+           " WHERE a.at >= $2::timestamptz AND a.epoch = $1::bigint AND a.state IS NOT NULL",
+};
+
+const struct pg_statement store_sql_destination = {
+    .name = "destination",
+    .params = 3,
+    .sql = "WITH i AS (INSERT INTO destination (name, channel, adapter)"
+           " SELECT $1::text, $2::smallint, $3::text"
+           " WHERE NOT EXISTS (SELECT 1 FROM destination WHERE name = $1::text)"
+           " ON CONFLICT (name) DO NOTHING RETURNING id)"
+           "SELECT id FROM i UNION ALL SELECT id FROM destination WHERE name = $1::text",
+};
+
+static void on_registered(void *ctx, int err, const struct pg_result *result)
+{
+    struct store_call *held = ctx;
+    struct store_call call = *held;
+    void (*on_done)(void *, int, int64_t, int) = (void (*)(void *, int, int64_t, int))call.fn;
+
+    free(held);
+    if (!err && pg_rows(result) != 1)
+        err = ERR_REFUSED;
+    on_done(call.ctx, err, err ? 0 : pg_int(result, 0, 0), err ? 0 : (int)pg_int(result, 0, 1));
+}
+
+int store_register(struct store *store, const char *name, const char *host, int node,
+                   int64_t lease_ms,
+                   void (*on_done)(void *ctx, int err, int64_t epoch, int node), void *ctx)
+{
+    pg_params_clear(&store->params);
+    pg_add_text(&store->params, name);
+    pg_add_text(&store->params, host);
+    pg_add_int4(&store->params, node);
+    pg_add_int8(&store->params, lease_ms);
+    return store_send(store, STORE_CONTROL, &store_sql_register, &store->params, on_registered,
+                      (void (*)(void))on_done, ctx);
+}
+
+static void on_heartbeat(void *ctx, int err, const struct pg_result *result)
+{
+    struct store_call *held = ctx;
+    struct store_call call = *held;
+
+    free(held);
+    if (!err && pg_rows(result) != 1)
+        err = ERR_FENCED;
+    ((store_done_fn *)call.fn)(call.ctx, err);
+}
+
+int store_heartbeat(struct store *store, int64_t epoch, int64_t lease_ms, store_done_fn *on_done,
+                    void *ctx)
+{
+    pg_params_clear(&store->params);
+    pg_add_int8(&store->params, epoch);
+    pg_add_int8(&store->params, lease_ms);
+    return store_send(store, STORE_CONTROL, &store_sql_heartbeat, &store->params, on_heartbeat,
+                      (void (*)(void))on_done, ctx);
+}
+
+static void on_lanes(void *ctx, int err, const struct pg_result *result)
+{
+    struct lanes_call *held = ctx;
+    struct lanes_call call = *held;
+
+    free(held);
+    for (int i = 0; !err && i < pg_rows(result); i++)
+        call.on_lane(call.ctx, pg_text(result, i, 0));
+    call.on_done(call.ctx, err);
+}
+
+int store_lanes(struct store *store, int64_t epoch, const struct lanes_call *call)
+{
+    struct lanes_call *held = xmalloc(sizeof(*held));
+    int err;
+
+    *held = *call;
+    pg_params_clear(&store->params);
+    pg_add_int8(&store->params, epoch);
+    err = pg_send(store->pg[STORE_CONTROL], &store_sql_lanes, &store->params, on_lanes, held);
+    if (err)
+        free(held);
+    return err;
+}
+
+int store_lane_drop(struct store *store, int64_t epoch, const char *name)
+{
+    pg_params_clear(&store->params);
+    pg_add_int8(&store->params, epoch);
+    pg_add_text(&store->params, name);
+    return store_send(store, STORE_CONTROL, &store_sql_lane_drop, &store->params, store_on_done,
+                      NULL, NULL);
+}
+
+static void on_reaped(void *ctx, int err, const struct pg_result *result)
+{
+    struct reap_call *held = ctx;
+    struct reap_call call = *held;
+
+    free(held);
+    for (int i = 0; !err && i < pg_rows(result); i++)
+        call.on_dead(call.ctx, pg_int(result, i, 0), pg_time_us(result, i, 1) / 1000);
+    call.on_done(call.ctx, err);
+}
+
+int store_reap(struct store *store, int64_t epoch, int64_t lease_ms, int64_t grace_ms,
+               const char *name, const struct reap_call *call)
+{
+    struct reap_call *held = xmalloc(sizeof(*held));
+    int err;
+
+    *held = *call;
+    pg_params_clear(&store->params);
+    pg_add_int8(&store->params, epoch);
+    pg_add_int8(&store->params, lease_ms);
+    pg_add_int8(&store->params, grace_ms);
+    pg_add_text(&store->params, name);
+    err = pg_send(store->pg[STORE_CONTROL], &store_sql_reap, &store->params, on_reaped, held);
+    if (err)
+        free(held);
+    return err;
+}
+
+int store_sweep(struct store *store, store_done_fn *on_done, void *ctx)
+{
+    pg_params_clear(&store->params);
+    return store_send(store, STORE_CONTROL, &store_sql_sweep, &store->params, store_on_done,
+                      (void (*)(void))on_done, ctx);
+}
+
+int store_leave(struct store *store, int64_t epoch, store_done_fn *on_done, void *ctx)
+{
+    pg_params_clear(&store->params);
+    pg_add_int8(&store->params, epoch);
+    return store_send(store, STORE_CONTROL, &store_sql_leave, &store->params, store_on_done,
+                      (void (*)(void))on_done, ctx);
+}
+
+static void on_unsent(void *ctx, int err, const struct pg_result *result)
+{
+    struct endings_call *held = ctx;
+    struct endings_call call = *held;
+
+    free(held);
+    for (int i = 0; !err && i < pg_rows(result); i++) {
+        struct ending ending = {
+            .delivery = (uint64_t)pg_int(result, i, 0),
+            .notification = (uint64_t)pg_int(result, i, 1),
+            .state = (int)pg_int(result, i, 2),
+            .outcome = (int)pg_int(result, i, 3),
+            .reason = (int)pg_int(result, i, 4),
+            .number = (int)pg_int(result, i, 5),
+            .receipts = (int)pg_int(result, i, 6),
+            .channel = (enum channel)pg_int(result, i, 7),
+            .service = pg_text(result, i, 8),
+            .request = pg_text(result, i, 9),
+            .provider = pg_text(result, i, 10),
+            .provider_id = pg_is_null(result, i, 11) ? NULL : pg_text(result, i, 11),
+            .detail = pg_is_null(result, i, 12) ? NULL : pg_text(result, i, 12),
+            .segments = (int)pg_int(result, i, 13),
+            .at_ms = pg_time_us(result, i, 14) / 1000,
+        };
+
+        call.on_row(call.ctx, &ending);
+    }
+    call.on_done(call.ctx, err);
+}
+
+int store_unsent(struct store *store, int64_t epoch, int64_t since_ms,
+                 const struct endings_call *call)
+{
+    struct endings_call *held = xmalloc(sizeof(*held));
+    int err;
+
+    *held = *call;
+    pg_params_clear(&store->params);
+    pg_add_int8(&store->params, epoch);
+    pg_add_time(&store->params, since_ms * 1000);
+    err = pg_send(store->pg[STORE_CONTROL], &store_sql_unsent, &store->params, on_unsent, held);
+    if (err)
+        free(held);
+    return err;
+}
+
+static void on_destination(void *ctx, int err, const struct pg_result *result)
+{
+    struct store_call *held = ctx;
+    struct store_call call = *held;
+    void (*on_done)(void *, int, int32_t) = (void (*)(void *, int, int32_t))call.fn;
+
+    free(held);
+    /* No row: another bridge inserted it this very moment; asking again will find it. */
+    if (!err && pg_rows(result) < 1)
+        err = ERR_AGAIN;
+    on_done(call.ctx, err, err ? 0 : (int32_t)pg_int(result, 0, 0));
+}
+
+int store_destination(struct store *store, const char *name, enum channel channel,
+                      const char *adapter, void (*on_done)(void *ctx, int err, int32_t id),
+                      void *ctx)
+{
+    pg_params_clear(&store->params);
+    pg_add_text(&store->params, name);
+    pg_add_int2(&store->params, (int16_t)channel);
+    pg_add_text(&store->params, adapter);
+    return store_send(store, STORE_CONTROL, &store_sql_destination, &store->params,
+                      on_destination, (void (*)(void))on_done, ctx);
+}

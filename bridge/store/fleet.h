@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * fleet - which bridges are alive, which lanes they read, and what the dead leave behind
+ *
+ * A bridge is a row with an epoch and a lease on the database's clock.  A row that is gone means
+ * that the epoch is over: whatever still carries it is an orphan, and store_sweep() returns it.
+ */
+#ifndef TOCSIN_STORE_FLEET_H
+#define TOCSIN_STORE_FLEET_H
+#include "core/channel.h"
+#include "store/store.h"
+
+/* name: NULL, or what only one process at a time can have (host and port it listens on). */
+NODISCARD int store_register(struct store *store, const char *name, const char *host, int node,
+                             int64_t lease_ms,
+                             void (*on_done)(void *ctx, int err, int64_t epoch, int node),
+                             void *ctx);
+/* ERR_FENCED in the callback when the lease was over already. */
+NODISCARD int store_heartbeat(struct store *store, int64_t epoch, int64_t lease_ms,
+                              store_done_fn *on_done, void *ctx);
+
+struct lanes_call {
+    void (*on_lane)(void *ctx, const char *name); /* each lane that is ours now */
+    void (*on_done)(void *ctx, int err);
+    void *ctx;
+};
+/* Takes a fair part of the lanes nobody alive reads. */
+NODISCARD int store_lanes(struct store *store, int64_t epoch, const struct lanes_call *call);
+NODISCARD int store_lane_drop(struct store *store, int64_t epoch, const char *name);
+
+struct reap_call {
+    /* The epoch is over; it may have settled without telling since since_ms (wall). */
+    void (*on_dead)(void *ctx, int64_t epoch, int64_t since_ms);
+    void (*on_done)(void *ctx, int err);
+    void *ctx;
+};
+/*
+ * Ends bridges whose lease ran out more than grace_ms ago, and at once an earlier one of our
+ * own name (it cannot be alive: we hold its port).
+ */
+NODISCARD int store_reap(struct store *store, int64_t epoch, int64_t lease_ms, int64_t grace_ms,
+                         const char *name, const struct reap_call *call);
+/* Returns orphans to ready, counting a crash for each. */
+NODISCARD int store_sweep(struct store *store, store_done_fn *on_done, void *ctx);
+/* Gives back all that is ours and ends our epoch. */
+NODISCARD int store_leave(struct store *store, int64_t epoch, store_done_fn *on_done, void *ctx);
+
+/* What an epoch settled since a moment: its services may not have been told. */
+struct ending {
+    uint64_t delivery, notification;
+    int state, outcome, reason, number, receipts;
+    enum channel channel;
+    const char *service, *request, *provider, *provider_id, *detail;
+    int segments;
+    int64_t at_ms;
+};
+struct endings_call {
+    void (*on_row)(void *ctx, const struct ending *ending);
+    void (*on_done)(void *ctx, int err);
+    void *ctx;
+};
+NODISCARD int store_unsent(struct store *store, int64_t epoch, int64_t since_ms,
+                           const struct endings_call *call);
+
+/* The number of a destination, made when it is new. */
+NODISCARD int store_destination(struct store *store, const char *name, enum channel channel,
+                                const char *adapter,
+                                void (*on_done)(void *ctx, int err, int32_t id), void *ctx);
+
+#endif

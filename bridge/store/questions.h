@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * questions - what people and services ask about deliveries, and the few things they may change
+ */
+#ifndef TOCSIN_STORE_QUESTIONS_H
+#define TOCSIN_STORE_QUESTIONS_H
+#include "store/requests.h"
+#include "store/store.h"
+
+/* One line of the answer to "what became of it": a delivery that is not over, a try, or a death. */
+enum status_kind { STATUS_LIVE, STATUS_ATTEMPT, STATUS_DEAD };
+struct status_row { /* strings borrowed; NULL where there is none */
+    enum status_kind kind;
+    uint64_t delivery;
+    int channel, recipient_kind, state /* -1: not the end */, number, outcome, reason, segments;
+    int64_t at_ms; /* of the try or death; when due, for a live one */
+    const char *recipient, *destination, *code, *provider_id, *detail;
+};
+struct status_head {
+    uint64_t notification;
+    int64_t accepted_ms;
+    int deliveries;
+    const char *type;
+};
+struct status_call {
+    void (*on_head)(void *ctx, const struct status_head *head);
+    void (*on_row)(void *ctx, const struct status_row *row); /* by delivery, then time */
+    void (*on_done)(void *ctx, int err);
+    void *ctx;
+};
+/* Calls on_head once, or only on_done with ERR_NOT_FOUND. */
+NODISCARD int store_status_head(struct store *store, const struct request_key *key,
+                                const struct status_call *call);
+NODISCARD int store_status(struct store *store, uint64_t notification,
+                           const struct status_call *call);
+
+/* Calls back what nobody is at; on_done learns how many. */
+NODISCARD int store_cancel(struct store *store, int64_t epoch, uint64_t notification,
+                           void (*on_done)(void *ctx, int err, int64_t count), void *ctx);
+
+struct dead_filter { /* -1, 0 or NULL: any */
+    int channel, reason;
+    const char *type, *service, *user;
+    int64_t since_ms, until_ms;
+    const uint64_t *ids; /* NULL: any */
+    size_t id_count;
+};
+struct dead_row { /* strings borrowed; NULL where there is none */
+    uint64_t delivery, notification;
+    int channel, reason, status, attempts, recipient_kind;
+    int64_t died_ms;
+    const char *service, *request, *type, *destination, *recipient, *code, *detail;
+};
+struct dead_call {
+    void (*on_row)(void *ctx, const struct dead_row *row);
+    void (*on_done)(void *ctx, int err);
+    void *ctx;
+};
+/* In the order of delivery ids, those after `after`, at most limit. */
+NODISCARD int store_dlq_list(struct store *store, const struct dead_filter *filter, uint64_t after,
+                             int limit, const struct dead_call *call);
+/* Makes them ready again, urgent, with a new budget; on_done learns how many. */
+NODISCARD int store_dlq_retry(struct store *store, const struct dead_filter *filter,
+                              const char *admin,
+                              void (*on_done)(void *ctx, int err, int64_t count), void *ctx);
+NODISCARD int store_audit(struct store *store, const char *admin, const char *action,
+                          const char *params, const char *result);
+
+#endif

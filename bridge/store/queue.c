@@ -1,0 +1,365 @@
+/* SPDX-License-Identifier: MIT */
+#include "store/queue.h"
+
+#include "base/alloc.h"
+#include "store/store_internal.h"
+
+#include <stdlib.h>
+
+/*
+ * Equality on (destination, priority) and a limit for each: one scan ordered by both would walk
+ * all future urgent rows before the first low one.  ARRAY() keeps the planner on the index.
+ * Nothing is claimed under an epoch that is over.
+ */
+const struct pg_statement store_sql_claim = {
+    .name = "claim",
+    .params = 7,
+    .sql =
+        "WITH u AS (UPDATE delivery d SET state = 1, epoch = $1::bigint"
+        " WHERE d.id = ANY (ARRAY("
+        "   SELECT q.id FROM unnest($3::smallint[], $4::int[], $5::timestamptz[])"
+        "     AS p(priority, room, since)"
+        "   CROSS JOIN LATERAL (SELECT id FROM delivery"
+        "     WHERE state = 0 AND destination = $2::int AND priority = p.priority"
+        "     AND due_at >= p.since AND due_at <= now()"
+        "     AND crashes BETWEEN $6::smallint AND $7::smallint"
+        "     ORDER BY due_at, id LIMIT p.room FOR UPDATE SKIP LOCKED) q))"
+        " AND d.state = 0"
+        " AND EXISTS (SELECT 1 FROM bridge"
+        "   WHERE epoch = $1::bigint AND lease_until > clock_timestamp())"
+        " RETURNING d.*)"
+        "SELECT u.id, u.notification, u.seq, u.due_at, n.created_at, n.expires_at, u.attempts,"
+        " u.crashes, n.receipts, u.recipient_kind, u.channel, u.priority, u.recipient,"
+        " n.service, n.request, n.type, n.collapse_key, n.retry, n.content"
+        " FROM u CROSS JOIN LATERAL"
+        " (SELECT * FROM notification WHERE id = u.notification LIMIT 1) n"
+        " ORDER BY u.priority, u.due_at, u.id",
+};
+
+const struct pg_statement store_sql_reconcile = {
+    .name = "reconcile",
+    .params = 2,
+    .sql = "UPDATE delivery SET state = 0, epoch = NULL"
+           " WHERE state = 1 AND epoch = $1::bigint AND NOT (id = ANY ($2::bigint[]))",
+};
+
+#define SETTLE_COLUMNS                                                                             \
+    "unnest($2::bigint[], $3::smallint[], $4::smallint[], $5::smallint[], $6::timestamptz[],"     \
+    " $7::smallint[], $8::smallint[], $9::int[], $10::smallint[], $11::text[], $12::text[],"      \
+    " $13::text[]) AS r(id, to_state, tries, number, due, outcome, reason, status, segments,"     \
+    " code, provider_id, detail)"
+#define ATTEMPT_COLUMNS                                                                            \
+    "attempt (at, delivery, notification, epoch, destination, status, number, channel,"           \
+    " outcome, reason, segments, state, recipient_kind, recipient, code, provider_id, detail)"
+
+const struct pg_statement store_sql_settle = {
+    .name = "settle",
+    .params = 13,
+    .sql = "WITH x AS (DELETE FROM delivery d USING " SETTLE_COLUMNS
+           " WHERE d.id = r.id AND d.epoch = $1::bigint AND d.state = 1"
+           " RETURNING d.notification, d.destination, d.channel, d.recipient_kind, d.recipient, r.*),"
+           "h AS (INSERT INTO " ATTEMPT_COLUMNS
+           " SELECT clock_timestamp(), id, notification, $1::bigint, destination, status, number,"
+           " channel, outcome, reason, segments, to_state, recipient_kind, recipient, code,"
+           " provider_id, detail FROM x)"
+           "SELECT id, notification, tries FROM x",
+};
+
+const struct pg_statement store_sql_retry = {
+    .name = "retry",
+    .params = 13,
+    .sql = "WITH x AS (UPDATE delivery d SET state = 0, epoch = NULL, due_at = r.due,"
+           " attempts = r.tries, last_reason = r.reason FROM " SETTLE_COLUMNS
+           " WHERE d.id = r.id AND d.epoch = $1::bigint AND d.state = 1"
+           " RETURNING d.notification, d.destination, d.channel, d.recipient_kind, d.recipient, r.*),"
+           "h AS (INSERT INTO " ATTEMPT_COLUMNS
+           " SELECT clock_timestamp(), id, notification, $1::bigint, destination, status, number,"
+           " channel, outcome, reason, segments, NULL, recipient_kind, recipient, code,"
+           " provider_id, detail FROM x"
+           " WHERE number > 0)"
+           "SELECT id, notification, tries FROM x",
+};
+
+const struct pg_statement store_sql_bury = {
+    .name = "bury",
+    .params = 13,
+    .sql =
+        "WITH x AS (DELETE FROM delivery d USING " SETTLE_COLUMNS
+        " WHERE d.id = r.id AND d.epoch = $1::bigint AND d.state = 1"
+        " RETURNING d.notification, d.destination, d.channel, d.seq, d.priority,"
+        "   d.recipient_kind, d.recipient, r.*),"
+        "h AS (INSERT INTO " ATTEMPT_COLUMNS
+        " SELECT clock_timestamp(), id, notification, $1::bigint, destination, status, number,"
+        " channel, outcome, reason, segments, to_state, recipient_kind, recipient, code,"
+           " provider_id, detail FROM x),"
+        "b AS (INSERT INTO dead_letter AS o (delivery, notification, service, request, type, seq,"
+        " destination, channel, priority, attempts, reason, recipient_kind, recipient, died_at,"
+        " code, detail)"
+        " SELECT x.id, x.notification, n.service, n.request, n.type, x.seq, x.destination,"
+        " x.channel, x.priority, x.tries, x.reason, x.recipient_kind, x.recipient,"
+        " clock_timestamp(), x.code, x.detail"
+        " FROM x CROSS JOIN LATERAL"
+        " (SELECT service, request, type FROM notification WHERE id = x.notification LIMIT 1) n"
+        " ON CONFLICT (delivery) DO UPDATE SET is_dead = true, status = 0,"
+        " attempts = excluded.attempts, reason = excluded.reason, died_at = excluded.died_at,"
+        " destination = excluded.destination, code = excluded.code, detail = excluded.detail)"
+        "SELECT id, notification, tries FROM x",
+};
+
+const struct pg_statement store_sql_ack = {
+    .name = "ack",
+    .params = 3,
+    .sql = "WITH x AS (DELETE FROM delivery d USING unnest($2::bigint[], $3::text[])"
+           " AS r(id, recipient)"
+           " WHERE d.id = r.id AND d.recipient = r.recipient AND d.channel = 0"
+           " AND d.recipient_kind = 0"
+           " RETURNING d.id, d.notification, d.destination, d.attempts, d.recipient),"
+           "h AS (INSERT INTO " ATTEMPT_COLUMNS
+           " SELECT clock_timestamp(), id, notification, $1::bigint, destination, 0, attempts + 1,"
+           " 0, 0, 0, 0, 4, 0, recipient, NULL, NULL, NULL FROM x)"
+           "SELECT id, notification, attempts + 1 FROM x",
+};
+
+const struct pg_statement store_sql_about = {
+    .name = "about",
+    .params = 1,
+    .sql = "SELECT n.id, n.receipts, n.service, n.request FROM unnest($1::bigint[]) AS x(id)"
+           " CROSS JOIN LATERAL (SELECT * FROM notification WHERE id = x.id LIMIT 1) n",
+};
+
+static void on_claimed(void *ctx, int err, const struct pg_result *result)
+{
+    struct claim *call = ctx;
+    struct claim claim = *call;
+
+    free(call);
+    for (int i = 0; !err && i < pg_rows(result); i++) {
+        struct claimed row = {
+            .id = (uint64_t)pg_int(result, i, 0),
+            .notification = (uint64_t)pg_int(result, i, 1),
+            .seq = pg_int(result, i, 2),
+            .due_ms = pg_time_us(result, i, 3) / 1000,
+            .created_ms = pg_time_us(result, i, 4) / 1000,
+            .expires_ms = pg_is_null(result, i, 5) ? 0 : pg_time_us(result, i, 5) / 1000,
+            .attempts = (int)pg_int(result, i, 6),
+            .crashes = (int)pg_int(result, i, 7),
+            .receipts = (int)pg_int(result, i, 8),
+            .recipient_kind = (int)pg_int(result, i, 9),
+            .channel = (enum channel)pg_int(result, i, 10),
+            .priority = (enum priority)pg_int(result, i, 11),
+            .recipient = pg_text(result, i, 12),
+            .service = pg_text(result, i, 13),
+            .request = pg_text(result, i, 14),
+            .type = pg_text(result, i, 15),
+            .collapse_key = pg_is_null(result, i, 16) ? NULL : pg_text(result, i, 16),
+            .retry = pg_is_null(result, i, 17) ? NULL : pg_text(result, i, 17),
+        };
+
+        row.content = pg_bytes(result, i, 18, &row.content_bytes);
+        claim.on_row(claim.ctx, &row);
+    }
+    claim.on_done(claim.ctx, err);
+}
+
+int store_claim(struct store *store, int64_t epoch, int32_t destination,
+                const unsigned room[PRIORITY_COUNT], const int64_t since_ms[PRIORITY_COUNT],
+                bool is_suspect, const struct claim *claim)
+{
+    struct pg_array priorities, rooms, since;
+    struct claim *call = xmalloc(sizeof(*call));
+    int err;
+
+    *call = *claim;
+    pg_array_init(&priorities, PG_INT2);
+    pg_array_init(&rooms, PG_INT4);
+    pg_array_init(&since, PG_TIMESTAMPTZ);
+    for (int p = 0; p < PRIORITY_COUNT; p++) {
+        if (!room[p])
+            continue;
+        pg_array_add_int(&priorities, p);
+        pg_array_add_int(&rooms, room[p]);
+        pg_array_add_time(&since, since_ms[p] * 1000);
+    }
+    pg_params_clear(&store->params);
+    pg_add_int8(&store->params, epoch);
+    pg_add_int4(&store->params, destination);
+    pg_add_array(&store->params, &priorities);
+    pg_add_array(&store->params, &rooms);
+    pg_add_array(&store->params, &since);
+    pg_add_int2(&store->params, is_suspect ? STORE_SUSPECT_CRASHES : 0);
+    pg_add_int2(&store->params, is_suspect ? INT16_MAX : STORE_SUSPECT_CRASHES - 1);
+    err = pg_send(store->pg[STORE_INTAKE], &store_sql_claim, &store->params, on_claimed, call);
+    if (err)
+        free(call);
+    pg_array_fini(&priorities);
+    pg_array_fini(&rooms);
+    pg_array_fini(&since);
+    return err;
+}
+
+int store_reconcile(struct store *store, int64_t epoch, const uint64_t *known, size_t count,
+                    void (*on_done)(void *ctx, int err), void *ctx)
+{
+    struct pg_array ids;
+    int err;
+
+    pg_array_init(&ids, PG_INT8);
+    for (size_t i = 0; i < count; i++)
+        pg_array_add_int(&ids, (int64_t)known[i]);
+    pg_params_clear(&store->params);
+    pg_add_int8(&store->params, epoch);
+    pg_add_array(&store->params, &ids);
+    err = store_send(store, STORE_INTAKE, &store_sql_reconcile, &store->params, store_on_done,
+                     (void (*)(void))on_done, ctx);
+    pg_array_fini(&ids);
+    return err;
+}
+
+static void on_settled(void *ctx, int err, const struct pg_result *result)
+{
+    struct settled *call = ctx;
+    struct settled settled = *call;
+
+    free(call);
+    for (int i = 0; !err && i < pg_rows(result); i++)
+        settled.on_row(settled.ctx, (uint64_t)pg_int(result, i, 0),
+                       (uint64_t)pg_int(result, i, 1), (int)pg_int(result, i, 2));
+    settled.on_done(settled.ctx, err);
+}
+
+static const char *or_null(const char *text)
+{
+    return text[0] ? text : NULL;
+}
+
+/* The columns of SETTLE_COLUMNS, in order. */
+enum { SETTLE_ARRAYS = 12 };
+
+static void fill_settlement(struct pg_array *column, const struct settlement *item)
+{
+    const struct outcome *outcome = item->outcome;
+
+    pg_array_add_int(&column[0], (int64_t)item->id);
+    pg_array_add_int(&column[1], item->state);
+    pg_array_add_int(&column[2], item->attempts);
+    pg_array_add_int(&column[3], item->number);
+    pg_array_add_time(&column[4], item->due_ms * 1000);
+    pg_array_add_int(&column[5], outcome->kind);
+    pg_array_add_int(&column[6], outcome->reason);
+    pg_array_add_int(&column[7], outcome->status);
+    pg_array_add_int(&column[8], outcome->segments);
+    pg_array_add_text(&column[9], or_null(outcome->code));
+    pg_array_add_text(&column[10], or_null(outcome->provider_id));
+    pg_array_add_text(&column[11], or_null(outcome->detail));
+}
+
+static int send_settlements(struct store *store, const struct pg_statement *statement,
+                            int64_t epoch, const struct settlement *items, size_t count,
+                            const struct settled *settled)
+{
+    static const enum pg_type types[SETTLE_ARRAYS] = {
+        PG_INT8, PG_INT2, PG_INT2, PG_INT2, PG_TIMESTAMPTZ, PG_INT2,
+        PG_INT2, PG_INT4, PG_INT2, PG_TEXT, PG_TEXT,        PG_TEXT};
+    struct pg_array columns[SETTLE_ARRAYS];
+    struct settled *call = xmalloc(sizeof(*call));
+    int err;
+
+    *call = *settled;
+    for (unsigned i = 0; i < SETTLE_ARRAYS; i++)
+        pg_array_init(&columns[i], types[i]);
+    for (size_t i = 0; i < count; i++)
+        fill_settlement(columns, &items[i]);
+    pg_params_clear(&store->params);
+    pg_add_int8(&store->params, epoch);
+    for (unsigned i = 0; i < SETTLE_ARRAYS; i++)
+        pg_add_array(&store->params, &columns[i]);
+    err = pg_send(store->pg[STORE_SETTLE], statement, &store->params, on_settled, call);
+    if (err)
+        free(call);
+    for (unsigned i = 0; i < SETTLE_ARRAYS; i++)
+        pg_array_fini(&columns[i]);
+    return err;
+}
+
+int store_settle(struct store *store, int64_t epoch, const struct settlement *items, size_t count,
+                 const struct settled *settled)
+{
+    return send_settlements(store, &store_sql_settle, epoch, items, count, settled);
+}
+
+int store_retry(struct store *store, int64_t epoch, const struct settlement *items, size_t count,
+                const struct settled *settled)
+{
+    return send_settlements(store, &store_sql_retry, epoch, items, count, settled);
+}
+
+int store_bury(struct store *store, int64_t epoch, const struct settlement *items, size_t count,
+               const struct settled *settled)
+{
+    return send_settlements(store, &store_sql_bury, epoch, items, count, settled);
+}
+
+int store_ack(struct store *store, int64_t epoch, const struct ack_item *items, size_t count,
+              const struct settled *settled)
+{
+    struct pg_array ids, users;
+    struct settled *call = xmalloc(sizeof(*call));
+    int err;
+
+    *call = *settled;
+    pg_array_init(&ids, PG_INT8);
+    pg_array_init(&users, PG_TEXT);
+    for (size_t i = 0; i < count; i++) {
+        pg_array_add_int(&ids, (int64_t)items[i].id);
+        pg_array_add_text(&users, items[i].user);
+    }
+    pg_params_clear(&store->params);
+    pg_add_int8(&store->params, epoch);
+    pg_add_array(&store->params, &ids);
+    pg_add_array(&store->params, &users);
+    err = pg_send(store->pg[STORE_SETTLE], &store_sql_ack, &store->params, on_settled, call);
+    if (err)
+        free(call);
+    pg_array_fini(&ids);
+    pg_array_fini(&users);
+    return err;
+}
+
+static void on_about(void *ctx, int err, const struct pg_result *result)
+{
+    struct about_call *held = ctx;
+    struct about_call call = *held;
+
+    free(held);
+    for (int i = 0; !err && i < pg_rows(result); i++) {
+        struct about about = {
+            .notification = (uint64_t)pg_int(result, i, 0),
+            .receipts = (int)pg_int(result, i, 1),
+            .service = pg_text(result, i, 2),
+            .request = pg_text(result, i, 3),
+        };
+
+        call.on_row(call.ctx, &about);
+    }
+    call.on_done(call.ctx, err);
+}
+
+int store_about(struct store *store, const uint64_t *notifications, size_t count,
+                const struct about_call *call)
+{
+    struct pg_array ids;
+    struct about_call *held = xmalloc(sizeof(*held));
+    int err;
+
+    *held = *call;
+    pg_array_init(&ids, PG_INT8);
+    for (size_t i = 0; i < count; i++)
+        pg_array_add_int(&ids, (int64_t)notifications[i]);
+    pg_params_clear(&store->params);
+    pg_add_array(&store->params, &ids);
+    err = pg_send(store->pg[STORE_SETTLE], &store_sql_about, &store->params, on_about, held);
+    if (err)
+        free(held);
+    pg_array_fini(&ids);
+    return err;
+}

@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * queue - claiming deliveries and recording what came of them
+ *
+ * Every write is a compare-and-set on the epoch: what is not ours any more is not touched and
+ * not named in the answer.  Each statement names the state it moves from:
+ *
+ *   store_claim      ready  -> leased          store_retry  leased -> ready
+ *   store_settle     leased -> a final state   store_bury   leased -> dead (moves the row)
+ *   store_ack        any    -> delivered       store_reconcile  leased by us -> ready
+ */
+#ifndef TOCSIN_STORE_QUEUE_H
+#define TOCSIN_STORE_QUEUE_H
+#include "core/channel.h"
+#include "core/delivery.h"
+#include "core/outcome.h"
+#include "store/store.h"
+
+struct claimed { /* strings borrowed for the callback */
+    uint64_t id, notification;
+    int64_t seq, due_ms, created_ms, expires_ms;
+    int attempts, crashes, receipts, recipient_kind;
+    enum channel channel;
+    enum priority priority;
+    const char *recipient, *service, *request, *type, *collapse_key, *retry;
+    const char *content;
+    size_t content_bytes;
+};
+
+struct claim {
+    void (*on_row)(void *ctx, const struct claimed *claimed);
+    void (*on_done)(void *ctx, int err);
+    void *ctx;
+};
+
+/*
+ * A delivery that was leased by this many bridges when they died is a suspect: it is claimed
+ * apart from the others, one at a time, so that a further crash tells.
+ */
+#define STORE_SUSPECT_CRASHES 3
+#define STORE_POISON_CRASHES  6 /* and this many settle it: dead, as poison */
+
+/*
+ * Takes up to room[p] due deliveries of each priority p, the longest due first, none due before
+ * since_ms[p] (a watermark: what lies before was seen empty; 0 looks at everything).
+ */
+NODISCARD int store_claim(struct store *store, int64_t epoch, int32_t destination,
+                          const unsigned room[PRIORITY_COUNT],
+                          const int64_t since_ms[PRIORITY_COUNT], bool is_suspect,
+                          const struct claim *claim);
+
+/* Gives back what the database says is ours and memory does not know. */
+NODISCARD int store_reconcile(struct store *store, int64_t epoch, const uint64_t *known,
+                              size_t count, void (*on_done)(void *ctx, int err), void *ctx);
+
+/* One outcome to record. */
+struct settlement {
+    uint64_t id;
+    enum delivery_state state; /* READY, DEAD or another final one, or SENT */
+    int attempts;              /* made so far, as stored */
+    int number;                /* of this attempt; 0 when none was made */
+    int64_t due_ms;            /* READY: wall */
+    const struct outcome *outcome;
+};
+
+/* Names what was really ours; notification for receipts of rows memory has lost. */
+struct settled {
+    void (*on_row)(void *ctx, uint64_t id, uint64_t notification, int attempts);
+    void (*on_done)(void *ctx, int err);
+    void *ctx;
+};
+
+/* All of one call have the same kind of state: final (not DEAD), READY, or DEAD. */
+NODISCARD int store_settle(struct store *store, int64_t epoch, const struct settlement *items,
+                           size_t count, const struct settled *settled);
+NODISCARD int store_retry(struct store *store, int64_t epoch, const struct settlement *items,
+                          size_t count, const struct settled *settled);
+NODISCARD int store_bury(struct store *store, int64_t epoch, const struct settlement *items,
+                         size_t count, const struct settled *settled);
+
+/* In-app deliveries that their own user has acknowledged, whoever holds them. */
+struct ack_item {
+    uint64_t id;
+    const char *user;
+};
+NODISCARD int store_ack(struct store *store, int64_t epoch, const struct ack_item *items,
+                        size_t count, const struct settled *settled);
+
+/* What receipts need to know of a notification. */
+struct about {
+    uint64_t notification;
+    int receipts;
+    const char *service, *request;
+};
+struct about_call {
+    void (*on_row)(void *ctx, const struct about *about);
+    void (*on_done)(void *ctx, int err);
+    void *ctx;
+};
+NODISCARD int store_about(struct store *store, const uint64_t *notifications, size_t count,
+                          const struct about_call *call);
+
+#endif

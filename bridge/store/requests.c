@@ -1,0 +1,315 @@
+/* SPDX-License-Identifier: MIT */
+#include "store/requests.h"
+
+#include "base/alloc.h"
+#include "base/panic.h"
+#include "core/request.h"
+#include "core/topic.h"
+#include "io/digest.h"
+#include "store/store_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/*
+ * $1 epoch; $2.. notification columns; $16.. delivery columns.  What is not due yet goes to
+ * `scheduled`, where it has no inbox number.  A batch sent under an epoch that is over is stored
+ * as ready, for whoever claims it.
+ */
+const struct pg_statement store_sql_ingest = {
+    .name = "ingest",
+    .is_durable = true,
+    .params = 1 + INGEST_NOTIFICATION_COLUMNS + INGEST_DELIVERY_COLUMNS,
+    .sql =
+        "WITH k AS ("
+        " INSERT INTO request_key (day, key, digest, notification)"
+        " SELECT x.day, x.key, x.digest, x.id"
+        " FROM unnest($2::bigint[], $3::date[], $4::uuid[], $5::bigint[])"
+        "   AS x(id, day, key, digest)"
+        " ON CONFLICT DO NOTHING RETURNING notification),"
+        "n AS ("
+        " INSERT INTO notification (id, service, request, type, priority, receipts, deliveries,"
+        "   created_at, expires_at, collapse_key, retry, content)"
+        " SELECT x.id, x.service, x.request, x.type, x.priority, x.receipts, x.deliveries,"
+        "   now(), x.expires_at, x.collapse_key, x.retry, x.content"
+        " FROM unnest($2::bigint[], $6::text[], $7::text[], $8::text[], $9::smallint[],"
+        "   $10::smallint[], $11::int[], $12::timestamptz[], $13::text[], $14::text[],"
+        "   $15::bytea[])"
+        "   AS x(id, service, request, type, priority, receipts, deliveries, expires_at,"
+        "   collapse_key, retry, content)"
+        " JOIN k ON k.notification = x.id),"
+        "r AS ("
+        " SELECT x.*, x.channel = 0 AND x.kind = 0 AND x.due_at <= now() AS is_inbox"
+        " FROM unnest($16::bigint[], $17::bigint[], $18::timestamptz[], $19::int[],"
+        "   $20::smallint[], $21::smallint[], $22::smallint[], $23::smallint[], $24::text[])"
+        "   AS x(id, notification, due_at, destination, channel, priority, state, kind, recipient)"
+        " JOIN k ON k.notification = x.notification),"
+        "u AS ("
+        " INSERT INTO inbox_user AS c (user_id, last_seq, unread, unseen)"
+        " SELECT recipient, count(*), count(*), count(*) FROM r WHERE is_inbox"
+        " GROUP BY recipient ORDER BY recipient"
+        " ON CONFLICT (user_id) DO UPDATE SET last_seq = c.last_seq + excluded.last_seq,"
+        "   unread = c.unread + excluded.unread, unseen = c.unseen + excluded.unseen"
+        " RETURNING user_id, last_seq),"
+        "s AS ("
+        " SELECT r.*, CASE WHEN r.is_inbox THEN u.last_seq + 1 - row_number() OVER"
+        "   (PARTITION BY r.is_inbox, r.recipient ORDER BY r.id DESC) ELSE 0 END AS seq"
+        " FROM r LEFT JOIN u ON r.is_inbox AND u.user_id = r.recipient),"
+        "i AS ("
+        " INSERT INTO inbox (user_id, seq, delivery)"
+        " SELECT recipient, seq, id FROM s WHERE is_inbox),"
+        "l AS ("
+        " SELECT count(*) = 1 AS is_live FROM bridge"
+        " WHERE epoch = $1::bigint AND lease_until > clock_timestamp()),"
+        "d AS ("
+        " INSERT INTO delivery (id, notification, due_at, epoch, seq, destination, channel,"
+        "   priority, state, recipient_kind, recipient)"
+        " SELECT s.id, s.notification, s.due_at,"
+        "   CASE WHEN s.state = 1 AND l.is_live THEN $1::bigint END,"
+        "   s.seq, s.destination, s.channel, s.priority,"
+        "   CASE WHEN s.state = 1 AND l.is_live THEN 1 ELSE 0 END, s.kind, s.recipient"
+        " FROM s, l WHERE s.due_at <= now()),"
+        "e AS ("
+        " INSERT INTO scheduled (id, notification, due_at, destination, channel, priority, state,"
+        "   recipient_kind, recipient)"
+        " SELECT id, notification, due_at, destination, channel, priority, 0, kind, recipient"
+        " FROM s WHERE due_at > now())"
+        "SELECT true, notification, 0::bigint, false FROM k"
+        " UNION ALL SELECT false, s.id, s.seq, s.state = 1 AND l.is_live AND s.due_at <= now()"
+        " FROM s, l",
+};
+
+const struct pg_statement store_sql_key_lookup = {
+    .name = "key_lookup",
+    .is_durable = true,
+    .params = 3,
+    .sql = "SELECT x.i, r.notification, r.digest,"
+           " pg_logical_emit_message(true, 'tocsin', '') IS NULL"
+           " FROM unnest($1::int[], $2::date[], $3::uuid[]) AS x(i, day, key)"
+           " JOIN request_key r ON r.day = x.day AND r.key = x.key",
+};
+
+const struct pg_statement store_sql_reject = {
+    .name = "reject",
+    .params = 3,
+    .sql = "INSERT INTO ingest_reject (topic, why, payload) VALUES ($1::text, $2::text, $3::bytea)",
+};
+
+/*
+ * How far a UUIDv7's own date may be from now to be believed; the partitions of request_key
+ * reach as far.  Twice the seven days for which an id is remembered: an id used for the first
+ * time within seven days of its date keeps its partition for as long as it matters.
+ */
+#define KEY_PAST_MS   (14 * 86400000LL)
+#define KEY_FUTURE_MS (7 * 86400000LL)
+
+/* The milliseconds in a UUIDv7 (RFC 9562 5.7), or -1 for any other text. */
+static int64_t uuid7_ms(const char *id)
+{
+    int64_t ms = 0;
+    unsigned digits = 0;
+
+    if (strlen(id) != 36 || id[14] != '7' || !strchr("89abAB", id[19]))
+        return -1;
+    for (unsigned i = 0; i < 36; i++) {
+        const char *hex = "0123456789abcdef";
+        const char *at;
+
+        if (i == 8 || i == 13 || i == 18 || i == 23) {
+            if (id[i] != '-')
+                return -1;
+            continue;
+        }
+        at = strchr(hex, id[i] >= 'A' && id[i] <= 'F' ? id[i] + 32 : id[i]);
+        if (!at)
+            return -1;
+        if (digits++ < 12)
+            ms = ms << 4 | (at - hex);
+    }
+    return ms;
+}
+
+void request_key_make(const char *service, const char *id, int64_t now_wall_ms,
+                      struct request_key *key)
+{
+    char text[TOPIC_ID_MAX + 1 + REQUEST_ID_MAX];
+    unsigned char digest[DIGEST_BYTES];
+    size_t service_bytes = strlen(service), id_bytes = strlen(id);
+    int64_t ms = uuid7_ms(id);
+
+    /* The NUL between them cannot occur in either: no two pairs give one text. */
+    ASSERT(service_bytes <= TOPIC_ID_MAX && id_bytes <= REQUEST_ID_MAX);
+    memcpy(text, service, service_bytes + 1);
+    memcpy(text + service_bytes + 1, id, id_bytes);
+    digest_sha256(text, service_bytes + 1 + id_bytes, digest);
+    key->day = 0;
+    memcpy(key->key, digest, sizeof(key->key));
+    if (ms < 0 || ms < now_wall_ms - KEY_PAST_MS || ms > now_wall_ms + KEY_FUTURE_MS)
+        return;
+    key->day = (int32_t)(ms / 86400000);
+    for (unsigned i = 0; i < 6; i++)
+        key->key[i] = (unsigned char)(ms >> (40 - 8 * i));
+}
+
+void ingest_rows_init(struct ingest_rows *rows)
+{
+    static const enum pg_type notification[] = {
+        PG_INT8, PG_DATE, PG_UUID, PG_INT8, PG_TEXT,        PG_TEXT, PG_TEXT,
+        PG_INT2, PG_INT2, PG_INT4, PG_TIMESTAMPTZ, PG_TEXT, PG_TEXT, PG_BYTEA};
+    static const enum pg_type delivery[] = {PG_INT8, PG_INT8, PG_TIMESTAMPTZ, PG_INT4, PG_INT2,
+                                            PG_INT2, PG_INT2, PG_INT2,        PG_TEXT};
+
+    rows->bytes = 0;
+    for (unsigned i = 0; i < INGEST_NOTIFICATION_COLUMNS; i++)
+        pg_array_init(&rows->notification[i], notification[i]);
+    for (unsigned i = 0; i < INGEST_DELIVERY_COLUMNS; i++)
+        pg_array_init(&rows->delivery[i], delivery[i]);
+}
+
+void ingest_rows_clear(struct ingest_rows *rows)
+{
+    rows->bytes = 0;
+    for (unsigned i = 0; i < INGEST_NOTIFICATION_COLUMNS; i++)
+        pg_array_clear(&rows->notification[i]);
+    for (unsigned i = 0; i < INGEST_DELIVERY_COLUMNS; i++)
+        pg_array_clear(&rows->delivery[i]);
+}
+
+void ingest_rows_fini(struct ingest_rows *rows)
+{
+    for (unsigned i = 0; i < INGEST_NOTIFICATION_COLUMNS; i++)
+        pg_array_fini(&rows->notification[i]);
+    for (unsigned i = 0; i < INGEST_DELIVERY_COLUMNS; i++)
+        pg_array_fini(&rows->delivery[i]);
+}
+
+static int64_t time_or_null(int64_t wall_ms)
+{
+    return wall_ms ? wall_ms * 1000 : INT64_MIN;
+}
+
+void ingest_rows_add(struct ingest_rows *rows, const struct notification_row *row)
+{
+    struct pg_array *column = rows->notification;
+
+    pg_array_add_int(&column[0], (int64_t)row->id);
+    pg_array_add_date(&column[1], row->key.day);
+    pg_array_add_bytes(&column[2], row->key.key, sizeof(row->key.key));
+    pg_array_add_int(&column[3], (int64_t)row->digest);
+    pg_array_add_text(&column[4], row->service);
+    pg_array_add_text(&column[5], row->request);
+    pg_array_add_text(&column[6], row->type);
+    pg_array_add_int(&column[7], row->priority);
+    pg_array_add_int(&column[8], row->receipts);
+    pg_array_add_int(&column[9], row->deliveries);
+    pg_array_add_time(&column[10], time_or_null(row->expires_ms));
+    pg_array_add_text(&column[11], row->collapse_key);
+    pg_array_add_text(&column[12], row->retry);
+    pg_array_add_bytes(&column[13], row->content, row->content_bytes);
+    rows->bytes += row->content_bytes;
+}
+
+void ingest_rows_add_delivery(struct ingest_rows *rows, const struct delivery_row *row)
+{
+    struct pg_array *column = rows->delivery;
+
+    pg_array_add_int(&column[0], (int64_t)row->id);
+    pg_array_add_int(&column[1], (int64_t)row->notification);
+    pg_array_add_time(&column[2], row->due_ms * 1000);
+    pg_array_add_int(&column[3], row->destination);
+    pg_array_add_int(&column[4], row->channel);
+    pg_array_add_int(&column[5], row->priority);
+    pg_array_add_int(&column[6], row->state);
+    pg_array_add_int(&column[7], row->recipient_kind);
+    pg_array_add_text(&column[8], row->recipient);
+}
+
+static void on_ingested(void *ctx, int err, const struct pg_result *result)
+{
+    struct ingest_answer *call = ctx;
+    struct ingest_answer answer = *call;
+
+    free(call);
+    for (int i = 0; !err && i < pg_rows(result); i++) {
+        uint64_t id = (uint64_t)pg_int(result, i, 1);
+
+        if (pg_int(result, i, 0))
+            answer.on_notification(answer.ctx, id);
+        else
+            answer.on_delivery(answer.ctx, id, pg_int(result, i, 2), pg_int(result, i, 3) != 0);
+    }
+    answer.on_done(answer.ctx, err);
+}
+
+int store_ingest(struct store *store, int64_t epoch, const struct ingest_rows *rows,
+                 const struct ingest_answer *answer)
+{
+    struct pg_params *params = &store->params;
+    struct ingest_answer *call = xmalloc(sizeof(*call));
+    int err;
+
+    *call = *answer;
+    pg_params_clear(params);
+    pg_add_int8(params, epoch);
+    for (unsigned i = 0; i < INGEST_NOTIFICATION_COLUMNS; i++)
+        pg_add_array(params, &rows->notification[i]);
+    for (unsigned i = 0; i < INGEST_DELIVERY_COLUMNS; i++)
+        pg_add_array(params, &rows->delivery[i]);
+    err = pg_send(store->pg[STORE_INTAKE], &store_sql_ingest, params, on_ingested, call);
+    if (err)
+        free(call);
+    return err;
+}
+
+static void on_looked_up(void *ctx, int err, const struct pg_result *result)
+{
+    struct key_lookup *call = ctx;
+    struct key_lookup lookup = *call;
+
+    free(call);
+    for (int i = 0; !err && i < pg_rows(result); i++)
+        lookup.on_row(lookup.ctx, (size_t)pg_int(result, i, 0), (uint64_t)pg_int(result, i, 1),
+                      (uint64_t)pg_int(result, i, 2));
+    lookup.on_done(lookup.ctx, err);
+}
+
+int store_key_lookup(struct store *store, const struct request_key *keys, size_t count,
+                     const struct key_lookup *lookup)
+{
+    struct pg_array index, day, key;
+    struct key_lookup *call = xmalloc(sizeof(*call));
+    int err;
+
+    *call = *lookup;
+    pg_array_init(&index, PG_INT4);
+    pg_array_init(&day, PG_DATE);
+    pg_array_init(&key, PG_UUID);
+    for (size_t i = 0; i < count; i++) {
+        pg_array_add_int(&index, (int64_t)i);
+        pg_array_add_date(&day, keys[i].day);
+        pg_array_add_bytes(&key, keys[i].key, sizeof(keys[i].key));
+    }
+    pg_params_clear(&store->params);
+    pg_add_array(&store->params, &index);
+    pg_add_array(&store->params, &day);
+    pg_add_array(&store->params, &key);
+    err = pg_send(store->pg[STORE_INTAKE], &store_sql_key_lookup, &store->params, on_looked_up,
+                  call);
+    if (err)
+        free(call);
+    pg_array_fini(&index);
+    pg_array_fini(&day);
+    pg_array_fini(&key);
+    return err;
+}
+
+int store_reject(struct store *store, const char *topic, const char *why, const void *payload,
+                 size_t payload_bytes)
+{
+    pg_params_clear(&store->params);
+    pg_add_text(&store->params, topic);
+    pg_add_text(&store->params, why);
+    pg_add_bytes(&store->params, payload, payload_bytes);
+    return store_send(store, STORE_CONTROL, &store_sql_reject, &store->params, store_on_done, NULL,
+                      NULL);
+}

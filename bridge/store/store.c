@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: MIT */
+#include "store/store.h"
+
+#include "base/alloc.h"
+#include "store/store_internal.h"
+
+#include <stdlib.h>
+
+/*
+ * The queue tables are empty when they are analysed, so the planner must not believe what it
+ * sees there: index scans always, one plan for all parameters, no time spent on compiling.
+ */
+static const char queue_settings[] = "SET jit = off; SET enable_seqscan = off;"
+                                     "SET plan_cache_mode = force_generic_plan;"
+                                     "SET lock_timeout = '2s';"
+                                     "SET idle_in_transaction_session_timeout = '10s'";
+static const char control_settings[] = "SET jit = off; SET lock_timeout = '2s';"
+                                       "SET idle_in_transaction_session_timeout = '10s'";
+
+const struct pg_statement *const store_intake_statements[] = {
+    &store_sql_ingest, &store_sql_key_lookup, &store_sql_claim, &store_sql_reconcile, NULL};
+const struct pg_statement *const store_settle_statements[] = {
+    &store_sql_settle, &store_sql_retry, &store_sql_bury, &store_sql_ack, &store_sql_about, NULL};
+const struct pg_statement *const store_control_statements[] = {
+    &store_sql_register,      &store_sql_heartbeat,   &store_sql_lanes,
+    &store_sql_lane_drop,     &store_sql_reap,        &store_sql_sweep,
+    &store_sql_leave,         &store_sql_unsent,      &store_sql_destination,
+    &store_sql_stage,         &store_sql_partitions,  &store_sql_purge_keys,
+    &store_sql_old_partitions, &store_sql_reject,     &store_sql_status,
+    &store_sql_status_head,   &store_sql_cancel,      &store_sql_dlq_list,
+    &store_sql_dlq_retry,     &store_sql_audit,       &store_sql_resolve_retried,
+    NULL};
+
+static void on_up(void *ctx)
+{
+    struct store *store = ctx;
+
+    store->up_count++;
+    if (store->up_count == STORE_CONNECTIONS) {
+        store->was_up = true;
+        store->handlers.on_up(store->ctx);
+    }
+}
+
+static void on_down(void *ctx, const char *why)
+{
+    struct store *store = ctx;
+
+    store->up_count--;
+    if (!store->was_up)
+        return;
+    store->was_up = false;
+    store->handlers.on_down(store->ctx, why);
+}
+
+struct store *store_open(struct loop *loop, const struct store_config *config,
+                         const struct store_handlers *handlers, void *ctx)
+{
+    static const char *const names[] = {"intake", "settle", "control"};
+    const struct pg_statement *const *statements[] = {
+        store_intake_statements, store_settle_statements, store_control_statements};
+    struct store *store = xcalloc(1, sizeof(*store));
+    struct pg_handlers pg_handlers = {on_up, on_down};
+
+    store->handlers = *handlers;
+    store->ctx = ctx;
+    pg_params_init(&store->params);
+    for (unsigned i = 0; i < STORE_CONNECTIONS; i++) {
+        struct pg_config pg = {
+            .conninfo = config->conninfo,
+            .password_file = config->password_file,
+            .name = names[i],
+            .settings = i == STORE_CONTROL ? control_settings : queue_settings,
+            .statements = statements[i],
+            .deadline_ms = config->deadline_ms,
+            .connect_ms = config->connect_ms,
+            .backoff_min_ms = config->backoff_min_ms,
+            .backoff_max_ms = config->backoff_max_ms,
+            .queue_max = 64,
+        };
+
+        store->pg[i] = pg_open(loop, &pg, &pg_handlers, store);
+    }
+    return store;
+}
+
+void store_close(struct store *store)
+{
+    store->was_up = false;
+    for (unsigned i = 0; i < STORE_CONNECTIONS; i++)
+        pg_close(store->pg[i]);
+    pg_params_fini(&store->params);
+    free(store);
+}
+
+bool store_is_up(const struct store *store)
+{
+    return store->was_up;
+}
+
+size_t store_pending(const struct store *store)
+{
+    size_t pending = 0;
+
+    for (unsigned i = 0; i < STORE_CONNECTIONS; i++)
+        pending += pg_pending(store->pg[i]);
+    return pending;
+}
+
+void store_on_done(void *ctx, int err, const struct pg_result *result)
+{
+    struct store_call *call = ctx;
+    struct store_call copy = *call;
+
+    (void)result;
+    free(call);
+    if (copy.fn)
+        ((store_done_fn *)copy.fn)(copy.ctx, err);
+}
+
+int store_send(struct store *store, unsigned connection, const struct pg_statement *statement,
+               const struct pg_params *params, pg_result_fn *on_result, void (*fn)(void), void *ctx)
+{
+    struct store_call *call = xmalloc(sizeof(*call));
+    int err;
+
+    call->fn = fn;
+    call->ctx = ctx;
+    err = pg_send(store->pg[connection], statement, params, on_result, call);
+    if (err)
+        free(call);
+    return err;
+}

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * store - Postgres as the bridge sees it: three connections and every statement
+ *
+ * intake   ingest, claim and reconcile, strictly in order: what a reconcile must not release is
+ *          what an earlier statement on the same connection brought in.
+ * settle   outcomes, acknowledgements, dead letters.
+ * control  heartbeat, lanes, reaping, upkeep, questions.
+ *
+ * No other directory holds SQL.  Each function sends one statement and calls back once, later;
+ * an error return means that it never will.  Arguments are encoded before a function returns.
+ * Rows are handed over as plain structs whose strings are borrowed for the callback.
+ *
+ * Errors: as io/pg.h.  ERR_DOUBT: it may have been committed.
+ */
+#ifndef TOCSIN_STORE_STORE_H
+#define TOCSIN_STORE_STORE_H
+#include "base/err.h"
+#include "io/loop.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define STORE_SCHEMA_VERSION 1
+
+struct store;
+
+struct store_config {
+    const char *conninfo;      /* borrowed */
+    const char *password_file; /* borrowed, may be NULL */
+    int64_t deadline_ms, connect_ms;
+    int64_t backoff_min_ms, backoff_max_ms;
+};
+
+struct store_handlers {
+    void (*on_up)(void *ctx);                    /* all three are connected */
+    void (*on_down)(void *ctx, const char *why); /* the first of them is gone */
+};
+
+struct store *store_open(struct loop *loop, const struct store_config *config,
+                         const struct store_handlers *handlers, void *ctx);
+void store_close(struct store *store);
+bool store_is_up(const struct store *store);
+/* Statements under way on all connections. */
+size_t store_pending(const struct store *store);
+
+/* Ends a call that has no rows to show. */
+typedef void store_done_fn(void *ctx, int err);
+
+#endif

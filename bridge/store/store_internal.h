@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * store_internal - what the files of store/ share; nobody else includes it
+ */
+#ifndef TOCSIN_STORE_STORE_INTERNAL_H
+#define TOCSIN_STORE_STORE_INTERNAL_H
+#include "io/pg.h"
+#include "store/store.h"
+
+enum { STORE_INTAKE, STORE_SETTLE, STORE_CONTROL, STORE_CONNECTIONS };
+
+struct store {
+    struct pg *pg[STORE_CONNECTIONS];
+    struct store_handlers handlers;
+    void *ctx;
+    unsigned up_count;
+    bool was_up;
+    struct pg_params params; /* reused by every call: encoded before pg_send() returns */
+};
+
+/* The statements of each connection, gathered in store.c. */
+extern const struct pg_statement *const store_intake_statements[];
+extern const struct pg_statement *const store_settle_statements[];
+extern const struct pg_statement *const store_control_statements[];
+
+extern const struct pg_statement store_sql_ingest, store_sql_key_lookup, store_sql_claim,
+    store_sql_reconcile;
+extern const struct pg_statement store_sql_settle, store_sql_retry, store_sql_bury, store_sql_ack;
+extern const struct pg_statement store_sql_register, store_sql_heartbeat, store_sql_lanes,
+    store_sql_lane_drop, store_sql_reap, store_sql_sweep, store_sql_leave, store_sql_unsent,
+    store_sql_destination;
+extern const struct pg_statement store_sql_stage, store_sql_partitions, store_sql_purge_keys,
+    store_sql_old_partitions, store_sql_reject;
+extern const struct pg_statement store_sql_about, store_sql_status, store_sql_status_head,
+    store_sql_cancel, store_sql_dlq_list, store_sql_dlq_retry, store_sql_audit,
+    store_sql_resolve_retried;
+
+/* A callback kept over a statement. */
+struct store_call {
+    void (*fn)(void);
+    void *ctx;
+};
+/* For statements whose rows do not matter: a pg_result_fn whose ctx is a struct store_call. */
+void store_on_done(void *ctx, int err, const struct pg_result *result);
+/* Sends, with a call that on_result frees; frees it at once when sending fails. */
+int store_send(struct store *store, unsigned connection, const struct pg_statement *statement,
+               const struct pg_params *params, pg_result_fn *on_result, void (*fn)(void),
+               void *ctx);
+
+#endif

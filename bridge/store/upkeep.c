@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: MIT */
+#include "store/upkeep.h"
+
+#include "core/id.h"
+#include "store/store_internal.h"
+
+#include <stdlib.h>
+
+const struct pg_statement store_sql_stage = {
+    .name = "stage",
+    .params = 0,
+    .sql =
+        "WITH r AS (DELETE FROM scheduled WHERE id = ANY (ARRAY("
+        "   SELECT id FROM scheduled WHERE due_at <= now() ORDER BY due_at LIMIT 1000"
+        "   FOR UPDATE SKIP LOCKED))"
+        " RETURNING *, channel = 0 AND recipient_kind = 0 AS is_inbox),"
+        "u AS (INSERT INTO inbox_user AS c (user_id, last_seq, unread, unseen)"
+        " SELECT recipient, count(*), count(*), count(*) FROM r WHERE is_inbox"
+        " GROUP BY recipient ORDER BY recipient"
+        " ON CONFLICT (user_id) DO UPDATE SET last_seq = c.last_seq + excluded.last_seq,"
+        "   unread = c.unread + excluded.unread, unseen = c.unseen + excluded.unseen"
+        " RETURNING user_id, last_seq),"
+        "s AS (SELECT r.*, CASE WHEN r.is_inbox THEN u.last_seq + 1 - row_number() OVER"
+        "   (PARTITION BY r.is_inbox, r.recipient ORDER BY r.id DESC) ELSE 0 END AS new_seq"
+        " FROM r LEFT JOIN u ON r.is_inbox AND u.user_id = r.recipient),"
+        "i AS (INSERT INTO inbox (user_id, seq, delivery)"
+        " SELECT recipient, new_seq, id FROM s WHERE is_inbox),"
+        "d AS (INSERT INTO delivery (id, notification, due_at, seq, destination, channel,"
+        "   priority, state, attempts, crashes, last_reason, recipient_kind, recipient)"
+        " SELECT id, notification, due_at, new_seq, destination, channel, priority, 0, attempts,"
+        "   crashes, last_reason, recipient_kind, recipient FROM s RETURNING 1)"
+        "SELECT count(*) FROM d",
+};
+
+const struct pg_statement store_sql_partitions = {
+    .name = "partitions",
+    .params = 0,
+    .sql = "SELECT keep_partitions()::bigint",
+};
+
+const struct pg_statement store_sql_purge_keys = {
+    .name = "purge_keys",
+    .params = 1,
+    .sql = "WITH x AS (DELETE FROM request_key_any WHERE (tableoid, ctid) IN ("
+           "   SELECT tableoid, ctid FROM request_key_any WHERE notification < $1::bigint"
+           "   LIMIT 5000) RETURNING 1)"
+           "SELECT count(*) FROM x",
+};
+
+const struct pg_statement store_sql_old_partitions = {
+    .name = "old_partitions",
+    .params = 1,
+    .sql = "SELECT drop_partitions($1::int)::bigint",
+};
+
+static void on_count(void *ctx, int err, const struct pg_result *result)
+{
+    struct store_call *held = ctx;
+    struct store_call call = *held;
+
+    free(held);
+    ((store_count_fn *)call.fn)(call.ctx, err, err ? 0 : pg_int(result, 0, 0));
+}
+
+static int send(struct store *store, const struct pg_statement *statement, store_count_fn *on_done,
+                void *ctx)
+{
+    return store_send(store, STORE_CONTROL, statement, &store->params, on_count,
+                      (void (*)(void))on_done, ctx);
+}
+
+int store_stage(struct store *store, store_count_fn *on_done, void *ctx)
+{
+    pg_params_clear(&store->params);
+    return send(store, &store_sql_stage, on_done, ctx);
+}
+
+int store_keep_partitions(struct store *store, store_count_fn *on_done, void *ctx)
+{
+    pg_params_clear(&store->params);
+    return send(store, &store_sql_partitions, on_done, ctx);
+}
+
+int store_purge_keys(struct store *store, int64_t now_wall_ms, store_count_fn *on_done, void *ctx)
+{
+    pg_params_clear(&store->params);
+    pg_add_int8(&store->params, (int64_t)id_first_of(now_wall_ms - 7 * 86400000LL));
+    return send(store, &store_sql_purge_keys, on_done, ctx);
+}
+
+int store_drop_partitions(struct store *store, int keep_days, store_count_fn *on_done, void *ctx)
+{
+    pg_params_clear(&store->params);
+    pg_add_int4(&store->params, keep_days);
+    return send(store, &store_sql_old_partitions, on_done, ctx);
+}
+
+int store_resolve_retried(struct store *store)
+{
+    pg_params_clear(&store->params);
+    return store_send(store, STORE_CONTROL, &store_sql_resolve_retried, &store->params,
+                      store_on_done, NULL, NULL);
+}

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * upkeep - the chores that keep the tables small and what is due moving
+ *
+ * Each is one statement that takes a bounded bite; any bridge may run any of them at any time.
+ */
+#ifndef TOCSIN_STORE_UPKEEP_H
+#define TOCSIN_STORE_UPKEEP_H
+#include "store/store.h"
+
+typedef void store_count_fn(void *ctx, int err, int64_t count);
+
+/* Moves what has come due from `scheduled` into the queue. */
+NODISCARD int store_stage(struct store *store, store_count_fn *on_done, void *ctx);
+/* Makes the day partitions of the coming week. */
+NODISCARD int store_keep_partitions(struct store *store, store_count_fn *on_done, void *ctx);
+/* Forgets request keys without a date that are older than seven days. */
+NODISCARD int store_purge_keys(struct store *store, int64_t now_wall_ms, store_count_fn *on_done,
+                               void *ctx);
+/* Drops the day partitions of what is older than keep_days (request keys: 15 days). */
+NODISCARD int store_drop_partitions(struct store *store, int keep_days, store_count_fn *on_done,
+                                    void *ctx);
+NODISCARD int store_resolve_retried(struct store *store);
+
+#endif
