@@ -13,13 +13,18 @@
 #ifndef TOCSIN_IO_LOOP_H
 #define TOCSIN_IO_LOOP_H
 #include "base/err.h"
+#include "base/list.h"
 #include <stdbool.h>
 #include <stdint.h>
 
 struct loop;
 
+/* Also ignores SIGPIPE: a peer that went away is an error of write(), not our end. */
 struct loop *loop_new(void);
-/* Every timer, watcher and signal must be stopped; panics when a handle is left. */
+/*
+ * Every timer and watcher must be stopped; panics when one is left.  Waits for loop_work()
+ * under way, whose on_done still runs.  Signals are let go.
+ */
 void loop_free(struct loop *loop);
 /* Runs until loop_stop(). */
 void loop_run(struct loop *loop, int64_t (*turn)(void *ctx), void *ctx);
@@ -51,6 +56,16 @@ void loop_watch_stop(struct loop_watch *watch);
 
 /* Runs work() on a pool thread, then on_done() on the loop, exactly once. */
 void loop_work(struct loop *loop, void (*work)(void *ctx), void (*on_done)(void *ctx), void *ctx);
+
+/* Something to do once, at the end of this turn, after the turn function (flushing). */
+struct loop_deferred {
+    struct list_node node; /* loop's */
+    void (*run)(void *ctx);
+    void *ctx;
+};
+/* Does nothing when it is due already. */
+void loop_defer(struct loop *loop, struct loop_deferred *deferred);
+void loop_defer_cancel(struct loop *loop, struct loop_deferred *deferred);
 
 /* Calls on_signal on the loop for each delivery of signo. */
 void loop_on_signal(struct loop *loop, int signo, void (*on_signal)(void *ctx, int signo),
