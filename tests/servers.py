@@ -188,7 +188,8 @@ class Server:
         self.log = os.path.join(self.dir, self.name + ".log")
         self.detach = detach
         self.process = None
-        self.env = {}
+        self.env = {"LSAN_OPTIONS": "print_suppressions=0:suppressions="
+                    + os.path.join(ROOT, "tests", "lsan.txt")}
         self.account = None  # the passwd entry to run as, when not our own
         self.exit_codes = {0}
         self.checked = 0  # bytes of the log already searched for reports
@@ -599,6 +600,8 @@ class Broker(Server):
         if instrumented(self.plugin):  # the broker is not: its runtime must be loaded first
             self.env["LD_PRELOAD"] = subprocess.check_output(
                 ["gcc", "-print-file-name=libasan.so"], text=True).strip()
+            # The broker has no frame pointers: only the slow unwinder can name its own leaks.
+            self.env["ASAN_OPTIONS"] = "fast_unwind_on_malloc=0"
 
     def command(self):
         return [shutil.which("mosquitto") or "/usr/sbin/mosquitto", "-c", self.config]
