@@ -2,8 +2,10 @@
 /*
  * bucket - token buckets: at most so many per second, minute, hour and day
  *
- * Each of the four is a bucket that holds its whole allowance for a short burst of at most one
- * second's share (at least 1) and refills evenly, so that 50/s is 50 in every second.
+ * Each of the four refills evenly and holds 20 ms' worth (at least one), so that 50/s is 50 in
+ * every second, not 50 in its first moment and 50 more in the rest of it.  What any second,
+ * minute, hour or day sees, wherever it begins, never exceeds the number given: what a bucket
+ * holds above one is taken off its flow, which costs 2 % of a high rate per second.
  *
  * Purity: the caller passes the time (monotonic ms).
  */
