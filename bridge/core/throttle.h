@@ -2,11 +2,17 @@
 /*
  * throttle - how hard we may push one destination: concurrency window, breaker, pauses
  *
- * The window starts at a fifth of the maximum (at least 5) and opens by one per good answer;
- * a throttling answer halves it; max_strikes transient failures in a row open the breaker:
+ * The window starts at a fifth of the maximum (at least 5) and opens by one per answer, good or
+ * final: the provider is talking to us.  A throttling answer halves it, once for all attempts
+ * that were under way together.  max_strikes transient failures in a row open the breaker:
  * nothing goes for shut_min_ms, then one probe; a failed probe doubles the wait up to
- * shut_max_ms, a good one closes the breaker and the window ramps from the start again.
- * AUTH_CONFIG_ERROR opens the breaker at once.  Retry-After pauses without opening it.
+ * shut_max_ms, an answer closes the breaker and the window ramps from the start again.
+ * AUTH_CONFIG_ERROR opens the breaker at once.  A Retry-After, on either outcome that carries
+ * one, pauses the destination for that long (shut_max_ms at most) without opening it.
+ *
+ * max_strikes 0 is for destinations whose answers speak of one target and not of the provider
+ * (webhooks: every target is somebody else's server): neither failures nor Retry-After then
+ * stop the others.
  *
  * Purity: no I/O, no clock; the caller passes monotonic ms.
  */
@@ -18,7 +24,7 @@
 
 struct throttle_config {
     unsigned max_window;  /* concurrency */
-    unsigned max_strikes;
+    unsigned max_strikes; /* 0: never opens by failures, never pauses */
     int64_t shut_min_ms, shut_max_ms;
 };
 
@@ -28,6 +34,8 @@ const char *breaker_name(enum breaker breaker);
 struct throttle {
     const struct throttle_config *config; /* borrowed */
     unsigned window, inflight, strikes;
+    unsigned settling; /* answers still to come from before the window was last halved */
+    bool is_probing;   /* half open, and the probe is under way */
     enum breaker breaker;
     int64_t shut_ms;         /* the current wait */
     int64_t open_until_ms;   /* breaker */

@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: MIT */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "core/throttle.h"
+
+static const struct throttle_config config = {
+    .max_window = 100, .max_strikes = 5, .shut_min_ms = 1000, .shut_max_ms = 60000};
+
+static void give(struct throttle *throttle, enum outcome_kind kind, int64_t after_ms, int64_t now)
+{
+    struct outcome outcome;
+
+    outcome_set(&outcome, kind, REASON_NONE, "");
+    outcome.retry_after_ms = after_ms;
+    throttle_give(throttle, &outcome, now);
+}
+
+static void one(struct throttle *throttle, enum outcome_kind kind, int64_t after_ms, int64_t now)
+{
+    assert_true(throttle_take(throttle, now));
+    give(throttle, kind, after_ms, now);
+}
+
+static void fill(struct throttle *throttle, int64_t now)
+{
+    while (throttle_take(throttle, now))
+        ;
+}
+
+static void the_window_starts_small_and_opens_with_every_answer(void **state)
+{
+    struct throttle throttle;
+
+    (void)state;
+    throttle_init(&throttle, &config);
+    assert_int_equal(throttle_room(&throttle, 0), 20);
+    one(&throttle, OUTCOME_DELIVERED, -1, 0);
+    one(&throttle, OUTCOME_ACCEPTED, -1, 0);
+    one(&throttle, OUTCOME_PERMANENT, -1, 0);
+    one(&throttle, OUTCOME_DEAD_TARGET, -1, 0);
+    assert_int_equal(throttle_room(&throttle, 0), 24);
+    for (int i = 0; i < 200; i++)
+        one(&throttle, OUTCOME_ACCEPTED, -1, 0);
+    assert_int_equal(throttle_room(&throttle, 0), 100);
+}
+
+static void the_first_window_is_five_or_the_maximum_if_that_is_less(void **state)
+{
+    static const struct {
+        unsigned max, start;
+    } cases[] = {{0, 1}, {1, 1}, {3, 3}, {10, 5}, {25, 5}, {50, 10}, {1000, 200}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct throttle_config own = config;
+        struct throttle throttle;
+
+        own.max_window = cases[i].max;
+        throttle_init(&throttle, &own);
+        assert_int_equal(throttle.window, cases[i].start);
+        assert_int_equal(throttle_room(&throttle, 0), cases[i].start);
+    }
+}
+
+static void a_full_window_waits_for_an_answer_not_for_time(void **state)
+{
+    struct throttle throttle;
+
+    (void)state;
+    throttle_init(&throttle, &config);
+    assert_int_equal(throttle_next_ms(&throttle, 7), 7);
+    fill(&throttle, 0);
+    assert_int_equal(throttle.inflight, 20);
+    assert_int_equal(throttle_next_ms(&throttle, 7), -1);
+    give(&throttle, OUTCOME_CANCELLED, -1, 7);
+    assert_int_equal(throttle_room(&throttle, 7), 1);
+}
+
+static void a_throttled_window_is_halved_once_for_all_that_was_under_way(void **state)
+{
+    struct throttle throttle;
+
+    (void)state;
+    throttle_init(&throttle, &config);
+    fill(&throttle, 0);
+    for (int i = 0; i < 20; i++)
+        give(&throttle, OUTCOME_THROTTLE, -1, 0);
+    assert_int_equal(throttle.window, 10);
+    one(&throttle, OUTCOME_THROTTLE, -1, 0);
+    assert_int_equal(throttle.window, 5);
+    for (int i = 0; i < 3; i++)
+        one(&throttle, OUTCOME_THROTTLE, -1, 0);
+    assert_int_equal(throttle.window, 1);
+    assert_int_equal(throttle.breaker, BREAKER_CLOSED);
+}
+
+static void a_throttle_that_cannot_be_narrowed_pauses(void **state)
+{
+    struct throttle_config single = config;
+    struct throttle throttle;
+
+    (void)state;
+    single.max_window = 1;
+    throttle_init(&throttle, &single);
+    one(&throttle, OUTCOME_THROTTLE, -1, 100);
+    assert_int_equal(throttle_room(&throttle, 1099), 0);
+    assert_int_equal(throttle_next_ms(&throttle, 100), 1100);
+    assert_int_equal(throttle_room(&throttle, 1100), 1);
+}
+
+static void retry_after_pauses_without_opening_the_breaker(void **state)
+{
+    static const enum outcome_kind kinds[] = {OUTCOME_THROTTLE, OUTCOME_RETRY_AFTER};
+
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        struct throttle throttle;
+
+        throttle_init(&throttle, &config);
+        for (int n = 0; n < 10; n++)
+            one(&throttle, kinds[i], 3000, n * 3000);
+        assert_int_equal(throttle.breaker, BREAKER_CLOSED);
+        assert_int_equal(throttle_room(&throttle, 29999), 0);
+        assert_int_equal(throttle_next_ms(&throttle, 27001), 30000);
+        assert_true(throttle_room(&throttle, 30000) > 0);
+    }
+}
+
+static void a_pause_is_never_longer_than_the_longest_wait(void **state)
+{
+    struct throttle throttle;
+
+    (void)state;
+    throttle_init(&throttle, &config);
+    one(&throttle, OUTCOME_THROTTLE, 86400000, 0);
+    assert_int_equal(throttle_next_ms(&throttle, 0), 60000);
+}
+
+static void strikes_in_a_row_open_the_breaker_and_an_answer_forgives_them(void **state)
+{
+    struct throttle throttle;
+
+    (void)state;
+    throttle_init(&throttle, &config);
+    for (int i = 0; i < 4; i++)
+        one(&throttle, OUTCOME_RETRY, -1, 0);
+    one(&throttle, OUTCOME_ACCEPTED, -1, 0);
+    for (int i = 0; i < 4; i++)
+        one(&throttle, OUTCOME_UNKNOWN, -1, 0);
+    assert_int_equal(throttle.breaker, BREAKER_CLOSED);
+    one(&throttle, OUTCOME_RETRY, -1, 50);
+    assert_int_equal(throttle.breaker, BREAKER_OPEN);
+    assert_int_equal(throttle_room(&throttle, 1049), 0);
+    assert_int_equal(throttle_next_ms(&throttle, 50), 1050);
+}
+
+static void an_open_breaker_lets_one_probe_through_and_doubles_the_wait(void **state)
+{
+    struct throttle throttle;
+    int64_t now = 0, wait = 1000;
+
+    (void)state;
+    throttle_init(&throttle, &config);
+    for (int i = 0; i < 5; i++)
+        one(&throttle, OUTCOME_RETRY, -1, now);
+    for (int i = 0; i < 10; i++) {
+        assert_int_equal(throttle_next_ms(&throttle, now), now + wait);
+        assert_false(throttle_take(&throttle, now + wait - 1));
+        now += wait;
+        assert_true(throttle_take(&throttle, now));
+        assert_false(throttle_take(&throttle, now));
+        assert_int_equal(throttle_next_ms(&throttle, now), -1);
+        give(&throttle, OUTCOME_RETRY, -1, now);
+        assert_int_equal(throttle.breaker, BREAKER_OPEN);
+        wait = wait * 2 > 60000 ? 60000 : wait * 2;
+    }
+    now += wait;
+    one(&throttle, OUTCOME_PERMANENT, -1, now);
+    assert_int_equal(throttle.breaker, BREAKER_CLOSED);
+    assert_int_equal(throttle_room(&throttle, now), 21);
+    for (int i = 0; i < 5; i++)
+        one(&throttle, OUTCOME_RETRY, -1, now);
+    assert_int_equal(throttle_next_ms(&throttle, now), now + 1000);
+}
+
+static void stragglers_neither_close_nor_lengthen_an_open_breaker(void **state)
+{
+    struct throttle throttle;
+
+    (void)state;
+    throttle_init(&throttle, &config);
+    fill(&throttle, 0);
+    for (int i = 0; i < 5; i++)
+        give(&throttle, OUTCOME_RETRY, -1, 0);
+    for (int i = 0; i < 5; i++)
+        give(&throttle, OUTCOME_RETRY, -1, 500);
+    give(&throttle, OUTCOME_DELIVERED, -1, 500);
+    assert_int_equal(throttle.breaker, BREAKER_OPEN);
+    assert_int_equal(throttle_next_ms(&throttle, 500), 1000);
+}
+
+static void a_misconfigured_destination_is_shut_at_once(void **state)
+{
+    struct throttle throttle;
+
+    (void)state;
+    throttle_init(&throttle, &config);
+    one(&throttle, OUTCOME_AUTH_CONFIG_ERROR, -1, 0);
+    assert_int_equal(throttle.breaker, BREAKER_OPEN);
+    assert_false(throttle_take(&throttle, 999));
+    assert_true(throttle_take(&throttle, 1000));
+    give(&throttle, OUTCOME_AUTH_CONFIG_ERROR, -1, 1000);
+    assert_int_equal(throttle_next_ms(&throttle, 1000), 3000);
+}
+
+static void with_no_strikes_allowed_one_target_never_stops_the_others(void **state)
+{
+    struct throttle_config shared = config;
+    struct throttle throttle;
+
+    (void)state;
+    shared.max_strikes = 0;
+    throttle_init(&throttle, &shared);
+    for (int i = 0; i < 1000; i++)
+        one(&throttle, OUTCOME_RETRY, -1, 0);
+    one(&throttle, OUTCOME_RETRY_AFTER, 5000, 0);
+    assert_int_equal(throttle.breaker, BREAKER_CLOSED);
+    assert_int_equal(throttle_room(&throttle, 0), 20);
+}
+
+static void a_maximum_lowered_at_reload_holds_at_once(void **state)
+{
+    struct throttle_config own = config;
+    struct throttle throttle;
+
+    (void)state;
+    throttle_init(&throttle, &own);
+    own.max_window = 4;
+    assert_int_equal(throttle_room(&throttle, 0), 4);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_window_starts_small_and_opens_with_every_answer),
+        cmocka_unit_test(the_first_window_is_five_or_the_maximum_if_that_is_less),
+        cmocka_unit_test(a_full_window_waits_for_an_answer_not_for_time),
+        cmocka_unit_test(a_throttled_window_is_halved_once_for_all_that_was_under_way),
+        cmocka_unit_test(a_throttle_that_cannot_be_narrowed_pauses),
+        cmocka_unit_test(retry_after_pauses_without_opening_the_breaker),
+        cmocka_unit_test(a_pause_is_never_longer_than_the_longest_wait),
+        cmocka_unit_test(strikes_in_a_row_open_the_breaker_and_an_answer_forgives_them),
+        cmocka_unit_test(an_open_breaker_lets_one_probe_through_and_doubles_the_wait),
+        cmocka_unit_test(stragglers_neither_close_nor_lengthen_an_open_breaker),
+        cmocka_unit_test(a_misconfigured_destination_is_shut_at_once),
+        cmocka_unit_test(with_no_strikes_allowed_one_target_never_stops_the_others),
+        cmocka_unit_test(a_maximum_lowered_at_reload_holds_at_once),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
