@@ -739,7 +739,6 @@ class Bridge(Server):
         self.build = build or build_dir()
         self.port = (ports or Ports()).take(3 + index)
         self.tree_config = json.loads(json.dumps(config))
-        self.tree_config.setdefault("bridge", {})["node"] = index
         self.tree_config["http"] = {**self.tree_config.get("http", {}),
                                     "listen": "127.0.0.1:%d" % self.port}
         self.config = os.path.join(self.dir, self.name + ".yaml")
