@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: MIT */
+#include "sink_api.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { PART_MAX = 384 };
+
+#define PATH "" /* as a kind's key: the path names the target */
+
+/* One kind of API: how its path looks, what it answers, and where a request names its target. */
+struct sink_kind {
+    const char *name;
+    const char *prefix;
+    const char *part; /* must also occur in the path, or NULL */
+    const char *key;  /* what stands before the target in the body, or NULL for the whole body */
+    int status;
+    const char *head; /* extra header with one %032llx, or NULL */
+    const char *body; /* with one %032llx, or NULL */
+};
+
+static const struct sink_kind KINDS[] = {
+    {"twilio", "/2010-04-01/", "/Messages.json", "To=", 201, NULL,
+     "{\"sid\":\"SM%032llx\",\"status\":\"queued\",\"num_segments\":\"1\",\"error_code\":null,"
+     "\"error_message\":null,\"api_version\":\"2010-04-01\"}"},
+    {"fcm", "/v1/projects/", "messages:send", "\"token\":\"", 200, NULL,
+     "{\"name\":\"projects/sink/messages/0:%032llx\"}"},
+    {"token", "/token", NULL, NULL, 200, NULL,
+     "{\"access_token\":\"ya29.%032llx\",\"expires_in\":3599,\"token_type\":\"Bearer\"}"},
+    {"sendgrid", "/v3/mail/send", NULL, "\"email\":\"", 202, "x-message-id: %032llx\r\n", NULL},
+    {"mailgun", "/v3/", "/messages", NULL, 200, NULL,
+     "{\"id\":\"<%032llx@sink>\",\"message\":\"Queued. Thank you.\"}"},
+    {"apns", "/3/device/", NULL, PATH, 200, "apns-id: %032llx\r\n", NULL},
+    {"postmark", "/email", NULL, "\"To\":\"", 200, NULL,
+     "{\"MessageID\":\"%032llx\",\"ErrorCode\":0,\"Message\":\"OK\"}"},
+    {"ses", "/v2/email/", NULL, "\"ToAddresses\":[\"", 200, NULL, "{\"MessageId\":\"%032llx\"}"},
+    {"vonage", "/v1/messages", NULL, "\"to\":\"", 202, NULL, "{\"message_uuid\":\"%032llx\"}"},
+    {"bird", "/v1/sms/messages", NULL, "\"to\":\"", 202, NULL,
+     "{\"id\":\"%032llx\",\"status\":\"accepted\"}"},
+    {"messagebird", "/messages", NULL, "\"recipients\":[", 201, NULL,
+     "{\"id\":\"%032llx\",\"recipients\":{\"items\":[]}}"},
+    {"whatsapp", "/v2", "/messages", "\"to\":\"", 200, NULL,
+     "{\"messaging_product\":\"whatsapp\",\"messages\":[{\"id\":\"wamid.%032llx\"}]}"},
+    {"slack", "/services/", NULL, NULL, 200, NULL, "ok"},
+    {"webpush", "/push/", NULL, PATH, 201, "location: /message/%032llx\r\n", NULL},
+    {"webhook", "/", NULL, NULL, 204, NULL, NULL},
+};
+_Static_assert(sizeof(KINDS) / sizeof(KINDS[0]) == SINK_KINDS, "one tally for each kind");
+
+static bool starts_with(const char *text, size_t len, const char *prefix)
+{
+    size_t n = strlen(prefix);
+
+    return len >= n && memcmp(text, prefix, n) == 0;
+}
+
+const struct sink_kind *sink_api_kind(const char *path, size_t len)
+{
+    for (size_t i = 0; i + 1 < SINK_KINDS; i++)
+        if (starts_with(path, len, KINDS[i].prefix) &&
+            (KINDS[i].part == NULL ||
+             memmem(path, len, KINDS[i].part, strlen(KINDS[i].part)) != NULL))
+            return &KINDS[i];
+    return &KINDS[SINK_KINDS - 1];
+}
+
+/* The target that a body names, up to the character that ends it; NULL when it names none. */
+static const char *target(const struct sink_kind *kind, const char *body, size_t body_len,
+                          size_t *len)
+{
+    const char *at =
+        kind->key && *kind->key ? memmem(body, body_len, kind->key, strlen(kind->key)) : NULL;
+
+    if (at == NULL)
+        return NULL;
+    at += strlen(kind->key);
+    for (*len = 0; at + *len < body + body_len; ++*len)
+        if (at[*len] == '&' || at[*len] == '"' || at[*len] == ']')
+            break;
+    return at;
+}
+
+void sink_api_count(struct sink_api *api, const struct sink_kind *kind, const char *path,
+                    size_t path_len, const char *key, size_t key_len, const char *body,
+                    size_t body_len)
+{
+    struct sink_tally *tally = &api->tallies[kind - KINDS];
+
+    tally->requests++;
+    if (key == NULL)
+        key = target(kind, body, body_len, &key_len);
+    if (key == NULL && kind->key != NULL && *kind->key == '\0') {
+        key = path;
+        key_len = path_len;
+    }
+    if (key != NULL && !sink_keys_add(&tally->keys, key, key_len))
+        tally->repeats++;
+    sink_keys_add(&tally->bodies, body, body_len);
+}
+
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral" /* the formats are those of KINDS above */
+size_t sink_api_answer(struct sink_api *api, const struct sink_kind *kind,
+                       char text[SINK_ANSWER_MAX])
+{
+    unsigned long long serial = ++api->serial;
+    char head[PART_MAX] = "", body[PART_MAX] = "";
+    int n;
+
+    if (kind->head != NULL)
+        snprintf(head, sizeof(head), kind->head, serial);
+    if (kind->body != NULL)
+        snprintf(body, sizeof(body), kind->body, serial);
+    if (kind->status == 204)
+        n = snprintf(text, SINK_ANSWER_MAX, "HTTP/1.1 204 No Content\r\n%s\r\n", head);
+    else
+        n = snprintf(text, SINK_ANSWER_MAX,
+                     "HTTP/1.1 %d OK\r\n%scontent-type: application/json\r\n"
+                     "content-length: %zu\r\n\r\n%s",
+                     kind->status, head, strlen(body), body);
+    return n > 0 ? (size_t)n : 0;
+}
+#pragma GCC diagnostic pop
+
+static size_t append(char *text, size_t at, size_t size, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+
+static size_t append(char *text, size_t at, size_t size, const char *format, ...)
+{
+    va_list args;
+    int n;
+
+    va_start(args, format);
+    n = vsnprintf(text + at, size - at, format, args);
+    va_end(args);
+    return n > 0 && at + (size_t)n < size ? at + (size_t)n : size - 1;
+}
+
+size_t sink_api_stats(const struct sink_api *api, char *text, size_t size)
+{
+    uint64_t distinct = 0, bodies = 0, repeats = 0;
+    const char *comma = "";
+    size_t at = 0;
+
+    for (size_t i = 0; i < SINK_KINDS; i++) {
+        distinct += api->tallies[i].keys.count;
+        bodies += api->tallies[i].bodies.count;
+        repeats += api->tallies[i].repeats;
+    }
+    at = append(
+        text, at, size, "\"distinct\":%llu,\"repeats\":%llu,\"distinct_bodies\":%llu,\"kinds\":{",
+        (unsigned long long)distinct, (unsigned long long)repeats, (unsigned long long)bodies);
+    for (size_t i = 0; i < SINK_KINDS; i++) {
+        const struct sink_tally *tally = &api->tallies[i];
+
+        if (tally->requests == 0)
+            continue;
+        at = append(text, at, size,
+                    "%s\"%s\":{\"requests\":%llu,\"distinct\":%zu,\"repeats\":%llu,"
+                    "\"distinct_bodies\":%zu}",
+                    comma, KINDS[i].name, (unsigned long long)tally->requests, tally->keys.count,
+                    (unsigned long long)tally->repeats, tally->bodies.count);
+        comma = ",";
+    }
+    return append(text, at, size, "}");
+}
+
+void sink_api_reset(struct sink_api *api)
+{
+    for (size_t i = 0; i < SINK_KINDS; i++) {
+        sink_keys_clear(&api->tallies[i].keys);
+        sink_keys_clear(&api->tallies[i].bodies);
+        api->tallies[i] = (struct sink_tally){0};
+    }
+}
