@@ -1,0 +1,342 @@
+/* SPDX-License-Identifier: MIT */
+#include "desk.h"
+
+#include "ids.h"
+#include "rpc.h"
+#include "say.h"
+#include "table.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+const struct opt desk_options[] = {
+    {"timeout", OPT_DURATION, "TIME", "how long to wait for the answer (10s)", NULL},
+    {NULL, OPT_FLAG, NULL, NULL, NULL}};
+
+/* Parameters of the same name, in every call that takes a filter. */
+#define FILTERS                                                                                    \
+    {"channel", OPT_STRING, "CHANNEL", "only of this channel", NULL},                              \
+        {"reason", OPT_STRING, "REASON", "only those that died of this", NULL},                    \
+        {"type", OPT_STRING, "TYPE", "only of this notification type", NULL},                      \
+        {"service", OPT_STRING, "SERVICE", "only those asked for by this service", NULL},          \
+        {"user", OPT_STRING, "USER", "only those for this user", NULL},                            \
+        {"since", OPT_STRING, "TIME", "died at or after: RFC 3339, or 2h for two hours ago", NULL}, \
+    {                                                                                              \
+        "until", OPT_STRING, "TIME", "died before", NULL                                           \
+    }
+#define END_AND_TIMEOUT                                                                            \
+    {"timeout", OPT_DURATION, "TIME", "how long to wait for the answer (10s)", NULL},              \
+    {                                                                                              \
+        NULL, OPT_FLAG, NULL, NULL, NULL                                                           \
+    }
+
+const struct opt desk_filter_options[] = {FILTERS, {NULL, OPT_FLAG, NULL, NULL, NULL}};
+const struct opt desk_list_options[] = {
+    {"limit", OPT_INT, "N", "entries in one answer", NULL},
+    {"after", OPT_STRING, "CURSOR", "go on after an earlier answer", NULL},
+    {"pages", OPT_FLAG, NULL, "fetch answer after answer until there are no more", NULL},
+    END_AND_TIMEOUT};
+const struct opt desk_bulk_options[] = {
+    {"all", OPT_FLAG, NULL, "everything, where neither ids nor a filter are given", NULL},
+    END_AND_TIMEOUT};
+
+/* ---- results ---- */
+
+static const char *text_of(const json_t *object, const char *key)
+{
+    return json_string_value(json_object_get(object, key));
+}
+
+static void add_number(struct table *t, const json_t *value)
+{
+    char text[24] = "";
+
+    if (json_is_integer(value))
+        snprintf(text, sizeof(text), "%lld", (long long)json_integer_value(value));
+    table_add(t, json_is_string(value) ? json_string_value(value) : text);
+}
+
+static void add_recipient(struct table *t, const json_t *object)
+{
+    const char *user = text_of(object, "user");
+
+    table_add(t, user ? user : text_of(object, "target"));
+}
+
+static void show_history(const json_t *delivery)
+{
+    json_t *attempt;
+    size_t i;
+
+    json_array_foreach(json_object_get(delivery, "history"), i, attempt) {
+        char *at = clean_field(attempt, "at"), *outcome = clean_field(attempt, "outcome");
+        char *reason = clean_field(attempt, "reason"), *detail = clean_field(attempt, "detail");
+        char *provider = clean_field(attempt, "provider");
+
+        say("    attempt %lld  %s  %s%s%s%s%s%s%s\n",
+            (long long)json_integer_value(json_object_get(attempt, "attempt")), at, outcome,
+            *provider ? "  by " : "", provider, *reason ? "  " : "", reason, *detail ? ": " : "",
+            detail);
+        free(at);
+        free(outcome);
+        free(reason);
+        free(detail);
+        free(provider);
+    }
+}
+
+static void show_status(const json_t *result)
+{
+    json_t *deliveries = json_object_get(result, "deliveries"), *d;
+    char *id = clean_field(result, "id"), *type = clean_field(result, "type");
+    char *accepted_at = clean_field(result, "accepted_at");
+    size_t i;
+
+    say("%s  %s  accepted %s\n", id, type, *accepted_at ? accepted_at : "-");
+    json_array_foreach(deliveries, i, d) {
+        char *channel = clean_field(d, "channel"), *state = clean_field(d, "state");
+        char *user = clean_field(d, "user"), *target = clean_field(d, "target");
+        char *reason = clean_field(d, "reason"), *due = clean_field(d, "due_at");
+
+        say("  %s  %s%s%s  %s", channel, user, *user && *target ? " " : "", target, state);
+        if (*reason)
+            say("  %s", reason);
+        if (*due)
+            say("  due %s", due);
+        say("\n");
+        show_history(d);
+        free(channel);
+        free(state);
+        free(user);
+        free(target);
+        free(reason);
+        free(due);
+    }
+    if (json_array_size(deliveries) == 0)
+        say("  no deliveries\n");
+    free(id);
+    free(type);
+    free(accepted_at);
+}
+
+static void show_cancelled(const json_t *result)
+{
+    say("%lld cancelled\n",
+        (long long)json_integer_value(json_object_get(result, "cancelled")));
+}
+
+static void show_retried(const json_t *result)
+{
+    say("%lld retried\n", (long long)json_integer_value(json_object_get(result, "retried")));
+}
+
+static void show_dead(const json_t *result)
+{
+    static const char *const headings[] = {"DELIVERY", "CHANNEL", "REASON",  "TYPE", "SERVICE",
+                                           "TO",       "TRIES",   "DIED AT", "STATUS"};
+    json_t *entries = json_object_get(result, "entries"), *e;
+    struct table t;
+    size_t i;
+
+    if (json_array_size(entries) == 0) {
+        say("no dead letters\n");
+        return;
+    }
+    table_init(&t, sizeof(headings) / sizeof(headings[0]), headings);
+    json_array_foreach(entries, i, e) {
+        add_number(&t, json_object_get(e, "delivery"));
+        table_add(&t, text_of(e, "channel"));
+        table_add(&t, text_of(e, "reason"));
+        table_add(&t, text_of(e, "type"));
+        table_add(&t, text_of(e, "service"));
+        add_recipient(&t, e);
+        add_number(&t, json_object_get(e, "attempts"));
+        table_add(&t, text_of(e, "died_at"));
+        table_add(&t, text_of(e, "status"));
+    }
+    table_print(&t);
+}
+
+static void show_any(const json_t *result)
+{
+    char *text = json_dumps(result, JSON_INDENT(2) | JSON_ENCODE_ANY);
+    /* Line by line, so that the layout survives the cleaning. */
+    for (char *line = text, *end; line; line = end) {
+        end = strchr(line, '\n');
+        if (end)
+            *end++ = '\0';
+        char *clean = clean_text(line);
+        say("%s\n", clean);
+        free(clean);
+    }
+    free(text);
+}
+
+const struct desk_call desk_status = {"request.status", WORDS_ID, FILTER_NONE, false, NULL,
+                                      show_status};
+const struct desk_call desk_cancel = {"request.cancel", WORDS_ID, FILTER_NONE, false, NULL,
+                                      show_cancelled};
+const struct desk_call desk_dlq_list = {"dlq.list", WORDS_NONE, FILTER_FLAT, false, "entries",
+                                        show_dead};
+const struct desk_call desk_dlq_retry = {"dlq.retry", WORDS_IDS, FILTER_NESTED, true, NULL,
+                                         show_retried};
+const struct desk_call desk_any = {NULL, WORDS_CALL, FILTER_NONE, false, NULL, show_any};
+
+/* ---- parameters ---- */
+
+/* New: a time as given, or "2h" as the time two hours ago. */
+static json_t *time_param(const char *text)
+{
+    int64_t ago_ms;
+    char out[32];
+
+    if (parse_duration(text, &ago_ms))
+        return json_string(text);
+    time_t at = (time_t)((wall_ms() - ago_ms) / 1000);
+    struct tm tm;
+    strftime(out, sizeof(out), "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&at, &tm));
+    return json_string(out);
+}
+
+static void add_filters(json_t *to, const json_t *args)
+{
+    for (const struct opt *o = desk_filter_options; o->name; o++) {
+        json_t *value = json_object_get(args, o->name);
+
+        if (!value)
+            continue;
+        if (strcmp(o->name, "since") == 0 || strcmp(o->name, "until") == 0)
+            json_object_set_new(to, o->name, time_param(json_string_value(value)));
+        else
+            json_object_set(to, o->name, value);
+    }
+}
+
+static int add_raw(json_t *params, const json_t *words)
+{
+    const char *text = json_string_value(json_array_get(words, 1));
+    json_error_t where;
+    json_t *given = text ? json_loads(text, JSON_REJECT_DUPLICATES, &where) : json_object();
+    int rc = 0;
+
+    if (!json_is_object(given)) {
+        say_error("the parameters are no JSON object%s%s", given ? "" : ": ",
+                  given ? "" : where.text);
+        rc = -1;
+    } else {
+        json_object_update(params, given);
+    }
+    json_decref(given);
+    return rc;
+}
+
+/* 0, or -1 after saying what is missing. */
+static int build_params(const struct cli *cli, const struct desk_call *call, json_t *params)
+{
+    json_t *filter = json_object();
+    int rc = 0;
+
+    if (call->words == WORDS_ID)
+        json_object_set(params, "id", json_array_get(cli->words, 0));
+    if (call->words == WORDS_IDS && json_array_size(cli->words))
+        json_object_set(params, "ids", cli->words);
+    if (call->words == WORDS_CALL)
+        rc = add_raw(params, cli->words);
+    if (call->filter != FILTER_NONE)
+        add_filters(filter, cli->args);
+    if (call->list) {
+        static const char *const paging[] = {"limit", "after"};
+        for (size_t i = 0; i < 2; i++)
+            if (json_object_get(cli->args, paging[i]))
+                json_object_set(params, paging[i], json_object_get(cli->args, paging[i]));
+    }
+    bool is_chosen = json_object_size(filter) || json_object_get(params, "ids");
+    if (json_object_size(filter) && json_object_get(params, "ids")) {
+        say_error("give ids or a filter, not both");
+        rc = -1;
+    } else if (call->needs_choice && is_chosen == arg_flag(cli->args, "all")) {
+        say_error(is_chosen ? "--all with ids or a filter makes no sense"
+                            : "which ones? give ids, a filter, or --all");
+        rc = -1;
+    }
+    if (call->filter == FILTER_FLAT)
+        json_object_update(params, filter);
+    else if (call->filter == FILTER_NESTED && !json_object_get(params, "ids"))
+        json_object_set(params, "filter", filter);
+    json_decref(filter);
+    return rc;
+}
+
+/* ---- the call ---- */
+
+static void show(const struct cli *cli, const struct desk_call *call, const json_t *result)
+{
+    const json_t *list = call->list ? json_object_get(result, call->list) : NULL;
+    json_t *item;
+    size_t i;
+
+    if (!cli->is_json) {
+        call->show(result);
+        return;
+    }
+    if (!list)
+        say_json(result);
+    json_array_foreach(list, i, item) {
+        say_json(item);
+    }
+}
+
+static enum cli_exit call_all(struct cli *cli, struct rpc *rpc, json_t *params)
+{
+    const struct desk_call *call = cli->command->call;
+    const char *method = call->method ? call->method
+                                      : json_string_value(json_array_get(cli->words, 0));
+    enum cli_exit status;
+    json_t *result;
+    bool is_more;
+
+    do {
+        status = rpc_call(rpc, method, params, &result);
+        if (status != CLI_OK)
+            return status;
+        show(cli, call, result);
+        json_t *next = call->list ? json_object_get(result, "next") : NULL;
+        is_more = next && !json_is_null(next);
+        if (is_more && arg_flag(cli->args, "pages"))
+            json_object_set(params, "after", next);
+        else if (is_more && json_is_string(next))
+            say_error("there are more: --after '%s', or --pages for all", json_string_value(next));
+        json_decref(result);
+    } while (is_more && arg_flag(cli->args, "pages"));
+    return CLI_OK;
+}
+
+/* A method is one topic level of letters, digits, dots, dashes and underscores. */
+static bool is_method(const char *text)
+{
+    return *text && text[strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                      "0123456789._-")] == '\0';
+}
+
+enum cli_exit desk_run(struct cli *cli)
+{
+    const struct desk_call *call = cli->command->call;
+    json_t *params = json_object();
+    struct rpc *rpc = NULL;
+    enum cli_exit status = CLI_USAGE;
+
+    if (call->words == WORDS_CALL &&
+        !is_method(json_string_value(json_array_get(cli->words, 0)))) {
+        say_error("that is not the name of a method");
+        goto out;
+    }
+    if (build_params(cli, call, params))
+        goto out;
+    rpc = rpc_open(cli, arg_int(cli->args, "timeout", 10000));
+    status = rpc ? call_all(cli, rpc, params) : CLI_ERROR;
+out:
+    rpc_close(rpc);
+    json_decref(params);
+    return status;
+}

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * desk - every command that is one call and its answer
+ *
+ * Such a command is a row: the method, where its parameters come from, and
+ * how to show the result. A new one is a row here, a row in main's table of
+ * commands and a paragraph in tocsin(1); it needs code only if its result
+ * wants a table of its own.
+ */
+#ifndef CLI_DESK_H
+#define CLI_DESK_H
+#include "cli.h"
+
+enum desk_words {
+    WORDS_NONE,
+    WORDS_ID,  /* one: params.id */
+    WORDS_IDS, /* any number: params.ids */
+    WORDS_CALL /* a method and, maybe, its params as JSON */
+};
+
+enum desk_filter {
+    FILTER_NONE,
+    FILTER_FLAT,   /* each filter option is a parameter */
+    FILTER_NESTED  /* they go under params.filter, unless ids are given */
+};
+
+struct desk_call {
+    const char *method; /* NULL with WORDS_CALL */
+    enum desk_words words;
+    enum desk_filter filter;
+    bool needs_choice;     /* nothing chosen is refused, short of --all */
+    const char *list;      /* the result's array, shown one JSON line each, and paged by `next` */
+    void (*show)(const json_t *result); /* readable; for `list` called page by page */
+};
+
+extern const struct desk_call desk_status, desk_cancel, desk_dlq_list, desk_dlq_retry, desk_any;
+extern const struct opt desk_options[], desk_filter_options[], desk_list_options[],
+    desk_bulk_options[];
+
+enum cli_exit desk_run(struct cli *cli);
+#endif

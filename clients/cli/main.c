@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * tocsin - the command line for services, admins and scripts
+ *
+ * main reads the command's name and options by the table below, loads the
+ * connection, and runs the command. Nothing else happens here.
+ */
+#include "cli.h"
+#include "desk.h"
+#include "request.h"
+#include "say.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#define ANYBODY (KIND_USER | KIND_SERVICE | KIND_ADMIN)
+
+static const struct opt output_options[] = {
+    {"json", OPT_FLAG, NULL, "print one JSON object per line", NULL},
+    {"quiet", OPT_FLAG, NULL, "no progress, only results and errors", NULL},
+    {"help", OPT_FLAG, NULL, "show this", NULL},
+    {NULL, OPT_FLAG, NULL, NULL, NULL}};
+
+static const struct command commands[] = {
+    {"send", KIND_SERVICE, "[FILE]", 0, 1, "publish requests and wait for their receipts",
+     send_options, request_options, cmd_send, NULL},
+    {"watch", KIND_USER, NULL, 0, 0, "show a user's inbox as it fills, and acknowledge",
+     watch_options, NULL, cmd_watch, NULL},
+    {"receipts", KIND_SERVICE, NULL, 0, 0, "follow what becomes of a service's requests",
+     receipts_options, NULL, cmd_receipts, NULL},
+    {"status", KIND_SERVICE, "ID", 1, 1, "what became of one request", desk_options, NULL,
+     desk_run, &desk_status},
+    {"cancel", KIND_SERVICE, "ID", 1, 1, "stop what has not gone out of one request", desk_options,
+     NULL, desk_run, &desk_cancel},
+    {"dlq list", KIND_ADMIN, NULL, 0, 0, "list dead letters", desk_list_options,
+     desk_filter_options, desk_run, &desk_dlq_list},
+    {"dlq retry", KIND_ADMIN, "[ID...]", 0, 1000, "send dead letters again", desk_bulk_options,
+     desk_filter_options, desk_run, &desk_dlq_retry},
+    {"rpc", ANYBODY, "METHOD [PARAMS]", 1, 2, "any call of the bridge, and its answer",
+     desk_options, NULL, desk_run, &desk_any},
+};
+#define COMMANDS (sizeof(commands) / sizeof(commands[0]))
+
+static void help_all(void)
+{
+    say("usage: tocsin COMMAND [OPTIONS]\n\n");
+    for (size_t i = 0; i < COMMANDS; i++)
+        say("  %-12s %s\n", commands[i].name, commands[i].summary);
+    say("\ntocsin COMMAND --help shows a command's options; the manual is tocsin(1).\n");
+}
+
+static void help_one(const struct command *c)
+{
+    const struct opt *const own[] = {c->options, c->more_options, NULL};
+    const struct opt *const common[] = {config_options, output_options, NULL};
+
+    say("usage: tocsin %s [OPTIONS]%s%s\n\n%s\n\n", c->name, c->words ? " " : "",
+        c->words ? c->words : "", c->summary);
+    options_help(own);
+    say("\n");
+    options_help(common);
+}
+
+/* The command that argv names, and how many words its name has. NULL after saying so. */
+static const struct command *find_command(int argc, char **argv, int *words)
+{
+    size_t len = strlen(argv[1]);
+    bool is_group = false;
+
+    for (size_t i = 0; i < COMMANDS; i++) {
+        const char *name = commands[i].name;
+
+        if (strncmp(name, argv[1], len) != 0)
+            continue;
+        *words = name[len] == ' ' ? 2 : 1;
+        if (name[len] == '\0' || (*words == 2 && argc > 2 && strcmp(name + len + 1, argv[2]) == 0))
+            return &commands[i];
+        is_group = is_group || *words == 2;
+    }
+    char *clean = clean_text(argv[is_group && argc > 2 ? 2 : 1]);
+    say_error("no command '%s%s%s' (see tocsin --help)", is_group && argc > 2 ? argv[1] : "",
+              is_group && argc > 2 ? " " : "", clean);
+    free(clean);
+    return NULL;
+}
+
+/* Arranged before the library starts its threads, which inherit the mask. */
+static int open_signals(void)
+{
+    sigset_t set;
+
+    signal(SIGPIPE, SIG_IGN);
+    sigemptyset(&set);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGTERM);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+static enum cli_exit run(struct cli *cli)
+{
+    size_t words = json_array_size(cli->words);
+
+    if (words < cli->command->min_words || words > cli->command->max_words) {
+        say_error("usage: tocsin %s [OPTIONS]%s%s", cli->command->name,
+                  cli->command->words ? " " : "", cli->command->words ? cli->command->words : "");
+        return CLI_USAGE;
+    }
+    cli->is_json = arg_flag(cli->args, "json");
+    cli->is_quiet = arg_flag(cli->args, "quiet");
+    if (config_load(&cli->conf, cli->args, cli->command->kinds))
+        return CLI_USAGE;
+    cli->signal_fd = open_signals();
+    if (cli->signal_fd < 0) {
+        perror("tocsin: signalfd");
+        return CLI_ERROR;
+    }
+    return cli->command->run(cli);
+}
+
+int main(int argc, char **argv)
+{
+    struct cli cli = {.signal_fd = -1};
+    enum cli_exit status = CLI_USAGE;
+    int words;
+
+    if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0) {
+        help_all();
+        return argc < 2 ? (int)CLI_USAGE : (int)CLI_OK;
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        say("tocsin %s\n", TOCSIN_VERSION);
+        return CLI_OK;
+    }
+    cli.command = find_command(argc, argv, &words);
+    if (!cli.command)
+        return (int)CLI_USAGE;
+    const struct opt *const own[] = {cli.command->options ? cli.command->options : output_options,
+                                     output_options, config_options, cli.command->more_options,
+                                     NULL};
+    cli.args = options_parse(own, argc - words, argv + words, &cli.words);
+    if (cli.args && arg_flag(cli.args, "help")) {
+        help_one(cli.command);
+        status = CLI_OK;
+    } else if (cli.args) {
+        status = run(&cli);
+    }
+    config_fini(&cli.conf);
+    json_decref(cli.args);
+    json_decref(cli.words);
+    if (cli.signal_fd >= 0)
+        close(cli.signal_fd);
+    return say_flush() ? (int)status : (int)exit_worse(status, CLI_PIPE);
+}
