@@ -9,6 +9,7 @@
 /*
  * Equality on (destination, priority) and a limit for each: one scan ordered by both would walk
  * all future urgent rows before the first low one.  ARRAY() keeps the planner on the index.
+ * `state + 0` keeps the update off delivery_ready, which it would walk whole: id is the way in.
  * Nothing is claimed under an epoch that is over.
  */
 const struct pg_statement store_sql_claim = {
@@ -24,7 +25,7 @@ const struct pg_statement store_sql_claim = {
         "     AND due_at >= p.since AND due_at <= now()"
         "     AND crashes BETWEEN $6::smallint AND $7::smallint"
         "     ORDER BY due_at, id LIMIT p.room FOR UPDATE SKIP LOCKED) q))"
-        " AND d.state = 0"
+        " AND d.state + 0 = 0"
         " AND EXISTS (SELECT 1 FROM bridge"
         "   WHERE epoch = $1::bigint AND lease_until > clock_timestamp())"
         " RETURNING d.*)"
@@ -56,7 +57,8 @@ const struct pg_statement store_sql_settle = {
     .name = "settle",
     .params = 13,
     .sql = "WITH x AS (DELETE FROM delivery d USING " SETTLE_COLUMNS
-           " WHERE d.id = r.id AND d.epoch = $1::bigint AND d.state = 1"
+           " WHERE d.id = ANY ($2::bigint[]) AND d.id = r.id AND d.epoch = $1::bigint"
+           " AND d.state = 1"
            " RETURNING d.notification, d.destination, d.channel, d.recipient_kind, d.recipient, r.*),"
            "h AS (INSERT INTO " ATTEMPT_COLUMNS
            " SELECT clock_timestamp(), id, notification, $1::bigint, destination, status, number,"
@@ -70,7 +72,8 @@ const struct pg_statement store_sql_retry = {
     .params = 13,
     .sql = "WITH x AS (UPDATE delivery d SET state = 0, epoch = NULL, due_at = r.due,"
            " attempts = r.tries, last_reason = r.reason FROM " SETTLE_COLUMNS
-           " WHERE d.id = r.id AND d.epoch = $1::bigint AND d.state = 1"
+           " WHERE d.id = ANY ($2::bigint[]) AND d.id = r.id AND d.epoch = $1::bigint"
+           " AND d.state = 1"
            " RETURNING d.notification, d.destination, d.channel, d.recipient_kind, d.recipient, r.*),"
            "h AS (INSERT INTO " ATTEMPT_COLUMNS
            " SELECT clock_timestamp(), id, notification, $1::bigint, destination, status, number,"
@@ -85,7 +88,8 @@ const struct pg_statement store_sql_bury = {
     .params = 13,
     .sql =
         "WITH x AS (DELETE FROM delivery d USING " SETTLE_COLUMNS
-        " WHERE d.id = r.id AND d.epoch = $1::bigint AND d.state = 1"
+        " WHERE d.id = ANY ($2::bigint[]) AND d.id = r.id AND d.epoch = $1::bigint"
+        " AND d.state = 1"
         " RETURNING d.notification, d.destination, d.channel, d.seq, d.priority,"
         "   d.recipient_kind, d.recipient, r.*),"
         "h AS (INSERT INTO " ATTEMPT_COLUMNS
@@ -111,7 +115,8 @@ const struct pg_statement store_sql_ack = {
     .params = 3,
     .sql = "WITH x AS (DELETE FROM delivery d USING unnest($2::bigint[], $3::text[])"
            " AS r(id, recipient)"
-           " WHERE d.id = r.id AND d.recipient = r.recipient AND d.channel = 0"
+           " WHERE d.id = ANY ($2::bigint[]) AND d.id = r.id AND d.recipient = r.recipient"
+           " AND d.channel = 0"
            " AND d.recipient_kind = 0"
            " RETURNING d.id, d.notification, d.destination, d.attempts, d.recipient),"
            "h AS (INSERT INTO " ATTEMPT_COLUMNS

@@ -8,9 +8,12 @@
 
 /*
  * The queue tables are empty when they are analysed, so the planner must not believe what it
- * sees there: index scans always, one plan for all parameters, no time spent on compiling.
+ * sees there: index scans always, one plan for all parameters, no time spent on compiling.  An
+ * array counts as ten rows to it, for which it would compare each with each: no nested loops
+ * (measured: 70 us a row with 500 of them, now 5).
  */
 static const char queue_settings[] = "SET jit = off; SET enable_seqscan = off;"
+                                     "SET enable_nestloop = off;"
                                      "SET plan_cache_mode = force_generic_plan;"
                                      "SET lock_timeout = '2s';"
                                      "SET idle_in_transaction_session_timeout = '10s'";
