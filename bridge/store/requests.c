@@ -86,7 +86,8 @@ const struct pg_statement store_sql_key_lookup = {
     .sql = "SELECT x.i, r.notification, r.digest,"
            " pg_logical_emit_message(true, 'tocsin', '') IS NULL"
            " FROM unnest($1::int[], $2::date[], $3::uuid[]) AS x(i, day, key)"
-           " JOIN request_key r ON r.day = x.day AND r.key = x.key",
+           " CROSS JOIN LATERAL (SELECT notification, digest FROM request_key"
+           "   WHERE day = x.day AND key = x.key LIMIT 1) r",
 };
 
 const struct pg_statement store_sql_reject = {
