@@ -28,11 +28,18 @@ struct keys {
 /* Takes `key` into the set, with its pkey and secret, also when it fails.  0 or -1. */
 NODISCARD int keys_add(struct keys *keys, struct key *key, char err[FILE_ERROR_SIZE]);
 
+/* Tells the type of key->pkey; -1 when it is none of ours. */
+NODISCARD int key_set_type(struct key *key);
+
 /* Each reads one file into the set; 0, or -1 with a sentence in err. */
 NODISCARD int keyfile_secret(struct keys *keys, const struct issuer *iss,
                              char err[FILE_ERROR_SIZE]);
-NODISCARD int keyfile_pem(struct keys *keys, const struct issuer *iss, const char *path,
+/* `spec` is a path, or kid=path. */
+NODISCARD int keyfile_pem(struct keys *keys, const struct issuer *iss, const char *spec,
                           char err[FILE_ERROR_SIZE]);
 NODISCARD int keyfile_jwks(struct keys *keys, const struct issuer *iss, char err[FILE_ERROR_SIZE]);
+/* The same for a JWKS in memory. */
+NODISCARD int jwks_parse(struct keys *keys, const struct issuer *iss, const char *text, size_t len,
+                         char err[FILE_ERROR_SIZE]);
 
 #endif

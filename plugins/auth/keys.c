@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: MIT */
+#include "keys.h"
+
 #include "key.h"
 
 #include <openssl/core_names.h>

@@ -6,85 +6,178 @@
  * and every doubt denies.  Return codes are chosen by what 2.0.11 does with
  * them: BASIC_AUTH answers SUCCESS or AUTH, ACL checks SUCCESS or ACL_DENIED
  * (any other code punishes the publisher), the rest SUCCESS; never DEFER.
+ * EXT_AUTH is not registered: it leads to a use after free in the broker.
  */
+#include "plugin.h"
+
 #include "acl.h"
-#include "token.h"
 
-#include <mosquitto.h>
-#include <mosquitto_broker.h>
-#include <mosquitto_plugin.h>
-
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-struct plugin {
-    mosquitto_plugin_id_t *id; /* the broker's */
-    struct options *options;
-    struct keys *keys;
-};
+enum { REAP_EVERY_MS = 200, CHORES_EVERY_MS = 1000 };
 
-static enum refusal admit(struct plugin *pl, struct mosquitto_evt_basic_auth *ev)
+/* The one piece of state outside struct plugin: a second copy would guard nothing. */
+static bool is_loaded;
+
+int64_t plugin_now_ms(struct plugin *pl)
 {
-    struct token tok;
-    struct principal p;
-    char id[PRINCIPAL_ID_MAX + 1], given[PRINCIPAL_ID_MAX + 1];
+    struct timespec now;
 
-    if (!ev->password || !*ev->password)
-        return REFUSAL_NO_TOKEN;
-    enum refusal why = token_verify(pl->keys, ev->password, strlen(ev->password),
-                                    (size_t)pl->options->max_token_bytes, time(NULL), &tok);
-    if (why)
-        return why;
-    if (!principal_parse(tok.name, &p))
-        return REFUSAL_INTERNAL;
-    memcpy(id, p.id, p.id_len);
-    id[p.id_len] = '\0';
-    if (ev->username && *ev->username && strcmp(ev->username, id) != 0 &&
-        (!principal_encode(ev->username, given, sizeof(given)) || strcmp(given, id) != 0))
-        return REFUSAL_USERNAME;
-    if (!principal_owns_client_id(&p, mosquitto_client_id(ev->client)))
-        return REFUSAL_CLIENT_ID;
-    if (mosquitto_set_username(ev->client, tok.name) != MOSQ_ERR_SUCCESS)
-        return REFUSAL_INTERNAL;
-    return REFUSAL_NONE;
+    if (clock_gettime(CLOCK_MONOTONIC_COARSE, &now) == 0)
+        pl->now_ms = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+    return pl->now_ms;
 }
 
 static int on_basic_auth(int event, void *data, void *userdata)
 {
-    struct mosquitto_evt_basic_auth *ev = data;
-    struct principal p;
     (void)event;
-
-    /* SIGHUP asks again for sessions that we admitted; a client cannot send byte 0x01. */
-    if (ev->username && *ev->username == '\x01')
-        return principal_parse(ev->username, &p) ? MOSQ_ERR_SUCCESS : MOSQ_ERR_AUTH;
-    enum refusal why = admit(userdata, ev);
-    if (!why)
-        return MOSQ_ERR_SUCCESS;
-    mosquitto_log_printf(MOSQ_LOG_NOTICE, "tocsin: refused (%s): %s", refusal_name(why),
-                         refusal_text(why));
-    return MOSQ_ERR_AUTH;
+    return admission_check(userdata, data);
 }
 
 static int on_acl_check(int event, void *data, void *userdata)
 {
-    const struct mosquitto_evt_acl_check *ev = data;
-    struct principal p;
-    bool may = false;
-    (void)event, (void)userdata;
+    (void)event;
+    return access_check(userdata, data);
+}
 
-    if (ev->topic && principal_parse(mosquitto_client_username(ev->client), &p)) {
-        if (ev->access == MOSQ_ACL_READ)
-            may = acl_may_read(&p, ev->topic);
-        else if (ev->access == MOSQ_ACL_WRITE)
-            may = acl_may_write(&p, ev->topic, ev->qos, ev->retain);
-        else if (ev->access == MOSQ_ACL_SUBSCRIBE)
-            may = acl_may_subscribe(&p, ev->topic);
-        else if (ev->access == MOSQ_ACL_UNSUBSCRIBE)
-            may = true; /* its own subscriptions only */
+static int on_control(int event, void *data, void *userdata)
+{
+    (void)event;
+    command_run(userdata, data);
+    return MOSQ_ERR_SUCCESS; /* anything else disconnects; answers are messages */
+}
+
+static int on_disconnect(int event, void *data, void *userdata)
+{
+    const struct mosquitto_evt_disconnect *ev = data;
+    struct plugin *pl = userdata;
+    struct connection *conn = live_find(&pl->live, ev->client);
+    (void)event;
+
+    if (conn)
+        live_remove(&pl->live, conn, plugin_now_ms(pl));
+    return MOSQ_ERR_SUCCESS;
+}
+
+static int on_reload(int event, void *data, void *userdata)
+{
+    (void)event, (void)data;
+    reload_changed(userdata, true);
+    return MOSQ_ERR_SUCCESS;
+}
+
+static void publish_counters(struct plugin *pl)
+{
+    struct counters *c = &pl->counters;
+
+    c->now[COUNTER_LIVE_CONNECTIONS] = pl->live.connections.count;
+    c->now[COUNTER_LIVE_PRINCIPALS] = pl->live.subjects.count;
+    c->now[COUNTER_KEYS] = keys_count(pl->keys);
+    c->now[COUNTER_REVOCATIONS] = pl->revocations.entries.count;
+    c->now[COUNTER_CACHE_HITS] = pl->cache.hits;
+    c->now[COUNTER_CACHE_MISSES] = pl->cache.misses;
+    for (unsigned i = 0; i < COUNTER_COUNT; i++) {
+        char topic[96], text[24];
+        if (c->was_published && c->now[i] == c->published[i])
+            continue;
+        counter_topic((enum counter)i, topic, sizeof(topic));
+        int len = snprintf(text, sizeof(text), "%llu", (unsigned long long)c->now[i]);
+        (void)mosquitto_broker_publish_copy(NULL, topic, len, text, 0, true, NULL);
+        c->published[i] = c->now[i];
     }
-    return may ? MOSQ_ERR_SUCCESS : MOSQ_ERR_ACL_DENIED;
+    c->was_published = 1;
+}
+
+/* Once a second. */
+static void run_chores(struct plugin *pl)
+{
+    reload_changed(pl, false);
+    live_forget(&pl->live, pl->now_ms - pl->options->presence_linger_s * 1000, presence_forget, pl);
+    if (pl->now_ms - pl->counters_ms >= pl->options->counters_interval_s * 1000) {
+        pl->counters_ms = pl->now_ms;
+        publish_counters(pl);
+    }
+}
+
+/* Called on every pass of the broker's loop, up to 11,500 times a second. */
+static int on_tick(int event, void *data, void *userdata)
+{
+    struct plugin *pl = userdata;
+    int64_t now_ms = plugin_now_ms(pl);
+    (void)event, (void)data;
+
+    pl->has_ticked = true;
+    presence_flush(pl);
+    if (now_ms - pl->second_ms >= CHORES_EVERY_MS) {
+        pl->second_ms = now_ms;
+        run_chores(pl);
+    }
+    if (now_ms - pl->reaped_ms >= REAP_EVERY_MS || pl->sweep_is_due) {
+        pl->reaped_ms = now_ms;
+        reaper_run(pl, (int64_t)time(NULL));
+    }
+    return MOSQ_ERR_SUCCESS;
+}
+
+static const struct {
+    int event;
+    MOSQ_FUNC_generic_callback call;
+    const char *topic;
+} callbacks[] = {
+    {MOSQ_EVT_BASIC_AUTH, on_basic_auth, NULL}, {MOSQ_EVT_ACL_CHECK, on_acl_check, NULL},
+    {MOSQ_EVT_DISCONNECT, on_disconnect, NULL}, {MOSQ_EVT_CONTROL, on_control, ACL_CONTROL_TOPIC},
+    {MOSQ_EVT_RELOAD, on_reload, NULL},         {MOSQ_EVT_TICK, on_tick, NULL},
+};
+
+enum { CALLBACKS = sizeof(callbacks) / sizeof(callbacks[0]) };
+
+static int register_all(struct plugin *pl)
+{
+    for (; pl->registered < CALLBACKS; pl->registered++)
+        if (mosquitto_callback_register(pl->id, callbacks[pl->registered].event,
+                                        callbacks[pl->registered].call,
+                                        callbacks[pl->registered].topic, pl) != MOSQ_ERR_SUCCESS)
+            return -1;
+    return 0;
+}
+
+/* 0, or -1 with a sentence in err; the caller frees what is there already. */
+static int start(struct plugin *pl, const struct mosquitto_opt *opts, int opt_count, char *err)
+{
+    pl->options = options_new();
+    if (!pl->options || guard_check(err) != 0)
+        return -1;
+    for (int i = 0; i < opt_count; i++)
+        if (options_set(pl->options, opts[i].key, opts[i].value, err) != 0)
+            return -1;
+    if (options_finish(pl->options, err) != 0 || reload_start(pl, err) != 0)
+        return -1;
+    snprintf(err, FILE_ERROR_SIZE, "out of memory");
+    if (live_init(&pl->live, &pl->options->limits) != 0 ||
+        cache_init(&pl->cache, (size_t)pl->options->cache_entries) != 0)
+        return -1;
+    plugin_now_ms(pl);
+    for (unsigned i = 0; i < REFUSAL_COUNT; i++)
+        bucket_init(&pl->log_buckets[i], 5, pl->now_ms);
+    return register_all(pl);
+}
+
+static void stop(struct plugin *pl)
+{
+    while (pl->registered > 0) {
+        pl->registered--;
+        mosquitto_callback_unregister(pl->id, callbacks[pl->registered].event,
+                                      callbacks[pl->registered].call,
+                                      callbacks[pl->registered].topic);
+    }
+    live_fini(&pl->live);
+    cache_fini(&pl->cache);
+    reload_stop(pl);
+    options_free(pl->options);
+    free(pl);
 }
 
 int mosquitto_plugin_version(int supported_version_count, const int *supported_versions)
@@ -99,41 +192,34 @@ int mosquitto_plugin_init(mosquitto_plugin_id_t *identifier, void **userdata,
                           struct mosquitto_opt *opts, int opt_count)
 {
     char err[FILE_ERROR_SIZE] = "out of memory";
-    struct plugin *pl = calloc(1, sizeof(*pl));
+    struct plugin *pl = NULL;
 
-    *userdata = pl;
-    if (!pl || !(pl->options = options_new()))
-        goto fail;
-    pl->id = identifier;
-    for (int i = 0; i < opt_count; i++)
-        if (options_set(pl->options, opts[i].key, opts[i].value, err) != 0)
-            goto fail;
-    if (options_finish(pl->options, err) != 0 || !(pl->keys = keys_load(pl->options, err)))
-        goto fail;
-    if (mosquitto_callback_register(identifier, MOSQ_EVT_BASIC_AUTH, on_basic_auth, NULL, pl) ||
-        mosquitto_callback_register(identifier, MOSQ_EVT_ACL_CHECK, on_acl_check, NULL, pl))
-        goto fail;
-    return MOSQ_ERR_SUCCESS;
-fail:
-    mosquitto_log_printf(MOSQ_LOG_ERR, "tocsin: not starting: %s", err);
-    mosquitto_plugin_cleanup(pl, NULL, 0);
     *userdata = NULL;
+    if (is_loaded) {
+        snprintf(err, sizeof(err),
+                 "the plugin is loaded twice; one `plugin` line, before or after "
+                 "the listeners, guards all of them");
+    } else if ((pl = calloc(1, sizeof(*pl)))) {
+        pl->id = identifier;
+        if (start(pl, opts, opt_count, err) == 0) {
+            is_loaded = true;
+            *userdata = pl;
+            mosquitto_log_printf(MOSQ_LOG_NOTICE, "tocsin: guarding with %zu keys of %zu issuers",
+                                 keys_count(pl->keys), pl->options->issuer_count);
+            return MOSQ_ERR_SUCCESS;
+        }
+        stop(pl);
+    }
+    mosquitto_log_printf(MOSQ_LOG_ERR, "tocsin: not starting: %s", err);
     return MOSQ_ERR_INVAL;
 }
 
 int mosquitto_plugin_cleanup(void *userdata, struct mosquitto_opt *opts, int opt_count)
 {
-    struct plugin *pl = userdata;
     (void)opts, (void)opt_count;
-
-    if (!pl)
-        return MOSQ_ERR_SUCCESS;
-    if (pl->id) {
-        mosquitto_callback_unregister(pl->id, MOSQ_EVT_ACL_CHECK, on_acl_check, NULL);
-        mosquitto_callback_unregister(pl->id, MOSQ_EVT_BASIC_AUTH, on_basic_auth, NULL);
+    if (userdata) {
+        stop(userdata);
+        is_loaded = false;
     }
-    keys_free(pl->keys);
-    options_free(pl->options);
-    free(pl);
     return MOSQ_ERR_SUCCESS;
 }

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: MIT */
+#include "cache.h"
+
+#include <openssl/sha.h>
+
+#include <stdlib.h>
+#include <string.h>
+
+struct cache_entry {
+    unsigned char hash[SHA256_DIGEST_LENGTH];
+    int64_t issued_s, valid_from_s, expires_s, ends_s, max_lifetime_s;
+    uint64_t key_print;
+    size_t name_len;
+    char text[]; /* name and jti, both terminated */
+};
+
+int cache_init(struct cache *cache, size_t entries)
+{
+    memset(cache, 0, sizeof(*cache));
+    if (entries == 0)
+        return 0;
+    cache->slots = calloc(entries, sizeof(struct cache_entry *));
+    cache->room = cache->slots ? entries : 0;
+    return cache->slots ? 0 : -1;
+}
+
+void cache_clear(struct cache *cache)
+{
+    for (size_t i = 0; i < cache->room; i++) {
+        free(cache->slots[i]);
+        cache->slots[i] = NULL;
+    }
+}
+
+void cache_fini(struct cache *cache)
+{
+    cache_clear(cache);
+    free(cache->slots);
+    memset(cache, 0, sizeof(*cache));
+}
+
+static void take_out(const struct cache_entry *entry, struct token *out)
+{
+    memcpy(out->name, entry->text, entry->name_len + 1);
+    memcpy(out->jti, entry->text + entry->name_len + 1,
+           strlen(entry->text + entry->name_len + 1) + 1);
+    out->issued_s = entry->issued_s;
+    out->valid_from_s = entry->valid_from_s;
+    out->expires_s = entry->expires_s;
+    out->ends_s = entry->ends_s;
+    out->max_lifetime_s = entry->max_lifetime_s;
+    out->key_print = entry->key_print;
+}
+
+/* Out of memory is no harm: then it is verified again next time. */
+static void put_in(struct cache_entry **slot, const unsigned char *hash, const struct token *tok)
+{
+    size_t name_len = strlen(tok->name), jti_len = strlen(tok->jti);
+    struct cache_entry *entry = malloc(sizeof(*entry) + name_len + jti_len + 2);
+
+    if (!entry)
+        return;
+    memcpy(entry->hash, hash, sizeof(entry->hash));
+    entry->issued_s = tok->issued_s;
+    entry->valid_from_s = tok->valid_from_s;
+    entry->expires_s = tok->expires_s;
+    entry->ends_s = tok->ends_s;
+    entry->max_lifetime_s = tok->max_lifetime_s;
+    entry->key_print = tok->key_print;
+    entry->name_len = name_len;
+    memcpy(entry->text, tok->name, name_len + 1);
+    memcpy(entry->text + name_len + 1, tok->jti, jti_len + 1);
+    free(*slot);
+    *slot = entry;
+}
+
+enum refusal cache_verify(struct cache *cache, const struct keys *keys, const char *text,
+                          size_t len, size_t max_len, int64_t now_s, struct token *out)
+{
+    unsigned char hash[SHA256_DIGEST_LENGTH];
+    uint64_t word;
+
+    if (cache->room == 0 || len > max_len || !SHA256((const unsigned char *)text, len, hash))
+        return token_verify(keys, text, len, max_len, now_s, out);
+    memcpy(&word, hash, sizeof(word));
+    struct cache_entry **slot = &cache->slots[word % cache->room];
+    if (*slot && memcmp((*slot)->hash, hash, sizeof(hash)) == 0) {
+        cache->hits++;
+        take_out(*slot, out);
+        return token_check_time(out, now_s);
+    }
+    cache->misses++;
+    enum refusal why = token_verify(keys, text, len, max_len, now_s, out);
+    if (!why)
+        put_in(slot, hash, out);
+    return why;
+}

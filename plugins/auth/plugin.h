@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * plugin - the plugin's own state, as its files share it
+ *
+ * Everything hangs off this one struct, which the broker carries around as
+ * callback user data.  One thread, the broker's; nothing here blocks.
+ */
+#ifndef TOCSIN_AUTH_PLUGIN_H
+#define TOCSIN_AUTH_PLUGIN_H
+
+#include "cache.h"
+#include "counters.h"
+#include "live.h"
+#include "revocation.h"
+
+#include <mosquitto.h>
+#include <mosquitto_broker.h>
+#include <mosquitto_plugin.h>
+
+struct plugin {
+    mosquitto_plugin_id_t *id; /* the broker's */
+    struct options *options;
+    struct keys *keys;
+    struct revocations revocations;
+    struct cache cache;
+    struct live live;
+    struct counters counters;
+    struct bucket log_buckets[REFUSAL_COUNT];
+    uint64_t log_suppressed[REFUSAL_COUNT];
+    struct file_stamp *stamps; /* of watched files, see reload.c */
+    size_t stamp_count;
+    int64_t now_ms;      /* monotonic, of the last TICK or event */
+    int64_t second_ms;   /* when the once-a-second chores ran last */
+    int64_t reaped_ms;   /* when the reaper ran last */
+    int64_t counters_ms; /* when counters were published last */
+    bool has_ticked;     /* TICK works: before that nobody gets in */
+    bool sweep_is_due;   /* keys or revocations changed: look at every connection */
+    bool is_kicking;     /* inside a kick, where the broker asks SUBSCRIBE for what exists */
+    unsigned registered; /* callbacks, in the order of plugin.c's table */
+};
+
+/* CLOCK_MONOTONIC in milliseconds, kept in pl->now_ms. */
+int64_t plugin_now_ms(struct plugin *pl);
+
+/* admission.c: BASIC_AUTH.  Logs and counts what it refuses. */
+int admission_check(struct plugin *pl, struct mosquitto_evt_basic_auth *ev);
+/* Verifies a token against keys, time and revocations. */
+NODISCARD enum refusal admission_verify(struct plugin *pl, const char *token, struct token *tok,
+                                        struct principal *p);
+
+/* access.c: ACL_CHECK, with the limits on publishing and subscribing. */
+int access_check(struct plugin *pl, const struct mosquitto_evt_acl_check *ev);
+
+/* command.c: CONTROL. */
+void command_run(struct plugin *pl, const struct mosquitto_evt_control *ev);
+
+/* reaper.c: kicks whoever may no longer be connected.  At most a batch per call. */
+void reaper_run(struct plugin *pl, int64_t now_s);
+/* presence.c: retained notify/v1/presence/{user}. */
+void presence_flush(struct plugin *pl);
+/* An idle user is forgotten: its retained message goes away. */
+void presence_forget(void *ctx, struct subject *subj);
+/* Is this retained presence message left over from before a restart?  Then it is taken back. */
+bool presence_is_stale(struct plugin *pl, const struct mosquitto_evt_acl_check *ev);
+
+/* reload.c: key and revocation files.  Watches them once a second, and on SIGHUP. */
+NODISCARD int reload_start(struct plugin *pl, char err[FILE_ERROR_SIZE]);
+void reload_changed(struct plugin *pl, bool is_forced);
+void reload_stop(struct plugin *pl);
+
+/* guard.c: 0, or -1 with a sentence when this broker's configuration cannot be protected. */
+NODISCARD int guard_check(char err[FILE_ERROR_SIZE]);
+
+#endif

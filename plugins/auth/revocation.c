@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: MIT */
+#include "revocation.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct entry {
+    struct map_node node;
+    int64_t until_s;
+    char key[];
+};
+
+int revocations_init(struct revocations *rev)
+{
+    rev->until_s = INT64_MIN;
+    return map_init(&rev->entries);
+}
+
+void revocations_fini(struct revocations *rev)
+{
+    struct map_node *node;
+
+    while ((node = map_pop(&rev->entries)))
+        free(MAP_OWNER(node, struct entry, node));
+    map_fini(&rev->entries);
+}
+
+static int put(struct revocations *rev, const char *kind, const char *id, int64_t until_s)
+{
+    char key[REVOCATION_LINE_MAX];
+    int len = snprintf(key, sizeof(key), "%s %s", kind, id);
+
+    if (len < 0 || (size_t)len >= sizeof(key))
+        return -1;
+    struct map_node *node = map_find(&rev->entries, key, (size_t)len);
+    if (node) {
+        struct entry *have = MAP_OWNER(node, struct entry, node);
+        have->until_s = until_s > have->until_s ? until_s : have->until_s;
+        return 0;
+    }
+    struct entry *entry = malloc(sizeof(*entry) + (size_t)len + 1);
+    if (!entry || rev->entries.count >= REVOCATION_MAX) {
+        free(entry);
+        return -1;
+    }
+    entry->until_s = until_s;
+    memcpy(entry->key, key, (size_t)len + 1);
+    if (map_add(&rev->entries, &entry->node, entry->key, (size_t)len) != 0) {
+        free(entry);
+        return -1;
+    }
+    return 0;
+}
+
+/* Copies the next word; false when there is none or it does not fit. */
+static bool next_word(const char **at, char *out, size_t size)
+{
+    *at += strspn(*at, " \t\r");
+    size_t len = strcspn(*at, " \t\r\n#");
+    if (len == 0 || len >= size)
+        return false;
+    memcpy(out, *at, len);
+    out[len] = '\0';
+    *at += len;
+    return true;
+}
+
+static bool parse_time(const char *text, int64_t *out)
+{
+    char *end;
+
+    if (*text < '0' || *text > '9' || strlen(text) > 12)
+        return false;
+    *out = strtoll(text, &end, 10);
+    return *end == '\0';
+}
+
+int revocations_add(struct revocations *rev, const char *line, char err[FILE_ERROR_SIZE])
+{
+    char what[8], id[256], time_text[16];
+    int64_t until_s = INT64_MAX;
+    const char *at = line;
+    int rc = -1;
+
+    at += strspn(at, " \t\r");
+    if (*at == '\0' || *at == '\n' || *at == '#')
+        return 0;
+    if (next_word(&at, what, sizeof(what)) && next_word(&at, id, sizeof(id))) {
+        bool is_jti = strcmp(what, "jti") == 0, is_sub = strcmp(what, "sub") == 0;
+        bool has_time = is_sub && next_word(&at, time_text, sizeof(time_text));
+        bool is_right = !has_time || parse_time(time_text, &until_s);
+
+        at += strspn(at, " \t\r");
+        is_right = is_right && (*at == '\0' || *at == '\n' || *at == '#');
+        if (strcmp(what, "iat") == 0 && is_right && parse_time(id, &until_s)) {
+            rev->until_s = until_s > rev->until_s ? until_s : rev->until_s;
+            rc = 0;
+        } else if ((is_jti || (is_sub && strchr(id, '/'))) && is_right) {
+            rc = put(rev, what, id, until_s);
+        }
+    }
+    if (rc != 0)
+        snprintf(err, FILE_ERROR_SIZE,
+                 "\"%.80s\" is none of: jti ID | sub KIND/ID [TIME] | iat TIME", line);
+    return rc;
+}
+
+int revocations_read(struct revocations *rev, const char *path, char err[FILE_ERROR_SIZE])
+{
+    size_t len;
+    unsigned number = 1;
+    int rc = 0;
+    char *text = file_read(path, REVOCATION_FILE_MAX, false, &len, err);
+
+    if (!text)
+        return -1;
+    for (char *line = text; rc == 0 && *line; number++) {
+        size_t line_len = strcspn(line, "\n");
+        bool is_last = line[line_len] == '\0';
+        line[line_len] = '\0';
+        rc = revocations_add(rev, line, err);
+        line += line_len + !is_last;
+    }
+    free(text);
+    if (rc != 0) {
+        char why[FILE_ERROR_SIZE];
+        snprintf(why, sizeof(why), "%s", err);
+        snprintf(err, FILE_ERROR_SIZE, "%.200s line %u: %.240s", path, number - 1, why);
+    }
+    return rc;
+}
+
+int revocations_append(const char *path, const char *line, char err[FILE_ERROR_SIZE])
+{
+    char text[REVOCATION_LINE_MAX + 2];
+    int len = snprintf(text, sizeof(text), "%s\n", line);
+    int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, S_IRUSR | S_IWUSR);
+    int rc = -1;
+
+    if (fd >= 0 && len > 0 && (size_t)len < sizeof(text) && write(fd, text, (size_t)len) == len)
+        rc = 0;
+    else
+        snprintf(err, FILE_ERROR_SIZE, "cannot append to %.200s: %s", path, strerror(errno));
+    if (fd >= 0)
+        close(fd);
+    return rc;
+}
+
+bool revocations_match(const struct revocations *rev, const char *subject, const char *jti,
+                       int64_t issued_s)
+{
+    char key[REVOCATION_LINE_MAX];
+    struct map_node *node;
+
+    if (issued_s <= rev->until_s)
+        return true;
+    if (rev->entries.count == 0)
+        return false;
+    if (jti && *jti) {
+        int len = snprintf(key, sizeof(key), "jti %s", jti);
+        if (map_find(&rev->entries, key, (size_t)len))
+            return true;
+    }
+    int len = snprintf(key, sizeof(key), "sub %s", subject);
+    node = map_find(&rev->entries, key, (size_t)len);
+    return node && issued_s <= MAP_OWNER(node, struct entry, node)->until_s;
+}

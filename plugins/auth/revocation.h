@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * revocation - tokens that are no longer good although they are valid
+ *
+ * One line of the list per revocation, '#' begins a comment:
+ *
+ *     jti ID                     one token
+ *     sub KIND/ID [TIME]         all tokens of a principal issued until TIME
+ *     iat TIME                   all tokens issued until TIME
+ *
+ * TIME is in Unix seconds; without it all tokens of the principal, whenever
+ * issued.  A token without iat counts as issued before every TIME.
+ *
+ * Ownership: the set owns its entries.
+ * Errors:    a sentence for the operator in err[FILE_ERROR_SIZE].
+ */
+#ifndef TOCSIN_AUTH_REVOCATION_H
+#define TOCSIN_AUTH_REVOCATION_H
+
+#include "file.h"
+#include "map.h"
+
+#include <stdbool.h>
+
+enum { REVOCATION_MAX = 200000, REVOCATION_FILE_MAX = 32 << 20, REVOCATION_LINE_MAX = 320 };
+
+struct revocations {
+    struct map entries; /* by "jti ID" and "sub KIND/ID" */
+    int64_t until_s;    /* of "iat" */
+};
+
+NODISCARD int revocations_init(struct revocations *rev);
+void revocations_fini(struct revocations *rev);
+/* Takes one line.  0, or -1 with a sentence in err. */
+NODISCARD int revocations_add(struct revocations *rev, const char *line, char err[FILE_ERROR_SIZE]);
+/* Takes every line of a file; the first bad one is an error.  0 or -1. */
+NODISCARD int revocations_read(struct revocations *rev, const char *path,
+                               char err[FILE_ERROR_SIZE]);
+/* Appends one line to the file. */
+NODISCARD int revocations_append(const char *path, const char *line, char err[FILE_ERROR_SIZE]);
+/* `subject` is "user/alice", `jti` may be NULL or "". */
+bool revocations_match(const struct revocations *rev, const char *subject, const char *jti,
+                       int64_t issued_s);
+
+#endif
