@@ -297,13 +297,17 @@ class Storm:
     """Kills servers at random moments and starts them again."""
 
     def __init__(self, stack, rng=None, victims=("bridge", "postgres", "broker"), say=None):
-        self.stack, self.victims = stack, victims
+        self.stack, self.victims = stack, list(victims)
         self.rng = rng or random.Random()
         self.say = say or (lambda text: None)
         self.killed = collections.Counter()
+        self.bag = []
 
     def pick(self):
-        kind = self.rng.choice(self.victims)
+        """Every kind equally often, in a random order; one of several bridges by chance."""
+        if not self.bag:
+            self.bag = self.rng.sample(self.victims, len(self.victims))
+        kind = self.bag.pop()
         if kind == "bridge":
             return kind, self.rng.choice(self.stack.bridges)
         return kind, getattr(self.stack, kind)
