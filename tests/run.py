@@ -145,6 +145,11 @@ def cmd_build(args):
     prepare(*(args.preset or ["release"]))
 
 
+def cmd_format(_args):
+    import suite
+    suite.format_in_place()
+
+
 def cmd_test(args):
     install_packages()
     import suite
@@ -195,6 +200,7 @@ def arguments():
     token.add_argument("--claim", action="append", default=[], metavar="NAME=JSON")
     make = command("build", cmd_build, "build a CMake preset (default: release)")
     make.add_argument("preset", nargs="*")
+    command("format", cmd_format, "bring every C file into the house format")
     test = command("test", cmd_test, "build, check and test everything")
     test.add_argument("--all", action="store_true", help="the long tests and valgrind as well")
     test.add_argument("only", nargs="*", metavar="STEP", help="only these steps")
@@ -209,7 +215,7 @@ def arguments():
 def main():
     args, rest = arguments().parse_known_args()
     if rest and args.call in (cmd_demo, cmd_up, cmd_down, cmd_status, cmd_token, cmd_build,
-                              cmd_test):
+                              cmd_format, cmd_test):
         arguments().error("unknown arguments: %s" % " ".join(rest))
     args.rest = rest
     try:

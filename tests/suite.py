@@ -72,6 +72,10 @@ def step_format(_all):
     yield command("format", ["clang-format", "--dry-run", "-Werror"] + files)
 
 
+def format_in_place():
+    subprocess.run(["clang-format", "-i"] + sources(suffixes=(".c", ".h")), check=True)
+
+
 class Cache:
     """Which files passed a checker, by everything that could change its verdict."""
 
