@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Debian packages and CMake presets: what must be there before anything can run."""
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -10,6 +11,7 @@ import servers
 ROOT = servers.ROOT
 PACKAGES = os.path.join(ROOT, "tests", "packages.txt")
 JOBS = str(os.cpu_count() or 2)
+PROGRESS = re.compile(r"\[\d+/\d+\] ")  # ninja's line for a step that went well
 
 
 class Failure(Exception):
@@ -72,8 +74,9 @@ def quietly(command, what, **more):
     done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT, check=False, **more)
     if done.returncode:
-        tail = done.stdout.decode("utf-8", "replace")[-12000:]
-        raise Failure("%s\n%s failed (%d)" % (tail, what, done.returncode))
+        lines = done.stdout.decode("utf-8", "replace").split("\n")
+        told = "\n".join(line for line in lines if not PROGRESS.match(line))
+        raise Failure("%s\n%s failed (%d)" % (told[-12000:], what, done.returncode))
     return done.stdout.decode("utf-8", "replace")
 
 
