@@ -11,7 +11,7 @@ import time
 
 import servers
 import tokens
-from building import Failure, install_packages, prepare, say
+from building import Failure, build, install_packages, prepare, say
 
 ROOT = servers.ROOT
 DEFAULT_DIR = os.path.join(ROOT, ".tocsin")
@@ -142,7 +142,8 @@ def cmd_demo(args):
 # Tests and measurements
 
 def cmd_build(args):
-    prepare(*(args.preset or ["release"]))
+    install_packages()
+    build(*(args.preset or ["release"]))
 
 
 def cmd_format(_args):
