@@ -60,8 +60,6 @@ static inline void list_remove(struct list *list, struct list_node *node)
 /* NULL when empty. */
 static inline struct list_node *list_first(struct list *list)
 {
-    /* The analyser loses track of intrusive lists and thinks that a removed node is the first. */
-    /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc) */
     return list->head.next == &list->head ? NULL : list->head.next;
 }
 
