@@ -121,7 +121,7 @@ static bool is_listed(struct json_slice word, const char *list)
     for (const char *at = list; *at;) {
         size_t n = strcspn(at, ",");
 
-        if (n == word.len && memcmp(at, word.at, n) == 0)
+        if (n && n == word.len && memcmp(at, word.at, n) == 0)
             return true;
         at += n + (at[n] == ',');
     }
