@@ -251,8 +251,6 @@ const char *link_reason(int code)
     if (text)
         return text;
     switch (code) {
-    case 0x10:
-        return "no matching subscribers";
     case MQTTASYNC_DISCONNECTED:
     case MQTTASYNC_OPERATION_INCOMPLETE:
         return "connection lost";
@@ -484,8 +482,7 @@ static void handle(struct link *link, const struct event *ev)
         break;
     }
     case EV_GONE:
-        link->is_gone = true;
-        break;
+        break; /* comes after the end only, see link_dispatch() */
     }
 }
 
@@ -506,8 +503,12 @@ void link_dispatch(struct link *link)
     while (ev) {
         struct event *next = ev->next;
 
-        if (link->state != LINK_OVER || ev->kind == EV_GONE)
+        if (link->state != LINK_OVER)
             handle(link, ev);
+        else if (ev->op)
+            op_free(ev->op);
+        else if (ev->kind == EV_GONE)
+            link->is_gone = true;
         event_free(ev);
         ev = next;
     }
@@ -618,24 +619,32 @@ bool link_is_up(const struct link *link)
     return link->state == LINK_UP;
 }
 
+static void wait_for_event(struct link *link, int64_t until_ms)
+{
+    struct pollfd pfd = {.fd = link->event_fd, .events = POLLIN};
+    int64_t left = until_ms - now_ms();
+
+    poll(&pfd, 1, left > 0 ? (int)left : 0);
+    link_dispatch(link);
+}
+
+/* What was published last, an acknowledgement say, should reach the broker still. */
 static void say_goodbye(struct link *link)
 {
     MQTTAsync_disconnectOptions opts = MQTTAsync_disconnectOptions_initializer5;
     int64_t until = now_ms() + GOODBYE_MS;
 
     link->state = LINK_OVER;
-    opts.timeout = 1000;
+    while (MQTTAsync_isConnected(link->client) && link->ops.next != &link->ops &&
+           now_ms() < until)
+        wait_for_event(link, until);
     opts.onSuccess5 = on_gone;
     opts.onFailure5 = on_not_gone;
     opts.context = link;
     if (!MQTTAsync_isConnected(link->client) || MQTTAsync_disconnect(link->client, &opts))
         return;
-    while (!link->is_gone && now_ms() < until) {
-        struct pollfd pfd = {.fd = link->event_fd, .events = POLLIN};
-
-        poll(&pfd, 1, (int)(until - now_ms()));
-        link_dispatch(link);
-    }
+    while (!link->is_gone && now_ms() < until)
+        wait_for_event(link, until);
 }
 
 void link_close(struct link *link)

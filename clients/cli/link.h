@@ -47,7 +47,10 @@ struct link_handlers {
     /* The connection went; it will be tried again. */
     void (*on_down)(void *ctx);
     void (*on_message)(void *ctx, const struct link_message *msg);
-    /* The broker confirmed publication `tag` with an MQTT reason code, or it failed (< 0). */
+    /*
+     * The broker confirmed publication `tag` (0), refused it (an MQTT reason code, 0x80 or
+     * more), or it failed (< 0). The library hides 0x10, "no matching subscribers".
+     */
     void (*on_published)(void *ctx, uint64_t tag, int code);
     /* It is over and was said why: an exit status. Nothing follows. */
     void (*on_failed)(void *ctx, int status);

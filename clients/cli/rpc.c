@@ -14,7 +14,7 @@ struct rpc {
     struct loop loop;
     char *reply_topic, *call_topic, *call_text; /* call_text: NULL when none is under way */
     char call_id[UUID_TEXT];
-    bool is_published, warned;
+    bool is_published;
     json_t *reply;
     int64_t timeout_ms, end_ms;
 };
@@ -55,10 +55,7 @@ static void on_published(void *ctx, uint64_t tag, int code)
     struct rpc *rpc = ctx;
 
     (void)tag;
-    if (code == 0x10 && !rpc->warned) {
-        say_error("the broker has nobody to ask: is the bridge running?");
-        rpc->warned = true;
-    } else if (code >= 0x80) {
+    if (code >= 0x80) {
         say_error("the broker refused the call: %s", link_reason(code));
         loop_stop(&rpc->loop, CLI_REFUSED);
     }
@@ -77,7 +74,8 @@ static int64_t on_tick(void *ctx)
     int64_t left = rpc->end_ms - now_ms();
 
     if (left <= 0) {
-        say_error("no answer for %lld s", (long long)(rpc->timeout_ms / 1000));
+        say_error("no answer in %.1f s: %s", (double)rpc->timeout_ms / 1000,
+                  link_is_up(rpc->link) ? "is the bridge running?" : "not connected");
         loop_stop(&rpc->loop, CLI_TIMEOUT);
         return -1;
     }

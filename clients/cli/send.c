@@ -9,10 +9,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#define AGAIN_BASE_MS 10000  /* `accepted` is overdue: publish again, doubling ... */
-#define AGAIN_CAP_MS  300000 /* ... up to this */
-#define ABSORB_MS     50     /* of one turn may go into writing the spool */
-#define NAMED_MAX     20     /* unanswered requests named at the end; the others are counted */
+#define AGAIN_MS   10000 /* `accepted` is overdue: publish again, doubling the wait ... */
+#define AGAIN_CAP  30    /* ... up to so many times the first */
+#define ABSORB_MS  50    /* of one turn may go into writing the spool */
+#define NAMED_MAX  20    /* unanswered requests named at the end; the others are counted */
 
 const struct opt send_options[] = {
     {"file", OPT_STRING, "FILE", "requests from a file, - for stdin", NULL},
@@ -21,6 +21,7 @@ const struct opt send_options[] = {
     {"timeout", OPT_DURATION, "TIME", "give up when nothing gets on for so long (30s; final 5m)",
      NULL},
     {"spool", OPT_STRING, "DIR", "keep requests on disk until they are accepted", NULL},
+    {"resend-after", OPT_DURATION, "TIME", "publish again what is not accepted by then (10s)", NULL},
     {"window", OPT_INT, "N", "requests under way at once (256)", NULL},
     {"batch", OPT_INT, "N", "requests in one message, at most 500 (1)", NULL},
     {NULL, OPT_FLAG, NULL, NULL, NULL}};
@@ -224,7 +225,7 @@ static bool publish_one(struct send *s, int64_t now)
     for (; is_sent && count > 0; count--) {
         entry = outbox_first(s->outbox, ENTRY_QUEUED);
         entry->tag = tag;
-        entry->due_ms = now + backoff_ms(entry->tries++, AGAIN_BASE_MS, AGAIN_CAP_MS);
+        entry->due_ms = now + backoff_ms(entry->tries++, s->again_ms, AGAIN_CAP * s->again_ms);
         outbox_move(s->outbox, entry, ENTRY_PUBLISHED);
     }
     return is_sent;
@@ -253,11 +254,7 @@ static void on_published(void *ctx, uint64_t tag, int code)
 
     if (tag == 0 || code <= 0)
         return; /* a status call, success, or a lost connection */
-    if (code == 0x10) {
-        if (!s->warned_no_subscriber)
-            say_error("the broker has nobody to give requests to: is the bridge running?");
-        s->warned_no_subscriber = true;
-    } else if (code == 0x97) {
+    if (code == 0x97) {
         if (!s->warned_quota)
             say_error("the broker is over its quota; trying again");
         s->warned_quota = true;
@@ -310,10 +307,9 @@ static void summarise(struct send *s)
     size_t all = s->accepted + s->rejected + s->bad_lines + outbox_live(s->outbox);
     if (s->cli->is_quiet || s->cli->is_json || all <= 1)
         return;
-    say_error("%zu accepted, %zu rejected, %zu unreadable, %zu unanswered%s", s->accepted,
+    say_error("%zu accepted, %zu rejected, %zu unreadable, %zu unanswered", s->accepted,
               s->rejected, s->bad_lines,
-              outbox_count(s->outbox, ENTRY_QUEUED) + outbox_count(s->outbox, ENTRY_PUBLISHED),
-              s->is_final ? "" : ".");
+              outbox_count(s->outbox, ENTRY_QUEUED) + outbox_count(s->outbox, ENTRY_PUBLISHED));
     if (s->is_final)
         say_error("%zu of the accepted ended badly, %zu have not ended", s->ended_badly,
                   outbox_count(s->outbox, ENTRY_ACCEPTED));
@@ -332,8 +328,8 @@ static int64_t check_timeout(struct send *s, int64_t now)
     int64_t left = s->progress_ms + s->timeout_ms - now;
     if (left > 0)
         return left;
-    say_error("no answer for %lld s%s", (long long)(s->timeout_ms / 1000),
-              link_is_up(s->link) ? "" : " (not connected)");
+    say_error("no answer in %.1f s: %s", (double)s->timeout_ms / 1000,
+              link_is_up(s->link) ? "is the bridge running?" : "not connected");
     loop_stop(&s->loop, CLI_TIMEOUT);
     return -1;
 }
@@ -346,7 +342,7 @@ static int64_t on_tick(void *ctx)
     int64_t again = send_again(s, now);
 
     while (link_is_up(s->link) && outbox_first(s->outbox, ENTRY_QUEUED) && publish_one(s, now))
-        again = again < 0 || again > AGAIN_BASE_MS / 2 ? AGAIN_BASE_MS / 2 : again;
+        again = again < 0 || again > s->again_ms / 2 ? s->again_ms / 2 : again;
     if (is_drained(s)) {
         loop_stop(&s->loop, CLI_OK);
         return -1;
@@ -440,6 +436,11 @@ static enum cli_exit prepare(struct send *s)
 
     s->is_final = wait && strcmp(wait, "final") == 0;
     s->timeout_ms = arg_int(args, "timeout", s->is_final ? 300000 : 30000);
+    s->again_ms = arg_int(args, "resend-after", AGAIN_MS);
+    if (s->again_ms < 100 || s->again_ms > 3600000) {
+        say_error("--resend-after is 100ms to 1h");
+        return CLI_USAGE;
+    }
     if (window < 1 || window > 10000 || batch < 1 || batch > REQUEST_BATCH_MAX) {
         say_error("--window is 1 to 10000, --batch 1 to %d", REQUEST_BATCH_MAX);
         return CLI_USAGE;
@@ -485,7 +486,8 @@ enum cli_exit cmd_send(struct cli *cli)
     if (status == CLI_OK) {
         s.loop = (struct loop){
             .cli = cli, .link = s.link, .hooks = {&s, on_tick, input_fd, on_input}};
-        status = exit_worse(loop_run(&s.loop), s.worst);
+        status = loop_run(&s.loop);
+        status = exit_worse(status, s.worst);
         summarise(&s);
         if (!say_flush())
             status = CLI_PIPE;

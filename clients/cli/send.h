@@ -29,6 +29,7 @@ struct send {
     bool is_final; /* --wait final */
     size_t batch;
     int64_t timeout_ms; /* 0: none */
+    int64_t again_ms;    /* the first wait before publishing again */
     int64_t progress_ms; /* when something last got on */
     uint64_t next_tag;
     size_t asking; /* status calls under way */
@@ -38,7 +39,7 @@ struct send {
     unsigned long parked_line;
 
     bool wants_input; /* the source has nothing complete */
-    bool warned_no_subscriber, warned_quota, warned_status;
+    bool warned_quota, warned_status;
     enum cli_exit worst;
     size_t accepted, rejected, bad_lines, ended_badly;
 };

@@ -8,12 +8,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ASKING_MAX     16
-#define ASK_SOON_MS    100   /* after a final receipt: others tend to come with it */
-#define ASK_AGAIN_MS   2000  /* between looks, doubling ... */
-#define ASK_CAP_MS     30000 /* ... up to this */
-#define ANSWER_MS      10000 /* a status call not answered by then is made again */
-#define EMPTY_LOOKS    2     /* a request to nobody: believe it at the second look */
+#define ASKING_MAX      16
+#define ASK_SOON_MS     100   /* after a final receipt: others tend to come with it */
+#define ASK_AGAIN_MS    1000  /* between looks, doubling ... */
+#define ASK_CAP_MS      30000 /* ... up to this */
+#define ANSWER_MS       10000 /* a status call not answered by then is made again */
+#define EMPTY_LOOKS     2     /* a request to nobody: believe it at the second look */
 #define RATE_BACKOFF_MS 1000
 #define RATE_CAP_MS     60000
 
@@ -58,7 +58,7 @@ static void rejected(struct send *s, struct entry *entry, const json_t *receipt)
     s->progress_ms = now_ms();
     if (entry->spool_key && reason && strcmp(reason, "rate_limited") == 0) {
         /* Nothing is wrong with the request: it stays in the spool and goes out later. */
-        entry->due_ms = s->progress_ms + backoff_ms(entry->tries, RATE_BACKOFF_MS, RATE_CAP_MS);
+        entry->due_ms = s->progress_ms + backoff_ms(entry->tries - 1, RATE_BACKOFF_MS, RATE_CAP_MS);
         outbox_move(s->outbox, entry, ENTRY_PUBLISHED);
         return;
     }
@@ -183,7 +183,7 @@ static void look_at(struct send *s, struct entry *entry, const json_t *deliverie
         }
     }
     if (over < json_array_size(deliveries) || (over == 0 && ++entry->empty_looks < EMPTY_LOOKS))
-        entry->due_ms = now_ms() + backoff_ms(entry->tries, ASK_AGAIN_MS, ASK_CAP_MS);
+        entry->due_ms = now_ms() + backoff_ms(entry->tries - 1, ASK_AGAIN_MS, ASK_CAP_MS);
     else
         entry_done(s, entry);
 }

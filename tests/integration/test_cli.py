@@ -1,0 +1,728 @@
+# SPDX-License-Identifier: MIT
+"""tocsin, the command line, against a real broker with the plugin.
+
+The bridge's side of the topics is played by a script (Bridge below), so that
+it can misbehave on purpose: answer late, twice, in arrays, or not at all.
+"""
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import uuid
+
+import pytest
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+import servers  # noqa: E402
+from client import Client  # noqa: E402
+from servers import wait_until  # noqa: E402
+
+CLI = os.path.join(servers.build_dir(), "clients", "cli", "tocsin")
+SOURCES = os.path.join(servers.ROOT, "clients", "cli")
+SANITIZED = re.compile(r"ERROR: \w+Sanitizer|runtime error:")
+
+
+class Bridge:
+    """The bridge's side of topics.md: accepts, delivers, answers; and what a test adds."""
+
+    def __init__(self, broker):
+        self.lock = threading.RLock()
+        self.requests = []  # (service, request) as they came, repeats included
+        self.acks = []
+        self.calls = []
+        self.accepted = {}
+        self.silent = 0        # ignore so many messages first
+        self.hold = False      # collect, answer nothing
+        self.answers = {}      # rpc method -> function(params) -> result
+        self.receipts = lambda request: [{"status": "delivered"}]
+        self.client = Client(broker, "bridge", servers.BRIDGE_SUBJECT, "cli-test",
+                             on_message=self._on_message)
+
+    def __enter__(self):
+        self.client.connect()
+        for kind in ("services", "users", "admins"):
+            self.client.subscribe("notify/v1/%s/+/up/#" % kind)
+        return self
+
+    def __exit__(self, *_):
+        self.client.close()
+
+    def send(self, topic, body, retain=False):
+        payload = body if isinstance(body, (bytes, str)) else json.dumps(body)
+        self.client.mqtt.publish("notify/v1/" + topic, payload, 1, retain)
+
+    def _on_message(self, _client, message):
+        _, _, kind, owner, _, what = message.topic.split("/", 5)
+        with self.lock:
+            if what == "request":
+                self._on_request(owner, message.json)
+            elif what == "ack":
+                self.acks += message.json["ids"]
+            elif what.startswith("rpc/"):
+                self._on_rpc(kind, owner, what[4:], message.json)
+
+    def _on_request(self, service, body):
+        batch = body if isinstance(body, list) else [body]
+        self.requests += [(service, request) for request in batch]
+        if self.silent:
+            self.silent -= 1
+            return
+        if not self.hold:
+            self.answer(service, batch)
+
+    def answer(self, service, batch):
+        receipts = []
+        for request in batch:
+            first = self.accepted.get(request["id"])
+            base = {"id": request["id"], "at": "2026-01-02T03:04:05Z"}
+            if first is not None and first != request:
+                receipts.append({**base, "status": "rejected", "reason": "id_reused"})
+            elif request.get("title") == "bad":
+                receipts.append({**base, "status": "rejected", "reason": "bad_value",
+                                 "detail": "/title"})
+            else:
+                receipts.append({**base, "notification": 7, "status": "accepted"})
+                if first is None:
+                    self.accepted[request["id"]] = request
+                    receipts += [{**base, "notification": 7, "channel": "in_app", **extra}
+                                 for extra in self.receipts(request)]
+        # One receipt alone, several as an array: both forms are in the contract.
+        self.send("services/%s/down/receipt" % service,
+                  receipts[0] if len(receipts) == 1 else receipts)
+
+    def _on_rpc(self, kind, owner, method, call):
+        self.calls.append((kind, owner, method, call["params"]))
+        answer = self.answers.get(method)
+        if answer is None:
+            reply = {"error": {"code": "unknown_method", "message": "no such method"}}
+        else:
+            reply = {"result": answer(call["params"])}
+            if "error" in (reply["result"] or {}):
+                reply = reply["result"]
+        self.send("%s/%s/down/reply" % (kind, owner), {"rpc": call["rpc"], **reply})
+
+
+@pytest.fixture
+def bridge(broker):
+    with Bridge(broker) as made:
+        yield made
+
+
+class Cli:
+    """Runs tocsin as one principal and checks what every run must hold."""
+
+    def __init__(self, broker, directory, kind, subject, **token):
+        self.broker = broker
+        self.token_file = os.path.join(directory, "token-%s" % uuid.uuid4().hex)
+        servers.write_file(self.token_file, broker.token(kind, subject, **token) + "\n")
+
+    def command(self, *args):
+        words = [a for a in args[:2] if not a.startswith("-")]
+        split = 2 if words[:1] == ["dlq"] else 1
+        return [CLI, *args[:split], "--url", self.broker.url, "--token-file", self.token_file,
+                *args[split:]]
+
+    def start(self, *args, **popen):
+        return subprocess.Popen(self.command(*args), stdin=popen.pop("stdin", subprocess.DEVNULL),
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **popen)
+
+    def finish(self, process, want, text=None, timeout=20):
+        out, err = process.communicate(text, timeout=timeout)
+        token = open(self.token_file).read().strip()
+        assert not SANITIZED.search(err), err
+        assert token not in out + err
+        assert process.returncode == want, (process.returncode, out, err)
+        return Result(out, err)
+
+    def run(self, *args, want=0, text=None, timeout=20):
+        stdin = subprocess.DEVNULL if text is None else subprocess.PIPE
+        return self.finish(self.start(*args, stdin=stdin), want, text, timeout)
+
+
+class Result:
+    def __init__(self, out, err):
+        self.out, self.err = out, err
+
+    @property
+    def lines(self):
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+@pytest.fixture
+def service(broker, tmp_path):
+    return Cli(broker, tmp_path, "service", "orders")
+
+
+@pytest.fixture
+def admin(broker, tmp_path):
+    return Cli(broker, tmp_path, "admin", "root")
+
+
+@pytest.fixture
+def user(broker, tmp_path):
+    return Cli(broker, tmp_path, "user", "alice", roles=["ops"])
+
+
+def lines(*requests):
+    return "".join(json.dumps(r) + "\n" for r in requests)
+
+
+def request(n=0, **more):
+    return {"id": "r-%d" % n, "type": "order.ready", "to": {"user": "alice"}, **more}
+
+
+# ---- send
+
+def test_send_by_options_waits_for_accepted(bridge, service):
+    result = service.run("send", "--type", "order.ready", "--to-user", "alice", "--title", "Hi",
+                         "--channels", "in_app,email", "--data", '{"n": 1}', "--ttl", "5m")
+    (owner, sent), = bridge.requests
+    assert owner == "orders"
+    key = uuid.UUID(sent.pop("id"))
+    assert key.version == 7 and abs((key.int >> 80) / 1000 - time.time()) < 60
+    assert sent == {"type": "order.ready", "to": {"user": "alice"}, "title": "Hi",
+                    "channels": ["in_app", "email"], "data": {"n": 1}, "ttl": "5m"}
+    assert result.out.split() == ["accepted", str(key)]
+
+
+def test_bad_lines_are_named_and_the_others_go_out(bridge, service):
+    text = (lines(request(1)) + "{oops\n\n[]\n" + json.dumps([request(2), 5, request(3)]) + "\n"
+            + '{"id": 7}\n' + '{"id":"d","id":"d"}\n' + "x" * (5 << 20) + "\n" + lines(request(4)))
+    result = service.run("send", text=text, want=7)
+    assert sorted(r["id"] for _, r in bridge.requests) == ["r-1", "r-2", "r-3", "r-4"]
+    for part in ("line 2: ", "line 4: not a JSON object", "line 5, item 2: not a JSON object",
+                 "line 6: 'id' must be a string", "line 7: duplicate object key",
+                 "line 8: longer than", "4 accepted, 0 rejected, 6 unreadable, 0 unanswered"):
+        assert part in result.err, (part, result.err)
+    invalid = service.run("send", "--json", text="{oops\n", want=7).lines
+    assert [(r["status"], r["line"]) for r in invalid] == [("invalid", 1)]
+
+
+def test_a_file_may_be_one_pretty_printed_document(bridge, service, tmp_path):
+    path = tmp_path / "requests.json"
+    path.write_text(json.dumps([request(n) for n in range(700)], indent=2))
+    result = service.run("send", "--batch", "500", "--window", "1000", str(path))
+    assert len(result.out.splitlines()) == 700
+    assert [r["id"] for _, r in bridge.requests] == ["r-%d" % n for n in range(700)]
+    path.write_text("\ufeff" + lines(request(701)) + json.dumps(request(702)))  # BOM, no newline
+    assert len(service.run("send", "--file", str(path)).out.splitlines()) == 2
+
+
+def test_large_requests_are_split_over_messages_and_too_large_ones_refused(bridge, service):
+    fits = request(1, body="x" * 65400)
+    result = service.run("send", "--batch", "3", want=7,
+                         text=lines(request(0), fits, request(2), request(3, body="x" * 65600)))
+    assert {r["id"] for _, r in bridge.requests} == {"r-0", "r-1", "r-2"}
+    assert "line 4: " in result.err and "at most 65536 fit" in result.err
+
+
+def test_rejected_is_told_and_sets_the_status(bridge, service):
+    result = service.run("send", text=lines(request(1), request(2, title="bad")), want=4)
+    assert "rejected   r-2  bad_value  /title" in result.out
+    assert "line 2: rejected" in result.err
+    found = service.run("send", "--json", text=lines(request(3, title="bad")), want=4).lines
+    assert found[0]["reason"] == "bad_value"
+
+
+def test_the_same_id_twice_waits_for_the_first(bridge, service):
+    same, other = request(1), request(1, title="other")
+    result = service.run("send", text=lines(same, same, other), want=4)
+    assert result.out.splitlines() == ["accepted   r-1", "accepted   r-1",
+                                       "rejected   r-1  id_reused"]
+    assert [r for _, r in bridge.requests] == [same, same, other]
+
+
+def test_input_of_any_size_goes_through_a_window(bridge, service):
+    bridge.hold = True
+    process = service.start("send", "--window", "50", stdin=subprocess.PIPE)
+    feeder = threading.Thread(target=lambda: (process.stdin.write(
+        lines(*[request(n) for n in range(1000)])), process.stdin.close()))
+    feeder.start()
+    wait_until(lambda: len(bridge.requests) >= 50)
+    service.run("send", "--timeout", "200ms", text=lines(request(-1)), want=5)  # time for more
+    bridge.requests.pop()
+    with bridge.lock:
+        assert len(bridge.requests) == 50
+        bridge.hold = False
+        bridge.answer("orders", [r for _, r in bridge.requests])
+    feeder.join()
+    process.stdin = None
+    service.finish(process, 0)
+    assert len(bridge.accepted) == 1000
+
+
+# ---- send --wait final
+
+def test_wait_final_ends_with_the_delivery(bridge, service):
+    result = service.run("send", "--json", "--wait", "final", text=lines(request(
+        1, channels=["in_app"])))
+    assert [r["status"] for r in result.lines] == ["accepted", "delivered"]
+    bridge.receipts = lambda _: [{"status": "dead", "reason": "user_offline", "user": "alice"}]
+    result = service.run("send", "--wait", "final", text=lines(request(2, channels=["in_app"])),
+                         want=6)
+    assert "dead       r-2  in_app  alice  user_offline" in result.out
+
+
+def test_wait_final_asks_until_every_delivery_has_ended(bridge, service):
+    looks = []
+
+    def status(params):
+        looks.append(params["id"])
+        second = "delivered" if len(looks) > 1 else "leased"
+        return {"id": params["id"], "deliveries": [
+            {"channel": "in_app", "user": "alice", "state": "delivered"},
+            {"channel": "sms", "user": "alice", "state": "sent"},
+            {"channel": "email", "user": "alice", "state": second}]}
+    bridge.answers["request.status"] = status
+    bridge.receipts = lambda _: [{"status": "delivered", "user": "alice"},
+                                 {"status": "delivered", "user": "alice"},
+                                 {"status": "sent", "channel": "sms", "user": "alice"}]
+    result = service.run("send", "--json", "--wait", "final", text=lines(request(1)))
+    shown = [(r["status"], r.get("channel"), r.get("from")) for r in result.lines]
+    # The repeat is dropped, and the e-mail's end, whose receipt never came, is still told.
+    assert shown == [("accepted", None, None), ("delivered", "in_app", None),
+                     ("sent", "sms", None), ("delivered", "email", "status")]
+    assert len(looks) == 2
+
+
+def test_wait_final_without_status_takes_the_first_end(bridge, service):
+    result = service.run("send", "--wait", "final", text=lines(request(1)))
+    assert "cannot ask for the status (no such method)" in result.err
+
+
+# ---- losing and sending again
+
+def test_what_is_not_accepted_is_published_again(bridge, service):
+    bridge.silent = 2
+    service.run("send", "--resend-after", "200ms", text=lines(request(1)))
+    assert [r["id"] for _, r in bridge.requests] == ["r-1"] * 3
+
+
+def test_no_answer_times_out_and_says_which(bridge, service):
+    bridge.hold = True
+    result = service.run("send", "--timeout", "500ms", text=lines(request(1)), want=5)
+    assert result.out == "unanswered r-1\n" and "no answer in 0.5 s: is the bridge running?" in result.err
+    assert service.run("send", "--json", "--timeout", "500ms", text=lines(request(2)),
+                       want=5).lines == [{"status": "unanswered", "id": "r-2"}]
+
+
+def test_without_a_bridge_it_says_so(broker, service):
+    result = service.run("send", "--timeout", "500ms", text=lines(request(1)), want=5)
+    assert "is the bridge running?" in result.err
+    assert "is the bridge running?" in service.run("status", "x", "--timeout", "500ms",
+                                                   want=5).err
+
+
+def spooled(directory):
+    return sorted(p.name for p in directory.glob("*.json"))
+
+
+def test_spool_keeps_what_is_not_accepted_for_the_next_run(bridge, service, tmp_path):
+    spool = tmp_path / "spool"
+    bridge.hold = True
+    result = service.run("send", "--spool", str(spool), "--timeout", "500ms", want=5,
+                         text=lines(request(1), request(2, title="bad"), request(3)))
+    assert "3 kept in the spool" in result.err
+    assert len(spooled(spool)) == 3
+    (spool / "0000000000000001.json").write_text("half a req")  # damaged by somebody
+    bridge.hold = False
+    result = service.run("send", "--spool", str(spool), want=4, text="")
+    assert re.findall("accepted   (r-.)", result.out) == ["r-1", "r-3"]
+    assert "is no request" in result.err
+    assert spooled(spool) == []
+    assert len(spooled(spool / "rejected")) == 2
+
+
+def test_spool_of_another_service_is_refused(broker, service, tmp_path):
+    spool = str(tmp_path / "spool")
+    service.run("send", "--spool", spool, "--timeout", "300ms", text=lines(request(1)), want=5)
+    other = Cli(broker, tmp_path, "service", "billing")
+    result = other.run("send", "--spool", spool, text=lines(request(2)), want=1)
+    assert "belongs to service/orders" in result.err
+
+
+def test_spool_takes_all_input_while_the_broker_is_away(bridge, service, tmp_path):
+    spool = tmp_path / "spool"
+    text = lines(*[request(n) for n in range(300)])
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        away = "mqtt://127.0.0.1:%d" % nobody.getsockname()[1]
+        result = service.run("send", "--spool", str(spool), "--window", "10", "--url", away,
+                             "--connect-timeout", "500ms", text=text, want=5)
+    assert "cannot reach the broker" in result.err and len(spooled(spool)) == 300
+    service.run("send", "--spool", str(spool), text="")
+    assert set(bridge.accepted) == {"r-%d" % n for n in range(300)}
+    assert spooled(spool) == []
+
+
+def test_spool_survives_kill_at_any_moment(bridge, service, tmp_path):
+    spool = tmp_path / "spool"
+    fed = 0
+    for delay in (0.05, 0.12, 0.25):
+        process = service.start("send", "--spool", str(spool), stdin=subprocess.PIPE)
+        threading.Timer(delay, process.kill).start()
+        try:
+            for fed in range(fed, fed + 2000):
+                process.stdin.write(lines(request(fed)))
+        except BrokenPipeError:
+            pass
+        process.wait()
+    on_disk = {json.loads(p.read_text())["id"] for p in spool.glob("*.json")}
+    service.run("send", "--spool", str(spool), text="", timeout=30)
+    # Everything on disk at the kill went out, and nothing went out under a new identity.
+    assert on_disk <= set(bridge.accepted) and spooled(spool) == []
+    assert all(re.fullmatch(r"r-\d+", key) for key in bridge.accepted)
+
+
+def test_spool_keeps_what_was_only_rate_limited(bridge, service, tmp_path):
+    told = []
+
+    def answer(owner, batch):
+        told.append(batch[0]["id"])
+        limited = {"id": "r-1", "status": "rejected", "reason": "rate_limited"}
+        bridge.send("services/orders/down/receipt",
+                    limited if len(told) == 1 else {"id": "r-1", "status": "accepted"})
+    bridge.answer = answer
+    result = service.run("send", "--spool", str(tmp_path / "spool"), text=lines(request(1)))
+    assert told == ["r-1", "r-1"] and result.out == "accepted   r-1\n"
+
+
+def test_two_runs_may_share_a_spool(bridge, service, tmp_path):
+    spool = tmp_path / "spool"
+    first = service.start("send", "--spool", str(spool), stdin=subprocess.PIPE)
+    first.stdin.write(lines(request(1)))
+    first.stdin.flush()
+    wait_until(lambda: "r-1" in bridge.accepted)
+    result = service.run("send", "--spool", str(spool), text=lines(request(2)))
+    assert "is in use" in result.err and "accepted   r-2" in result.out
+    service.finish(first, 0, "")
+    assert spooled(spool) == []
+
+
+def test_requests_survive_a_killed_broker(tmp_path):
+    with servers.Broker(tmp_path / "broker") as broker, Bridge(broker) as bridge:
+        service = Cli(broker, tmp_path, "service", "orders")
+        process = service.start("send", "--window", "20", stdin=subprocess.PIPE)
+        process.stdin.write(lines(*[request(n) for n in range(100)]))
+        process.stdin.flush()
+        wait_until(lambda: len(bridge.accepted) >= 20)
+        connects = bridge.client.connects
+        broker.kill()
+        broker.start()
+        wait_until(lambda: bridge.client.connects > connects, 10, "the bridge to come back")
+        process.stdin.write(lines(*[request(n) for n in range(100, 200)]))
+        result = service.finish(process, 0, "")
+    assert len(bridge.accepted) == 200
+    assert "connection lost" in result.err and "connected again" in result.err
+
+
+# ---- refusals and ends
+
+def test_a_refused_login_is_told_at_once(broker, service, tmp_path):
+    forged = Cli(broker, tmp_path, "service", "orders")
+    servers.write_file(forged.token_file, servers.tokens.mint(b"k" * 32, "service", "orders"))
+    assert "refused the login: Not authorized" in forged.run("send", text=lines(request(1)), want=3).err
+    expired = Cli(broker, tmp_path, "service", "orders", ttl=-600)
+    assert re.search(r"the token expired \d+ s ago", expired.run("send", text=lines(request(1)), want=3).err)
+
+
+def test_a_wrong_or_missing_token_is_a_usage_error(broker, user, admin, tmp_path):
+    assert "the token of a service" in user.run("send", text="", want=2).err
+    assert "the token of a user" in admin.run("watch", want=2).err
+    for text in ("", "nonsense", "a.b.c", "e30.e30.x"):
+        servers.write_file(user.token_file, text)
+        process = subprocess.run(user.command("watch"), capture_output=True, text=True, timeout=5)
+        assert process.returncode == 2 and process.stderr
+    env = {k: v for k, v in os.environ.items() if not k.startswith("TOCSIN_TOKEN")}
+    process = subprocess.run([CLI, "watch", "--url", broker.url], env=env, capture_output=True,
+                             text=True, timeout=5)
+    assert process.returncode == 2 and "no token" in process.stderr
+    env["TOCSIN_TOKEN"] = broker.token("user", "alice")
+    process = subprocess.run([CLI, "watch", "--url", broker.url, "--timeout", "100ms"], env=env,
+                             capture_output=True, text=True, timeout=5)
+    assert process.returncode == 0, process.stderr
+
+
+@pytest.mark.parametrize("args, message", [
+    (["sned"], "no command 'sned'"), (["dlq", "rety"], "no command 'dlq rety'"),
+    (["send", "--tile", "x"], "unknown option --tile"), (["send", "-v"], "options are long"),
+    (["send", "--window", "0"], "--window is 1 to 10000"),
+    (["send", "--timeout", "soon"], "is not a duration"),
+    (["send", "--priority", "high|low"], "is not one of urgent|high|normal|low"),
+    (["send", "--to-user", "a"], "--type is required"),
+    (["send", "--type", "a"], "say whom to notify"),
+    (["send", "--type", "a", "--to-user", "a", "--to-role", "b"], "once only"),
+    (["send", "--type", "a", "--to-user", "a", "x.json"], "not both"),
+    (["send", "/nonexistent"], "No such file"),
+    (["status"], "usage: tocsin status [OPTIONS] ID"),
+])
+def test_usage_errors(service, args, message):
+    assert message in service.run(*args, want=2).err
+
+
+def test_signals_end_it(bridge, service):
+    bridge.hold = True
+    for number, want in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+        process = service.start("send", stdin=subprocess.PIPE)
+        process.stdin.write(lines(request(number)))
+        process.stdin.flush()
+        wait_until(lambda: bridge.requests and bridge.requests[-1][1]["id"] == "r-%d" % number)
+        process.send_signal(number)
+        assert "unanswered" in service.finish(process, want).out
+
+
+def ready(process):
+    """Waits for the line on stderr that says it is connected and subscribed."""
+    line = process.stderr.readline()
+    assert "following" in line or "watching" in line, line
+    return process
+
+
+def test_a_reader_that_goes_away_ends_it(bridge, service):
+    process = ready(service.start("receipts"))
+    bridge.send("services/orders/down/receipt", {"id": "a", "status": "accepted"})
+    assert process.stdout.readline() == "accepted   a\n"
+    process.stdout.close()
+    bridge.send("services/orders/down/receipt", {"id": "b", "status": "accepted"})
+    assert process.wait(10) == 141
+    process.stderr.close()
+
+
+def test_receipts_can_be_filtered_and_kept_by_the_broker(bridge, service):
+    args = ("receipts", "--session", "t1", "--json")
+    process = ready(service.start(*args))
+    process.terminate()
+    service.finish(process, 143)
+    bridge.send("services/orders/down/receipt", [
+        {"id": "a", "status": "delivered"}, {"id": "b", "status": "dead", "reason": "poison"},
+        {"id": "c", "status": "dead"}])
+    found = service.run(*args, "--status", "dead,expired", "--count", "2").lines
+    assert [r["id"] for r in found] == ["b", "c"]
+    service.run(*args, "--count", "1", "--timeout", "200ms", want=5)
+
+
+# ---- watch
+
+def inbox(n, **more):
+    return {"id": "%016x" % n, "seq": n, "type": "order.ready", "title": "T%d" % n, "body": "",
+            "data": {}, "priority": "normal", "created_at": "2026-01-02T03:04:05Z", **more}
+
+
+def test_watch_shows_and_acknowledges_once_shown(bridge, user):
+    bridge.send("users/alice/down/badge", {"unread": 3, "unseen": 1}, retain=True)
+    process = ready(user.start("watch", "--count", "4"))
+    bridge.send("users/alice/down/inbox", inbox(1, priority="urgent", data={"n": 1}))
+    bridge.send("users/alice/down/inbox", inbox(1, replay=True))  # a repeat: acknowledged again
+    bridge.send("users/alice/down/inbox", inbox(3, title="\x1b[2J\u202eevil", body="b"))
+    bridge.send("broadcast/inbox", inbox(8, title="To all"))
+    bridge.send("roles/ops/inbox", inbox(9, title="To ops"))
+    result = user.finish(process, 0)
+    bridge.send("users/alice/down/badge", b"", retain=True)
+    assert "badge: 3 unread, 1 unseen\n" in result.out
+    assert "0000000000000001  order.ready  urgent\n    T1\n    {\"n\":1}\n" in result.out
+    assert result.out.count("T1") == 1
+    assert "    \\u001b[2J\\u202eevil\n    b\n" in result.out
+    assert "order.ready  to everybody\n    To all\n" in result.out
+    assert "order.ready  to role ops\n    To ops\n" in result.out
+    assert "1 not seen here, from number 2 on" in result.err
+    wait_until(lambda: len(bridge.acks) >= 3)
+    assert sorted(bridge.acks) == ["%016x" % n for n in (1, 1, 3)]  # broadcasts are not ours
+
+
+def test_watch_without_ack_and_as_json(bridge, user):
+    process = ready(user.start("watch", "--count", "1", "--no-ack", "--json"))
+    bridge.send("users/alice/down/changed", {"ids": ["a"], "state": "read"})
+    bridge.send("users/alice/down/inbox", b"no json")
+    bridge.send("users/alice/down/inbox", inbox(1))
+    result = user.finish(process, 0)
+    assert [r["topic"] for r in result.lines] == ["changed", "inbox"]
+    assert result.lines[1]["payload"] == inbox(1)
+    assert bridge.acks == []
+
+
+def test_ids_are_encoded_into_one_topic_level(bridge, broker, tmp_path):
+    subject = "a/b +#%é~@|-._"
+    strange = Cli(broker, tmp_path, "user", subject)
+    process = ready(strange.start("watch", "--count", "1"))
+    bridge.send("users/a%2Fb%20%2B%23%25%C3%A9~@|-._/down/inbox", inbox(1))
+    assert "T1" in strange.finish(process, 0).out
+    wait_until(lambda: bridge.acks)
+    for bad in ("", "x" * 129, "é" * 22):  # 22 * 6 bytes
+        servers.write_file(strange.token_file, broker.token("user", bad))
+        assert "'sub'" in strange.run("watch", want=2).err
+
+
+def test_a_renewed_token_is_used_when_the_old_one_ends(tmp_path):
+    with servers.Broker(tmp_path / "broker") as broker, Bridge(broker) as bridge:
+        user = Cli(broker, tmp_path, "user", "alice")
+        process = ready(user.start("watch", "--count", "2"))
+        bridge.send("users/alice/down/inbox", inbox(1))
+        wait_until(lambda: bridge.acks)
+        bridge.client.close()
+        broker.stop()
+        servers.write_file(broker.secret_file, "n" * 40)  # the old token is worth nothing now
+        servers.write_file(user.token_file, broker.token("user", "alice"))
+        broker.start()
+        with Bridge(broker) as after:
+            assert "connection lost" in process.stderr.readline()
+            assert "connected again" in process.stderr.readline()
+            after.send("users/alice/down/inbox", inbox(2))
+            user.finish(process, 0)
+
+
+# ---- the desk
+
+def test_status_shows_every_attempt(bridge, service):
+    answer = {"id": "r-1", "notification": 7, "type": "order.ready",
+              "accepted_at": "2026-01-02T03:04:05Z", "deliveries": [
+                  {"delivery": 1, "channel": "in_app", "user": "alice", "state": "delivered",
+                   "attempts": 1, "history": []},
+                  {"delivery": 2, "channel": "sms", "target": "+1***00", "state": "ready",
+                   "due_at": "2026-01-02T03:04:09Z", "reason": "provider_unavailable",
+                   "history": [{"attempt": 1, "at": "2026-01-02T03:04:05Z", "outcome": "retry",
+                                "reason": "provider_unavailable", "detail": "503",
+                                "provider": "twilio"}]}]}
+    bridge.answers["request.status"] = lambda params: answer
+    out = service.run("status", "r-1").out
+    assert bridge.calls == [("services", "orders", "request.status", {"id": "r-1"})]
+    assert out == ("r-1  order.ready  accepted 2026-01-02T03:04:05Z\n"
+                   "  in_app  alice  delivered\n"
+                   "  sms  +1***00  ready  provider_unavailable  due 2026-01-02T03:04:09Z\n"
+                   "    attempt 1  2026-01-02T03:04:05Z  retry  by twilio  "
+                   "provider_unavailable: 503\n")
+    assert service.run("status", "r-1", "--json").lines == [answer]
+    bridge.answers["request.status"] = lambda _: {
+        "error": {"code": "not_found", "message": "no such request", "field": "/id"}}
+    assert "not_found: no such request /id" in service.run("status", "x", want=4).err
+    bridge.answers["request.cancel"] = lambda _: {"cancelled": 2}
+    assert service.run("cancel", "r-1").out == "2 cancelled\n"
+
+
+def dead(n):
+    return {"delivery": n, "channel": "sms", "reason": "provider_rejected", "type": "order.ready",
+            "service": "orders", "request": "r-%d" % n, "target": "+1***00", "attempts": 3,
+            "died_at": "2026-01-02T03:04:05Z", "status": "pending_review"}
+
+
+def test_dlq_list_filters_and_pages(bridge, admin):
+    def answer(params):
+        after = int(params.get("after", 0))
+        return {"entries": [dead(after + 1), dead(after + 2)],
+                **({"next": str(after + 2)} if after < 4 else {})}
+    bridge.answers["dlq.list"] = answer
+    result = admin.run("dlq", "list", "--channel", "sms", "--since", "2h", "--limit", "2")
+    kind, owner, method, params = bridge.calls[0]
+    assert (kind, owner, method) == ("admins", "root", "dlq.list")
+    since = time.mktime(time.strptime(params.pop("since"), "%Y-%m-%dT%H:%M:%SZ")) - time.timezone
+    assert abs(time.time() - 7200 - since) < 60
+    assert params == {"channel": "sms", "limit": 2}
+    table = result.out.splitlines()
+    assert table[0].split() == ["DELIVERY", "CHANNEL", "REASON", "TYPE", "SERVICE", "TO", "TRIES",
+                                "DIED", "AT", "STATUS"]
+    assert table[1].split() == ["1", "sms", "provider_rejected", "order.ready", "orders",
+                                "+1***00", "3", "2026-01-02T03:04:05Z", "pending_review"]
+    assert "--after '2'" in result.err
+    found = admin.run("dlq", "list", "--json", "--pages").lines
+    assert [e["delivery"] for e in found] == [1, 2, 3, 4, 5, 6]
+    bridge.answers["dlq.list"] = lambda _: {"entries": []}
+    assert admin.run("dlq", "list").out == "no dead letters\n"
+
+
+def test_dlq_retry_wants_a_choice(bridge, admin):
+    bridge.answers["dlq.retry"] = lambda _: {"retried": 2}
+    assert admin.run("dlq", "retry", "12", "13").out == "2 retried\n"
+    admin.run("dlq", "retry", "--reason", "user_offline", "--user", "alice")
+    admin.run("dlq", "retry", "--all", "--json")
+    assert [params for _, _, _, params in bridge.calls] == [
+        {"ids": ["12", "13"]}, {"filter": {"reason": "user_offline", "user": "alice"}},
+        {"filter": {}}]
+    assert "which ones?" in admin.run("dlq", "retry", want=2).err
+    assert "not both" in admin.run("dlq", "retry", "12", "--user", "a", want=2).err
+    admin.run("dlq", "retry", "12", "--all", want=2)
+
+
+def test_any_call_can_be_made(bridge, service, user):
+    bridge.answers["preferences.get"] = lambda params: {"got": params}
+    out = user.run("rpc", "preferences.get", '{"a": [1]}').out
+    assert json.loads(out) == {"got": {"a": [1]}}
+    assert "unknown_method" in service.run("rpc", "x.y", want=4).err
+    assert "no JSON object" in service.run("rpc", "x.y", "[]", want=2).err
+    assert "not the name of a method" in service.run("rpc", "../x", want=2).err
+
+
+# ---- ways to connect
+
+def test_over_websocket_and_from_a_stack_file(bridge, broker, service, tmp_path):
+    (tmp_path / "stack.json").write_text(json.dumps({"mqtt": broker.url, "ws": broker.ws_url}))
+    for extra in ([], ["--ws"]):
+        command = [CLI, "send", "--stack", str(tmp_path), "--token-file", service.token_file,
+                   *extra]
+        done = subprocess.run(command, input=lines(request(len(extra))), capture_output=True,
+                              text=True, timeout=10)
+        assert done.returncode == 0, done.stderr
+    assert len(bridge.accepted) == 2
+    for url, message in (("http://x", "the URL must be"), ("mqtt://a:b@x", "without credentials")):
+        assert message in service.run("send", "--url", url, text="", want=2).err
+
+
+def openssl(directory, *args):
+    subprocess.run(["openssl", *args], cwd=directory, check=True, capture_output=True)
+
+
+class TlsBroker(servers.Broker):
+    """The broker with one more listener, for mqtts."""
+
+    def prepare(self):
+        super().prepare()
+        self.tls_port = getattr(self, "tls_port", None) or servers.Ports().take()
+        openssl(self.dir, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+                "-nodes", "-keyout", "key.pem", "-out", "cert.pem", "-days", "2", "-subj",
+                "/CN=localhost", "-addext", "subjectAltName=DNS:localhost")
+        with open(self.config, "a") as config:
+            config.write("listener %d 127.0.0.1\ncertfile %s/cert.pem\nkeyfile %s/key.pem\n"
+                         % (self.tls_port, self.dir, self.dir))
+
+
+def test_over_tls_only_with_a_certificate_that_is_right(tmp_path):
+    with TlsBroker(tmp_path / "broker") as broker, Bridge(broker) as bridge:
+        service = Cli(broker, tmp_path, "service", "orders")
+        url = "mqtts://localhost:%d" % broker.tls_port
+        ca = os.path.join(broker.dir, "cert.pem")
+        service.run("send", "--url", url, "--ca-file", ca, text=lines(request(1)))
+        assert set(bridge.accepted) == {"r-1"}
+        result = service.run("send", "--url", url, text=lines(request(2)), want=3)
+        assert "certificate is not trusted" in result.err
+        wrong_name = url.replace("localhost", "127.0.0.1")
+        service.run("send", "--url", wrong_name, "--ca-file", ca, "--connect-timeout", "1s",
+                    text=lines(request(3)), want=5)
+        assert set(bridge.accepted) == {"r-1"}
+
+
+# ---- the manual
+
+def commands():
+    out = subprocess.run([CLI, "--help"], capture_output=True, text=True, check=True).stdout
+    return re.findall(r"^  (\w+(?: \w+)?)  ", out, re.M)
+
+
+def test_the_manual_is_valid_and_names_everything():
+    manual = os.path.join(SOURCES, "tocsin.1")
+    checked = subprocess.run(["man", "--warnings", "-l", manual], capture_output=True, text=True,
+                             env={**os.environ, "LC_ALL": "C.UTF-8", "MANWIDTH": "80"})
+    assert checked.returncode == 0 and checked.stderr == "", checked.stderr
+    text = open(manual).read().replace("\\-", "-")
+    assert len(commands()) >= 8
+    for name in commands():
+        assert name in text, name
+        help_text = subprocess.run([CLI, *name.split(), "--help"], capture_output=True, text=True,
+                                   check=True).stdout
+        for option in re.findall(r"^  (--[a-z-]+)", help_text, re.M):
+            assert option in text, (name, option)
+    header = open(os.path.join(SOURCES, "exits.h")).read()
+    for status in re.findall(r"CLI_\w+ = (\d+)", header):
+        assert re.search(r"^\.B %s$" % status, text, re.M), status
