@@ -335,7 +335,7 @@ class Stack:
     """All of it: one Postgres, one broker, the providers and any number of bridges."""
 
     def __init__(self, directory, bridges=1, port_base=None, settings=(), detach=False,
-                 build=None, broker=None, postgres=None, plugin_options=None):
+                 build=None, broker=None, postgres=None, plugin_options=None, wrapper=()):
         self.dir = os.path.abspath(directory)
         os.makedirs(self.dir, mode=0o700, exist_ok=True)
         self.detach = detach
@@ -347,6 +347,7 @@ class Stack:
                              **(broker or {}))
         self.providers = Providers(self.dir, detach)
         self.bridge_count = bridges
+        self.wrapper = wrapper
         self.bridges = []
 
     @property
@@ -387,7 +388,7 @@ class Stack:
     def add_bridge(self, start=True, **more):
         """One more bridge on the same broker and database."""
         bridge = Bridge(self.dir, self.bridge_config(), len(self.bridges), self.ports,
-                        self.detach, self.build, **more)
+                        self.detach, self.build, **{"wrapper": self.wrapper, **more})
         if not self.bridges:
             bridge.migrate()
         self.bridges.append(bridge)
