@@ -15,6 +15,7 @@ import os
 import signal
 import sys
 
+from apns import Apns
 from callbacks import Callbacks
 from certs import Authority
 from control import Control
@@ -22,12 +23,22 @@ from engine import Engine
 from fcm import Fcm
 from http1 import Http1
 from listener import Door, Front, Listener
+from mailgun import Mailgun
+from messagebird import Bird, MessageBird
+from postmark import Postmark
 from sendgrid import SendGrid
+from ses import Ses
+from slack import Slack
 from smtp import Smtp
+from teams import Teams
 from twilio import Twilio
+from vonage import Vonage
 from webhook import Webhook
+from webpush import WebPush
+from whatsapp import WhatsApp
 
-PROVIDERS = (Twilio, Fcm, SendGrid, Smtp, Webhook)
+PROVIDERS = (Twilio, Bird, MessageBird, Vonage, Fcm, Apns, WebPush, SendGrid, Mailgun, Ses,
+             Postmark, Smtp, Slack, Teams, WhatsApp, Webhook)
 
 
 def build(engine, control, directory, authority):
