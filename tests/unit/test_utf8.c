@@ -47,8 +47,7 @@ static void what_is_not_well_formed_is_refused(void **state)
         "\xF4\x90\x80\x80",
         "\xF5\x80\x80\x80",
         "\xFF",
-        "a\xFE"
-        "b",
+        "a\xFE",
     };
 
     (void)state;
