@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: MIT */
+#include "channels/call.h"
+#include "base/alloc.h"
+#include "base/log.h"
+#include <stdlib.h>
+#include <string.h>
+
+#define TIMEOUT_MS 10000
+#define CONNECT_MS 5000
+
+void endpoint_init(struct endpoint *endpoint, const struct adapter_env *env,
+                   const struct settings *settings)
+{
+    const char *base_url = settings_text(settings, "base_url");
+    const char *ca_file = settings_text(settings, "ca_file");
+
+    *endpoint = (struct endpoint){.env = *env};
+    endpoint->name = xstrdup(settings->from->name);
+    if (base_url) {
+        size_t length = strlen(base_url);
+
+        while (length && base_url[length - 1] == '/')
+            length--;
+        endpoint->base_url = xstrndup(base_url, length);
+    }
+    if (ca_file)
+        endpoint->ca_file = xstrdup(ca_file);
+    endpoint->timeout_ms = settings_ms(settings, "timeout", TIMEOUT_MS);
+    endpoint->connect_ms = endpoint->timeout_ms < CONNECT_MS ? endpoint->timeout_ms : CONNECT_MS;
+}
+
+void endpoint_fini(struct endpoint *endpoint)
+{
+    free(endpoint->name);
+    free(endpoint->base_url);
+    free(endpoint->ca_file);
+}
+
+static int parse(struct call *call, enum channel channel)
+{
+    char why[sizeof((struct outcome *)0)->detail] = "";
+    int err = content_parse(call->job->content, call->job->content_bytes, channel, call->arena,
+                            &call->content, why, sizeof why);
+
+    if (err)
+        call_refuse(call, OUTCOME_PERMANENT, REASON_CONTENT_INVALID, why);
+    return err;
+}
+
+struct call *call_new(const struct endpoint *endpoint, enum channel channel, const struct job *job,
+                      adapter_outcome_fn *on_outcome, void *ctx)
+{
+    struct call *call = xcalloc(1, sizeof *call);
+
+    call->endpoint = endpoint;
+    call->job = job;
+    call->on_outcome = on_outcome;
+    call->ctx = ctx;
+    call->arena = arena_new(0);
+    return parse(call, channel) == 0 ? call : NULL;
+}
+
+/* What only the request needed. */
+static void forget_request(struct call *call)
+{
+    arena_free(call->arena);
+    call->arena = NULL;
+    call->header_count = 0;
+    buf_fini(&call->body);
+    call->body = (struct buf){0};
+}
+
+void call_drop(struct call *call)
+{
+    loop_timer_stop(&call->timer);
+    forget_request(call);
+    free(call->refusal);
+    free(call->extra);
+    free(call);
+}
+
+void call_header(struct call *call, const char *name, const char *value)
+{
+    if (!value)
+        return;
+    ASSERT(call->header_count < CALL_HEADERS_MAX);
+    call->headers[call->header_count++] = (struct http_header){name, value};
+}
+
+void call_end(struct call *call, struct outcome *outcome)
+{
+    adapter_outcome_fn *on_outcome = call->on_outcome;
+    void *ctx = call->ctx;
+
+    if (!outcome->segments)
+        outcome->segments = call->segments;
+    call_drop(call);
+    on_outcome(ctx, outcome);
+}
+
+static void on_refusal_due(void *ctx)
+{
+    struct call *call = ctx;
+    struct outcome outcome = *call->refusal;
+
+    call_end(call, &outcome);
+}
+
+void call_refuse(struct call *call, enum outcome_kind kind, enum reason reason, const char *detail)
+{
+    call->refusal = xcalloc(1, sizeof *call->refusal);
+    outcome_set(call->refusal, kind, reason, detail);
+    loop_timer_start(call->endpoint->env.loop, &call->timer, 0, on_refusal_due, call);
+}
+
+static void on_response(void *ctx, const struct http_response *response)
+{
+    struct call *call = ctx;
+    struct outcome outcome;
+
+    outcome_set(&outcome, OUTCOME_RETRY, REASON_INTERNAL, "");
+    if (!call->is_mail && http_outcome_of_failure(response, &outcome)) {
+        outcome.is_target_only = call->endpoint->is_target_only;
+        call_end(call, &outcome);
+        return;
+    }
+    if (!call->judge(call, response, &outcome))
+        return;
+    if (!outcome.status)
+        outcome.status = response->status;
+    outcome.is_target_only |= call->endpoint->is_target_only;
+    call_end(call, &outcome);
+}
+
+int call_unsent(struct call *call, int err)
+{
+    struct outcome outcome;
+
+    if (!call->is_late) {
+        call_drop(call);
+        return err;
+    }
+    outcome_set(&outcome, OUTCOME_RETRY, REASON_INTERNAL, "too many requests under way");
+    outcome.is_connection = true;
+    call_end(call, &outcome);
+    return 0;
+}
+
+/* After http_send: the call goes on, or is refused for its URL, or was not sent. */
+static int after_send(struct call *call, int err)
+{
+    if (err == ERR_INVALID) {
+        call_refuse(call, OUTCOME_PERMANENT, REASON_TARGET_INVALID, "not a usable URL");
+        return 0;
+    }
+    if (err)
+        return call_unsent(call, err);
+    forget_request(call);
+    return 0;
+}
+
+int call_send_request(struct call *call, struct http_request *request, call_judge_fn *judge)
+{
+    const struct endpoint *endpoint = call->endpoint;
+
+    if (!request->method)
+        request->method = "POST";
+    request->headers = call->headers;
+    request->header_count = call->header_count;
+    request->body = buf_text(&call->body);
+    request->body_bytes = call->body.length;
+    request->version = endpoint->version;
+    request->is_public_only = endpoint->is_public_only;
+    request->ca_file = endpoint->ca_file;
+    request->connect_ms = endpoint->connect_ms;
+    request->timeout_ms = endpoint->timeout_ms;
+    request->response_max = endpoint->response_max;
+    call->judge = judge;
+    call->tries++;
+    return after_send(call, http_send(endpoint->env.http, request, on_response, call));
+}
+
+int call_send(struct call *call, const char *url, call_judge_fn *judge)
+{
+    struct http_request request = {.url = url};
+
+    return call_send_request(call, &request, judge);
+}
+
+int call_send_mail(struct call *call, const struct http_mail *mail, call_judge_fn *judge)
+{
+    call->judge = judge;
+    call->is_mail = true;
+    call->tries++;
+    return after_send(call, http_send_mail(call->endpoint->env.http, mail, on_response, call));
+}
+
+void call_rewind(struct call *call, enum channel channel)
+{
+    char why[64];
+
+    ASSERT(!call->arena);
+    call->arena = arena_new(0);
+    if (content_parse(call->job->content, call->job->content_bytes, channel, call->arena,
+                      &call->content, why, sizeof why) != 0)
+        panic("content that was good once is good again");
+}

@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: MIT */
+#include "channels/http_outcome.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+/* One alternative of a codes column: a word, a beginning "5.7.*", or numbers "30010-30016". */
+static bool alternative_fits(const char *text, size_t length, const char *code)
+{
+    const char *dash = memchr(text, '-', length);
+    char *end;
+    long number;
+
+    if (strlen(code) == length && strncasecmp(text, code, length) == 0)
+        return true;
+    if (text[length - 1] == '*')
+        return strncasecmp(text, code, length - 1) == 0;
+    if (!dash || text[0] < '0' || text[0] > '9')
+        return false;
+    number = strtol(code, &end, 10);
+    return end != code && *end == '\0' && number >= strtol(text, NULL, 10) &&
+           number <= strtol(dash + 1, NULL, 10);
+}
+
+static bool codes_fit(const char *codes, const char *code)
+{
+    if (!code)
+        return false;
+    while (*codes) {
+        size_t length = strcspn(codes, ",");
+
+        if (alternative_fits(codes, length, code))
+            return true;
+        codes += length + (codes[length] == ',');
+    }
+    return false;
+}
+
+const struct error_row *error_find(const struct error_table *table, int status, const char *code,
+                                   const char *text)
+{
+    for (size_t i = 0; i < table->count; i++) {
+        const struct error_row *row = &table->rows[i];
+
+        if (row->status && row->status != status)
+            continue;
+        if (row->codes && !codes_fit(row->codes, code))
+            continue;
+        if (row->says && (!text || !strcasestr(text, row->says)))
+            continue;
+        return row;
+    }
+    return NULL;
+}
+
+void outcome_set_code(struct outcome *outcome, const char *code)
+{
+    size_t length = 0;
+
+    for (; code && *code && length + 1 < sizeof outcome->code; code++) {
+        bool is_word = (*code >= '0' && *code <= '9') || (*code >= 'A' && *code <= 'Z') ||
+                       (*code >= 'a' && *code <= 'z') || strchr("_.:-", *code);
+
+        outcome->code[length++] = is_word ? *code : '?';
+    }
+    outcome->code[length] = '\0';
+}
+
+void http_outcome_good(struct outcome *outcome, enum outcome_kind kind, const char *provider_id)
+{
+    outcome_set(outcome, kind, REASON_NONE, "");
+    if (provider_id)
+        (void)snprintf(outcome->provider_id, sizeof outcome->provider_id, "%s", provider_id);
+}
+
+static void set_connection(struct outcome *outcome, enum reason reason, const char *detail)
+{
+    outcome_set(outcome, OUTCOME_RETRY, reason, detail);
+    outcome->is_connection = true;
+}
+
+/* Lost on the way: what may have happened depends on how much had left. */
+static void set_lost(const struct http_response *response, enum reason reason, const char *what,
+                     struct outcome *outcome)
+{
+    char detail[128];
+
+    if (response->is_fully_sent) {
+        (void)snprintf(detail, sizeof detail, "%s after the request was sent", what);
+        outcome_set(outcome, OUTCOME_UNKNOWN, reason, detail);
+    } else if (response->is_sent) {
+        (void)snprintf(detail, sizeof detail, "%s while the request was being sent", what);
+        outcome_set(outcome, OUTCOME_RETRY, reason, detail);
+    } else {
+        (void)snprintf(detail, sizeof detail, "%s before anything was sent", what);
+        set_connection(outcome, reason, detail);
+    }
+}
+
+bool http_outcome_of_failure(const struct http_response *response, struct outcome *outcome)
+{
+    /* The status line is the provider's word, even when its body was cut off. */
+    if (response->fail == HTTP_FAIL_NONE || response->status >= 200)
+        return false;
+    switch (response->fail) {
+    case HTTP_FAIL_RESOLVE:
+        set_connection(outcome, REASON_PROVIDER_UNAVAILABLE, "the host name does not resolve");
+        return true;
+    case HTTP_FAIL_CONNECT:
+        set_connection(outcome, REASON_PROVIDER_UNAVAILABLE, "no connection");
+        return true;
+    case HTTP_FAIL_TLS:
+        set_connection(outcome, REASON_PROVIDER_UNAVAILABLE, "the TLS handshake failed");
+        return true;
+    case HTTP_FAIL_FORBIDDEN:
+        outcome_set(outcome, OUTCOME_PERMANENT, REASON_TARGET_INVALID,
+                    "the address is private, and allow_private is off");
+        return true;
+    case HTTP_FAIL_TIMEOUT:
+        set_lost(response, REASON_NETWORK_TIMEOUT, "timeout", outcome);
+        return true;
+    case HTTP_FAIL_GARBAGE:
+        set_lost(response, REASON_CONNECTION_LOST, "an answer that is not HTTP", outcome);
+        return true;
+    case HTTP_FAIL_TOO_LARGE:
+        set_lost(response, REASON_PROVIDER_UNAVAILABLE, "an answer over the limit", outcome);
+        return true;
+    case HTTP_FAIL_CLOSED:
+        set_lost(response, REASON_CONNECTION_LOST, "shutdown", outcome);
+        return true;
+    case HTTP_FAIL_RESET:
+    case HTTP_FAIL_NONE:
+        break;
+    }
+    set_lost(response, REASON_CONNECTION_LOST, "connection lost", outcome);
+    return true;
+}
+
+/* What a status means when the provider's own table says nothing. */
+static void judge_bare(const struct http_response *response, struct outcome *outcome)
+{
+    int status = response->status;
+
+    if (http_status_is_good(status))
+        outcome_set(outcome, OUTCOME_ACCEPTED, REASON_NONE, "");
+    else if (status == 429)
+        outcome_set(outcome, response->retry_after_ms >= 0 ? OUTCOME_RETRY_AFTER : OUTCOME_THROTTLE,
+                    REASON_RATE_LIMITED, "too many requests");
+    else if (status == 501 || status == 505)
+        outcome_set(outcome, OUTCOME_PERMANENT, REASON_PROVIDER_REJECTED,
+                    "the provider does not support this request");
+    else if (status == 408 || status >= 500)
+        outcome_set(outcome, response->retry_after_ms >= 0 ? OUTCOME_RETRY_AFTER : OUTCOME_RETRY,
+                    REASON_PROVIDER_UNAVAILABLE, "the provider is unwell");
+    else if (status == 401 || status == 403)
+        outcome_set(outcome, OUTCOME_AUTH_CONFIG_ERROR, REASON_PROVIDER_AUTH,
+                    "the provider refuses our credentials");
+    else if (status < 400)
+        outcome_set(outcome, OUTCOME_AUTH_CONFIG_ERROR, REASON_PROVIDER_AUTH,
+                    "a redirect: base_url is wrong");
+    else if (status == 413)
+        outcome_set(outcome, OUTCOME_PERMANENT, REASON_PAYLOAD_TOO_LARGE, "too large");
+    else
+        outcome_set(outcome, OUTCOME_PERMANENT, REASON_PROVIDER_REJECTED,
+                    "refused by the provider");
+}
+
+void http_outcome_of_status(const struct http_response *response, const struct error_table *table,
+                            const char *code, const char *text, struct outcome *outcome)
+{
+    const struct error_row *row = table ? error_find(table, response->status, code, text) : NULL;
+
+    if (row)
+        outcome_set(outcome, row->kind, row->reason, row->note);
+    else
+        judge_bare(response, outcome);
+    /* The provider's own time wins over the table's. */
+    outcome->retry_after_ms = response->retry_after_ms;
+    if (row && row->wait_ms && response->retry_after_ms < 0)
+        outcome->retry_after_ms = row->wait_ms;
+    if (outcome->kind == OUTCOME_RETRY && response->retry_after_ms >= 0)
+        outcome->kind = OUTCOME_RETRY_AFTER;
+    else if (outcome->kind == OUTCOME_RETRY_AFTER && outcome->retry_after_ms < 0)
+        outcome->kind = OUTCOME_RETRY;
+    outcome->is_target_only = row && row->is_target_only;
+    outcome->status = response->status;
+    outcome_set_code(outcome, code);
+}

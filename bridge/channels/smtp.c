@@ -1,0 +1,376 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * smtp - mail by submission to any mail server
+ *
+ * One recipient per transaction, so that each reply is about one delivery.  A connection lost
+ * after the mail's last line leaves the outcome unknown; the Message-ID is the same in every
+ * attempt, which is what receiving systems drop repeats by.
+ *
+ * Replies are judged by the enhanced code (RFC 3463) where the server gives one, as
+ * "550 5.1.1", else by the reply alone.
+ */
+#include "base/alloc.h"
+#include "channels/adapters.h"
+#include "channels/email_call.h"
+#include "channels/mime.h"
+#include "core/id.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define GREYLIST_MS 300000
+
+static const struct error_row ERRORS[] = {
+    {.codes = "4.7.28",
+     .kind = OUTCOME_THROTTLE,
+     .reason = REASON_RATE_LIMITED,
+     .note = "over the server's rate"},
+    {.status = 454,
+     .says = "throttl",
+     .kind = OUTCOME_THROTTLE,
+     .reason = REASON_RATE_LIMITED,
+     .note = "over the server's rate"},
+    {.status = 421,
+     .says = "rate",
+     .kind = OUTCOME_THROTTLE,
+     .reason = REASON_RATE_LIMITED,
+     .note = "over the server's rate"},
+    {.codes = "4.2.2",
+     .kind = OUTCOME_RETRY,
+     .reason = REASON_PROVIDER_REJECTED,
+     .note = "the mailbox is full for now",
+     .is_target_only = true},
+    {.codes = "4.7.1",
+     .kind = OUTCOME_RETRY_AFTER,
+     .reason = REASON_PROVIDER_REJECTED,
+     .note = "greylisted",
+     .wait_ms = GREYLIST_MS,
+     .is_target_only = true},
+    {.status = 421,
+     .kind = OUTCOME_RETRY,
+     .reason = REASON_PROVIDER_UNAVAILABLE,
+     .note = "the server is closing"},
+    {.status = 450,
+     .kind = OUTCOME_RETRY,
+     .reason = REASON_PROVIDER_REJECTED,
+     .note = "not now",
+     .is_target_only = true},
+    {.status = 451,
+     .kind = OUTCOME_RETRY,
+     .reason = REASON_PROVIDER_REJECTED,
+     .note = "not now",
+     .is_target_only = true},
+    {.status = 452,
+     .kind = OUTCOME_RETRY,
+     .reason = REASON_PROVIDER_UNAVAILABLE,
+     .note = "the server is short of room"},
+    {.status = 454,
+     .kind = OUTCOME_RETRY,
+     .reason = REASON_PROVIDER_UNAVAILABLE,
+     .note = "authentication is unavailable for now"},
+    {.status = 530,
+     .kind = OUTCOME_AUTH_CONFIG_ERROR,
+     .reason = REASON_PROVIDER_AUTH,
+     .note = "authentication or TLS is required"},
+    {.status = 534,
+     .kind = OUTCOME_AUTH_CONFIG_ERROR,
+     .reason = REASON_PROVIDER_AUTH,
+     .note = "authentication refused"},
+    {.status = 535,
+     .kind = OUTCOME_AUTH_CONFIG_ERROR,
+     .reason = REASON_PROVIDER_AUTH,
+     .note = "authentication refused"},
+    {.status = 538,
+     .kind = OUTCOME_AUTH_CONFIG_ERROR,
+     .reason = REASON_PROVIDER_AUTH,
+     .note = "authentication needs TLS"},
+    {.codes = "5.7.8,5.7.9,5.7.11",
+     .kind = OUTCOME_AUTH_CONFIG_ERROR,
+     .reason = REASON_PROVIDER_AUTH,
+     .note = "authentication refused"},
+    {.codes = "5.1.7,5.1.8",
+     .kind = OUTCOME_AUTH_CONFIG_ERROR,
+     .reason = REASON_PROVIDER_AUTH,
+     .note = "the sender's address is refused"},
+    {.codes = "5.7.1",
+     .says = "relay",
+     .kind = OUTCOME_AUTH_CONFIG_ERROR,
+     .reason = REASON_PROVIDER_AUTH,
+     .note = "the server does not relay for us"},
+    {.codes = "5.1.1,5.1.2,5.1.3,5.1.6,5.1.10,5.2.1",
+     .kind = OUTCOME_DEAD_TARGET,
+     .reason = REASON_BOUNCED,
+     .note = "no such mailbox"},
+    {.codes = "5.2.2",
+     .kind = OUTCOME_PERMANENT,
+     .reason = REASON_PROVIDER_REJECTED,
+     .note = "the mailbox is full",
+     .is_target_only = true},
+    {.codes = "5.2.3,5.3.4",
+     .kind = OUTCOME_PERMANENT,
+     .reason = REASON_PAYLOAD_TOO_LARGE,
+     .note = "the mail is too large"},
+    {.codes = "5.6.*",
+     .kind = OUTCOME_PERMANENT,
+     .reason = REASON_CONTENT_INVALID,
+     .note = "the server cannot take this content"},
+    {.codes = "5.7.*",
+     .kind = OUTCOME_PERMANENT,
+     .reason = REASON_PROVIDER_REJECTED,
+     .note = "refused by policy"},
+    {.status = 552,
+     .kind = OUTCOME_PERMANENT,
+     .reason = REASON_PAYLOAD_TOO_LARGE,
+     .note = "the mail is too large"},
+    {.status = 554,
+     .kind = OUTCOME_PERMANENT,
+     .reason = REASON_CONTENT_INVALID,
+     .note = "the server refuses this mail"},
+    {.codes = "5.*",
+     .kind = OUTCOME_PERMANENT,
+     .reason = REASON_PROVIDER_REJECTED,
+     .note = "refused, for a reason not in our table"},
+    {.status = 550,
+     .kind = OUTCOME_DEAD_TARGET,
+     .reason = REASON_BOUNCED,
+     .note = "no such mailbox"},
+    {.status = 551,
+     .kind = OUTCOME_DEAD_TARGET,
+     .reason = REASON_BOUNCED,
+     .note = "no such mailbox"},
+    {.status = 553,
+     .kind = OUTCOME_DEAD_TARGET,
+     .reason = REASON_BOUNCED,
+     .note = "no such mailbox"},
+};
+ERROR_TABLE(smtp_errors, "smtp", ERRORS);
+
+static const struct adapter_key KEYS[] = {
+    {"host", ADAPTER_TEXT, true, NULL, "the mail server"},
+    {"port", ADAPTER_NUMBER, false, NULL, "587, or 465 with tls: tls"},
+    {"tls", ADAPTER_TEXT, false, "starttls", "starttls, tls (from the first byte) or none"},
+    CA_FILE_KEY,
+    {"username", ADAPTER_TEXT, false, NULL, "for AUTH; none without it"},
+    {"password_file", ADAPTER_FILE, false, NULL, "its password, or OAuth token with auth: xoauth2"},
+    {"auth", ADAPTER_TEXT, false, "password", "password (PLAIN or LOGIN) or xoauth2"},
+    EMAIL_KEYS,
+    {"envelope_from", ADAPTER_TEXT, false, NULL,
+     "where bounces go; {id} becomes the delivery's id; the sender's address without it"},
+    {0}};
+
+struct smtp {
+    struct endpoint endpoint;
+    struct email_rules rules;
+    struct http_mail mail; /* what is the same for every mail */
+    char *host, *username, *envelope_from;
+    struct secret password;
+};
+
+static void smtp_close(void *state)
+{
+    struct smtp *smtp = state;
+
+    secret_fini(&smtp->password);
+    free(smtp->host);
+    free(smtp->username);
+    free(smtp->envelope_from);
+    endpoint_fini(&smtp->endpoint);
+    free(smtp);
+}
+
+static void read_server(struct smtp *smtp, struct settings *settings)
+{
+    const char *tls = settings_text(settings, "tls");
+    int64_t port = settings_number(settings, "port", 0);
+
+    smtp->host = xstrdup(settings_text(settings, "host"));
+    if (strcmp(tls, "starttls") == 0)
+        smtp->mail.tls = HTTP_MAIL_STARTTLS;
+    else if (strcmp(tls, "tls") == 0)
+        smtp->mail.tls = HTTP_MAIL_TLS;
+    else if (strcmp(tls, "none") == 0)
+        smtp->mail.tls = HTTP_MAIL_PLAIN;
+    else
+        settings_fail(settings, "tls must be starttls, tls or none");
+    if (port == 0)
+        port = smtp->mail.tls == HTTP_MAIL_TLS ? 465 : 587;
+    if (port < 1 || port > 65535)
+        settings_fail(settings, "port must be between 1 and 65535");
+    smtp->mail.host = smtp->host;
+    smtp->mail.port = (uint16_t)port;
+    smtp->mail.ca_file = smtp->endpoint.ca_file;
+    smtp->mail.connect_ms = smtp->endpoint.connect_ms;
+    smtp->mail.timeout_ms = smtp->endpoint.timeout_ms;
+}
+
+static void read_auth(struct smtp *smtp, struct settings *settings)
+{
+    const char *username = settings_text(settings, "username");
+    const char *auth = settings_text(settings, "auth");
+
+    smtp->mail.is_bearer = strcmp(auth, "xoauth2") == 0;
+    if (!smtp->mail.is_bearer && strcmp(auth, "password") != 0)
+        settings_fail(settings, "auth must be password or xoauth2");
+    settings_secret(settings, "password_file", &smtp->password);
+    if (username) {
+        smtp->mail.username = smtp->username = xstrdup(username);
+        smtp->mail.password = &smtp->password;
+    }
+    if (!username != !smtp->password.bytes)
+        settings_fail(settings, "username and password_file go together");
+    if (username && smtp->mail.tls == HTTP_MAIL_PLAIN && strcmp(smtp->host, "localhost") != 0 &&
+        strncmp(smtp->host, "127.", 4) != 0)
+        settings_fail(settings, "tls: none would send the password in the clear to another host");
+}
+
+static void read_envelope(struct smtp *smtp, struct settings *settings)
+{
+    const char *from = settings_text(settings, "envelope_from");
+
+    if (!from)
+        return;
+    /* {id} is not an address, but with its braces it passes as one. */
+    if (!mailbox_address_is_valid(from))
+        settings_fail(settings, "envelope_from must be an address");
+    smtp->envelope_from = xstrdup(from);
+}
+
+static int smtp_open(const struct adapter_env *env, const struct adapter_settings *from,
+                     void **state, char *why, size_t why_bytes)
+{
+    struct smtp *smtp = xcalloc(1, sizeof *smtp);
+    struct settings settings;
+
+    settings_begin(&settings, KEYS, from, why, why_bytes);
+    if (settings.err)
+        goto out;
+    endpoint_init(&smtp->endpoint, env, &settings);
+    email_rules_init(&smtp->rules, &settings);
+    smtp->endpoint.may_fetch_private = settings_bool(&settings, "allow_private");
+    read_server(smtp, &settings);
+    read_auth(smtp, &settings);
+    read_envelope(smtp, &settings);
+out:
+    if (settings.err)
+        smtp_close(smtp);
+    else
+        *state = smtp;
+    return settings.err;
+}
+
+/* "5.1.1" from "550 5.1.1 no such user" or "5.1.1 no such user"; "" when there is none. */
+static void enhanced_code(const char *reply, char out[16])
+{
+    size_t length;
+
+    out[0] = '\0';
+    if (strspn(reply, "0123456789") == 3 && (reply[3] == ' ' || reply[3] == '-'))
+        reply += 4;
+    length = strspn(reply, "0123456789.");
+    if (length < 5 || length > 11 || reply[1] != '.' || !memchr(reply + 2, '.', length - 2))
+        return;
+    memcpy(out, reply, length);
+    out[length] = '\0';
+}
+
+/* The last word of "250 2.0.0 Ok: queued as ABC": the server's own id, when it looks like one. */
+static void queue_id(const char *reply, char *out, size_t out_bytes)
+{
+    const char *as = strcasestr(reply, "queued as ");
+    size_t length;
+
+    if (!as)
+        return;
+    as += strlen("queued as ");
+    length = strspn(as, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.-_");
+    if (length && length < out_bytes)
+        (void)snprintf(out, out_bytes, "%.*s", (int)length, as);
+}
+
+static bool smtp_judge(struct call *call, const struct http_response *response,
+                       struct outcome *outcome)
+{
+    char code[16];
+
+    (void)call;
+    if (response->fail == HTTP_FAIL_TLS) {
+        outcome_set(outcome, OUTCOME_AUTH_CONFIG_ERROR, REASON_PROVIDER_AUTH,
+                    "TLS or the server's certificate failed");
+        return true;
+    }
+    if (response->status >= 200 && response->status < 300 && response->fail == HTTP_FAIL_NONE) {
+        http_outcome_good(outcome, OUTCOME_ACCEPTED, NULL);
+        queue_id(response->body, outcome->provider_id, sizeof outcome->provider_id);
+        return true;
+    }
+    if (response->status < 400) {
+        struct http_response lost = *response;
+
+        /* A 354 or a 250 on the way is no answer to the mail. */
+        lost.status = 0;
+        if (lost.fail == HTTP_FAIL_NONE)
+            lost.fail = HTTP_FAIL_RESET;
+        (void)http_outcome_of_failure(&lost, outcome);
+        return true;
+    }
+    enhanced_code(response->body, code);
+    http_outcome_of_status(response, &smtp_errors, code[0] ? code : NULL, response->body, outcome);
+    /* The default for HTTP takes 5xx for an accident; in SMTP it is final. */
+    if (!error_find(&smtp_errors, response->status, code[0] ? code : NULL, response->body)) {
+        bool is_final = response->status >= 500;
+
+        outcome->kind = is_final ? OUTCOME_PERMANENT : OUTCOME_RETRY;
+        outcome->reason = is_final ? REASON_PROVIDER_REJECTED : REASON_PROVIDER_UNAVAILABLE;
+        (void)snprintf(outcome->detail, sizeof outcome->detail, "the server answered %d",
+                       response->status);
+    }
+    return true;
+}
+
+static const char *envelope_of(const struct smtp *smtp, struct call *call,
+                               const struct email *email)
+{
+    const char *mark = smtp->envelope_from ? strstr(smtp->envelope_from, "{id}") : NULL;
+    char id[ID_TEXT_BYTES];
+
+    if (!smtp->envelope_from)
+        return email->from->address;
+    if (!mark)
+        return smtp->envelope_from;
+    return arena_printf(call->arena, "%.*s%s%s", (int)(mark - smtp->envelope_from),
+                        smtp->envelope_from, id_format(call->job->delivery, id), mark + 4);
+}
+
+static int send_email(struct call *call, const struct email *email)
+{
+    const struct smtp *smtp = call->state;
+    const char *recipients[2] = {email->to, NULL};
+    struct http_mail mail = smtp->mail;
+
+    mail.from = envelope_of(smtp, call, email);
+    mail.recipients = recipients;
+    mime_write(&call->body, email);
+    mail.message = call->body.data;
+    mail.message_bytes = call->body.length;
+    return call_send_mail(call, &mail, smtp_judge);
+}
+
+static int smtp_send(void *state, const struct job *job, adapter_outcome_fn *on_outcome, void *ctx)
+{
+    struct smtp *smtp = state;
+    struct call *call = call_new(&smtp->endpoint, CHANNEL_EMAIL, job, on_outcome, ctx);
+
+    if (!call)
+        return 0;
+    call->state = smtp;
+    return email_call(call, &smtp->rules, send_email);
+}
+
+const struct adapter adapter_smtp = {
+    .name = "smtp",
+    .channel = CHANNEL_EMAIL,
+    .keys = KEYS,
+    .open = smtp_open,
+    .close = smtp_close,
+    .send = smtp_send,
+};

@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * twilio - SMS by Twilio Programmable Messaging
+ *
+ * Twilio has no idempotency for creating messages: a repeat after an unknown outcome may arrive
+ * twice.  Its codes are not a stable contract; what the table does not know falls to the rows
+ * by range and then to the HTTP status.
+ */
+#include "base/alloc.h"
+#include "channels/adapters.h"
+#include "channels/answer.h"
+#include "channels/encode.h"
+#include "channels/sms_call.h"
+#include <stdlib.h>
+
+#define DAY_MS  86400000
+#define LATE_MS 900000
+
+static const struct error_row ERRORS[] = {
+    {.codes = "20429",
+     .kind = OUTCOME_THROTTLE,
+     .reason = REASON_RATE_LIMITED,
+     .note = "too many requests at once; this one was not processed"},
+    {.status = 429,
+     .kind = OUTCOME_THROTTLE,
+     .reason = REASON_RATE_LIMITED,
+     .note = "too many requests at once; this one was not processed"},
+    {.codes = "21611",
+     .kind = OUTCOME_THROTTLE,
+     .reason = REASON_RATE_LIMITED,
+     .note = "the sender's queue is full"},
+    {.codes = "20409,20500,20503",
+     .kind = OUTCOME_RETRY,
+     .reason = REASON_PROVIDER_UNAVAILABLE,
+     .note = "Twilio is unwell"},
+    {.codes = "20003,20005,20006,20008,20404",
+     .kind = OUTCOME_AUTH_CONFIG_ERROR,
+     .reason = REASON_PROVIDER_AUTH,
+     .note = "account or credentials refused"},
+    {.codes = "21408",
+     .kind = OUTCOME_AUTH_CONFIG_ERROR,
+     .reason = REASON_PROVIDER_AUTH,
+     .note = "the account may not send to this country"},
+    {.codes = "21212,21603,21606,21607,21659-21661",
+     .kind = OUTCOME_AUTH_CONFIG_ERROR,
+     .reason = REASON_PROVIDER_AUTH,
+     .note = "the sender is not usable"},
+    {.codes = "21701,21703-21705",
+     .kind = OUTCOME_AUTH_CONFIG_ERROR,
+     .reason = REASON_PROVIDER_AUTH,
+     .note = "the messaging service is not usable"},
+    {.codes = "21608,21219",
+     .kind = OUTCOME_AUTH_CONFIG_ERROR,
+     .reason = REASON_PROVIDER_AUTH,
+     .note = "a trial account sends to verified numbers only"},
+    {.codes = "21609",
+     .kind = OUTCOME_AUTH_CONFIG_ERROR,
+     .reason = REASON_PROVIDER_AUTH,
+     .note = "status_callback is not usable"},
+    {.codes = "30002,30018,30024,30032-30035",
+     .kind = OUTCOME_AUTH_CONFIG_ERROR,
+     .reason = REASON_PROVIDER_AUTH,
+     .note = "account suspended or sender not registered"},
+    {.codes = "21211,21421,21614,21635,21265,30005,30006,63003,63024",
+     .kind = OUTCOME_DEAD_TARGET,
+     .reason = REASON_TARGET_INVALID,
+     .note = "not a number that can get SMS"},
+    {.codes = "21610",
+     .kind = OUTCOME_DEAD_TARGET,
+     .reason = REASON_OPTED_OUT,
+     .note = "the recipient sent STOP"},
+    {.codes = "21602,21604,21617-21620,21623,21624,21654-21656",
+     .kind = OUTCOME_PERMANENT,
+     .reason = REASON_CONTENT_INVALID,
+     .note = "the message is not acceptable"},
+    {.codes = "21266,21612,21214",
+     .kind = OUTCOME_PERMANENT,
+     .reason = REASON_TARGET_INVALID,
+     .note = "this sender cannot reach this number"},
+    {.codes = "20001,20422,30007,30010-30016,30019,30111,30450,63016,63005,63021",
+     .kind = OUTCOME_PERMANENT,
+     .reason = REASON_PROVIDER_REJECTED,
+     .note = "refused by Twilio or the carrier"},
+    {.codes = "30001,30008,30017,30020,30021,30410,60005",
+     .kind = OUTCOME_RETRY,
+     .reason = REASON_PROVIDER_UNAVAILABLE,
+     .note = "the carrier's network is unwell"},
+    {.codes = "30003,30004",
+     .kind = OUTCOME_RETRY,
+     .reason = REASON_TARGET_INVALID,
+     .note = "handset unreachable or blocked",
+     .wait_ms = LATE_MS,
+     .is_target_only = true},
+    {.codes = "30022,63018",
+     .kind = OUTCOME_THROTTLE,
+     .reason = REASON_RATE_LIMITED,
+     .note = "over the sender's rate"},
+    {.codes = "30023,30027,63038",
+     .kind = OUTCOME_RETRY_AFTER,
+     .reason = REASON_RATE_LIMITED,
+     .note = "the daily cap is reached",
+     .wait_ms = DAY_MS},
+    {.status = 404,
+     .kind = OUTCOME_AUTH_CONFIG_ERROR,
+     .reason = REASON_PROVIDER_AUTH,
+     .note = "no such account"},
+    {.status = 400,
+     .codes = "21000-21999,30000-30999",
+     .kind = OUTCOME_PERMANENT,
+     .reason = REASON_PROVIDER_REJECTED,
+     .note = "refused, for a reason not in our table"},
+};
+ERROR_TABLE(twilio_errors, "twilio", ERRORS);
+
+static const struct adapter_key KEYS[] = {
+    ENDPOINT_KEYS("https://api.twilio.com"),
+    {"account_sid", ADAPTER_TEXT, true, NULL, "the account, AC..."},
+    {"auth_token_file", ADAPTER_FILE, true, NULL,
+     "the account's token, or the secret of api_key_sid"},
+    {"api_key_sid", ADAPTER_TEXT, false, NULL, "authenticate with this API key, SK..."},
+    {"from", ADAPTER_TEXT, false, NULL, "sender: number in E.164, short code or name"},
+    {"messaging_service_sid", ADAPTER_TEXT, false, NULL, "instead of from: MG..."},
+    {"status_callback", ADAPTER_URL, false, NULL, "where Twilio reports what became of messages"},
+    {"validity_period", ADAPTER_DURATION, false, NULL, "Twilio drops what waits longer, 1s to 10h"},
+    SMS_KEYS,
+    {0}};
+
+struct twilio {
+    struct endpoint endpoint;
+    struct sms_rules rules;
+    char *url, *user, *from, *service, *status_callback;
+    int64_t validity_s; /* 0: Twilio's own */
+    struct secret token;
+};
+
+static void twilio_close(void *state)
+{
+    struct twilio *twilio = state;
+
+    secret_fini(&twilio->token);
+    free(twilio->url);
+    free(twilio->user);
+    free(twilio->from);
+    free(twilio->service);
+    free(twilio->status_callback);
+    endpoint_fini(&twilio->endpoint);
+    free(twilio);
+}
+
+static char *copy(const char *text)
+{
+    return text ? xstrdup(text) : NULL;
+}
+
+static void make_url(struct twilio *twilio, const char *account)
+{
+    struct buf url = {0};
+
+    buf_printf(&url, "%s/2010-04-01/Accounts/", twilio->endpoint.base_url);
+    encode_percent(&url, account);
+    buf_add_text(&url, "/Messages.json");
+    twilio->url = url.data;
+}
+
+static int twilio_open(const struct adapter_env *env, const struct adapter_settings *from,
+                       void **state, char *why, size_t why_bytes)
+{
+    struct twilio *twilio = xcalloc(1, sizeof *twilio);
+    struct settings settings;
+    const char *account, *user;
+
+    settings_begin(&settings, KEYS, from, why, why_bytes);
+    endpoint_init(&twilio->endpoint, env, &settings);
+    sms_rules_init(&twilio->rules, &settings);
+    account = settings_text(&settings, "account_sid");
+    user = settings_text(&settings, "api_key_sid");
+    twilio->user = copy(user ? user : account);
+    twilio->from = copy(settings_text(&settings, "from"));
+    twilio->service = copy(settings_text(&settings, "messaging_service_sid"));
+    twilio->status_callback = copy(settings_text(&settings, "status_callback"));
+    twilio->validity_s = settings_ms(&settings, "validity_period", 0) / 1000;
+    if (twilio->validity_s < 0 || twilio->validity_s > 36000)
+        settings_fail(&settings, "validity_period must be between 1s and 10h");
+    if (!twilio->from && !twilio->service)
+        settings_fail(&settings, "from or messaging_service_sid is missing");
+    settings_secret(&settings, "auth_token_file", &twilio->token);
+    if (settings.err) {
+        twilio_close(twilio);
+        return settings.err;
+    }
+    make_url(twilio, account);
+    *state = twilio;
+    return 0;
+}
+
+static bool twilio_judge(struct call *call, const struct http_response *response,
+                         struct outcome *outcome)
+{
+    struct answer *answer = answer_new(response->body, response->body_bytes);
+
+    (void)call;
+    if (http_status_is_good(response->status))
+        http_outcome_good(outcome, OUTCOME_ACCEPTED, answer_text(answer, "sid"));
+    else
+        http_outcome_of_status(response, &twilio_errors, answer_text(answer, "code"), NULL,
+                               outcome);
+    answer_free(answer);
+    return true;
+}
+
+/* What is of no use after the notification's end is not kept by Twilio either. */
+static int64_t validity_of(const struct twilio *twilio, const struct job *job)
+{
+    int64_t left_s = (job->expires_ms - twilio->endpoint.env.wall_ms()) / 1000;
+
+    if (job->expires_ms <= 0 || (twilio->validity_s && twilio->validity_s < left_s))
+        return twilio->validity_s;
+    if (left_s >= 36000)
+        return 0;
+    return left_s < 6 ? 6 : left_s;
+}
+
+static int twilio_send(void *state, const struct job *job, adapter_outcome_fn *on_outcome,
+                       void *ctx)
+{
+    struct twilio *twilio = state;
+    const char *text;
+    struct call *call =
+        sms_call_new(&twilio->endpoint, &twilio->rules, job, on_outcome, ctx, &text);
+    struct http_request request = {
+        .url = twilio->url, .basic_user = twilio->user, .basic_password = &twilio->token};
+    int64_t validity_s;
+
+    if (!call)
+        return 0;
+    encode_form(&call->body, "To", job->target);
+    if (call->content.from)
+        encode_form(&call->body, "From", call->content.from);
+    else if (twilio->service)
+        encode_form(&call->body, "MessagingServiceSid", twilio->service);
+    else
+        encode_form(&call->body, "From", twilio->from);
+    encode_form(&call->body, "Body", text);
+    if (twilio->status_callback)
+        encode_form(&call->body, "StatusCallback", twilio->status_callback);
+    validity_s = validity_of(twilio, job);
+    if (validity_s)
+        encode_form(&call->body, "ValidityPeriod",
+                    arena_printf(call->arena, "%lld", (long long)validity_s));
+    call_header(call, "Content-Type", "application/x-www-form-urlencoded");
+    call_header(call, "Accept", "application/json");
+    return call_send_request(call, &request, twilio_judge);
+}
+
+const struct adapter adapter_twilio = {
+    .name = "twilio",
+    .channel = CHANNEL_SMS,
+    .keys = KEYS,
+    .has_receipts = true,
+    .open = twilio_open,
+    .close = twilio_close,
+    .send = twilio_send,
+};

@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: MIT */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+
+#include "channel_fake.h"
+#include "channels/mime.h"
+
+static void *open_smtp(const char *key, const char *value)
+{
+    const char *pairs[] = {"host",
+                           "mail.example",
+                           "username",
+                           "u",
+                           "password_file",
+                           fake_file("pw"),
+                           "from",
+                           "T\xc3\xb6 <noreply@example.org>",
+                           key,
+                           value,
+                           NULL};
+    void *state;
+
+    if (fake_open(&adapter_smtp, pairs, &state) != 0)
+        fail_msg("%s", fake_why);
+    return state;
+}
+
+static const char *const PLAIN = "{\"title\":\"Hello\",\"body\":\"line\\n.dot \xc3\xa9 = \\n\"}";
+
+static void the_mail_is_complete_and_ascii(void **unused)
+{
+    void *state = open_smtp(NULL, NULL);
+    struct job job = fake_job("a@b.example", PLAIN);
+
+    (void)unused;
+    assert_int_equal(fake_send(&adapter_smtp, state, &job), 0);
+    assert_true(fake_last()->is_mail);
+    assert_string_equal(fake_last()->host, "mail.example");
+    assert_int_equal(fake_last()->mail.port, 587);
+    assert_int_equal(fake_last()->mail.tls, HTTP_MAIL_STARTTLS);
+    assert_string_equal(fake_last()->user, "u");
+    assert_string_equal(fake_last()->password, "pw");
+    assert_string_equal(fake_last()->from, "noreply@example.org");
+    assert_string_equal(fake_last()->recipient, "a@b.example");
+    assert_string_equal(fake_last()->body, "From: =?UTF-8?B?VMO2?=\r\n <noreply@example.org>\r\n"
+                                           "To: a@b.example\r\n"
+                                           "Subject: Hello\r\n"
+                                           "Date: Tue, 14 Nov 2023 22:13:20 +0000\r\n"
+                                           "Message-ID: <0123456789abcdef.tocsin@example.org>\r\n"
+                                           "MIME-Version: 1.0\r\n"
+                                           "Content-Type: text/plain; charset=utf-8\r\n"
+                                           "Content-Transfer-Encoding: quoted-printable\r\n"
+                                           "\r\n"
+                                           "line\r\n"
+                                           ".dot =C3=A9 =3D=20\r\n");
+    fake_answer(250, "250 2.0.0 Ok: queued as ABC123", -1);
+    assert_int_equal(fake_outcome.kind, OUTCOME_ACCEPTED);
+    assert_string_equal(fake_outcome.provider_id, "ABC123");
+    adapter_smtp.close(state);
+}
+
+static void parts_nest_as_readers_expect(void **unused)
+{
+    void *state = open_smtp("tls", "tls");
+    struct job job = fake_job(
+        "a@b.example",
+        "{\"title\":\"S\",\"body\":\"t\",\"content\":{\"email\":{\"html\":\"<p>t</p>\","
+        "\"list_unsubscribe\":\"https://x.example/u\",\"attachments\":[{\"name\":\"\xc3\xa9.txt\","
+        "\"type\":\"text/plain\",\"content\":\"aGk=\"}]}}}");
+    const char *body,
+        *want[] = {
+            "List-Unsubscribe: <https://x.example/u>\r\n",
+            "List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n",
+            "Content-Type: multipart/mixed;\r\n boundary=\"=_m0123456789abcdef\"\r\n\r\n",
+            "--=_m0123456789abcdef\r\nContent-Type: multipart/alternative;\r\n "
+            "boundary=\"=_a0123456789abcdef\"\r\n\r\n--=_a0123456789abcdef\r\n",
+            "Content-Type: text/plain; charset=utf-8\r\n",
+            "--=_a0123456789abcdef\r\nContent-Type: text/html; charset=utf-8\r\n",
+            "--=_a0123456789abcdef--\r\n--=_m0123456789abcdef\r\nContent-Type: text/plain;\r\n "
+            "name*=UTF-8''%C3%A9.txt\r\nContent-Transfer-Encoding: base64\r\n"
+            "Content-Disposition: attachment;\r\n filename*=UTF-8''%C3%A9.txt\r\n\r\naGk=\r\n"
+            "--=_m0123456789abcdef--\r\n",
+        };
+
+    (void)unused;
+    assert_int_equal(fake_send(&adapter_smtp, state, &job), 0);
+    assert_int_equal(fake_last()->mail.port, 465);
+    body = fake_last()->body;
+    for (unsigned i = 0; i < sizeof want / sizeof want[0]; i++) {
+        const char *found = strstr(body, want[i]);
+
+        if (!found)
+            fail_msg("part %u is missing in:\n%s", i, fake_last()->body);
+        body = found;
+    }
+    fake_answer(250, "250 ok", -1);
+    adapter_smtp.close(state);
+}
+
+static void every_line_is_short_and_every_byte_ascii(void **unused)
+{
+    char text[2000], subject[400];
+    struct buf out = {0};
+    size_t column = 0;
+
+    (void)unused;
+    for (size_t i = 0; i + 2 < sizeof text; i += 2)
+        memcpy(text + i, i % 7 ? "\xc3\xa9" : "a ", 2);
+    text[sizeof text - 2] = '\0';
+    for (size_t i = 0; i + 4 < sizeof subject; i += 4)
+        memcpy(subject + i, "\xf0\x9f\x94\x94", 4);
+    subject[sizeof subject - 4] = '\0';
+    mime_header(&out, "Subject", subject);
+    mime_header(&out, "X-Long",
+                "word word word word word word word word word word word word word word word word "
+                "word word word word word word word");
+    mime_quoted_printable(&out, text);
+    for (size_t i = 0; i < out.length; i++) {
+        column = out.data[i] == '\n' ? 0 : column + 1;
+        assert_true((unsigned char)out.data[i] < 0x7F);
+        assert_true(column <= 77); /* 76 and the CR */
+        if (out.data[i] == '\n')
+            assert_true(out.data[i - 1] == '\r');
+    }
+    buf_fini(&out);
+}
+
+static void quoted_printable_cases(void **unused)
+{
+    static const struct {
+        const char *text, *want;
+    } cases[] = {
+        {"", ""},
+        {"a", "a\r\n"},
+        {"a\n", "a\r\n"},
+        {"a\r\nb", "a\r\nb\r\n"},
+        {"a \nb\t\n", "a=20\r\nb=09\r\n"},
+        {"a\rb", "a=0Db\r\n"},
+        {"=", "=3D\r\n"},
+        {".\n..\n", ".\r\n..\r\n"},
+        {"\n\n", "\r\n\r\n"},
+    };
+    struct buf out = {0};
+
+    (void)unused;
+    for (unsigned i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        buf_clear(&out);
+        mime_quoted_printable(&out, cases[i].text);
+        assert_string_equal(buf_text(&out), cases[i].want);
+    }
+    buf_fini(&out);
+}
+
+static void every_reply_ends_in_its_class(void **unused)
+{
+    static const struct fake_case cases[] = {
+        {250, "250 2.0.0 ok", -1, OUTCOME_ACCEPTED, REASON_NONE},
+        {421, "421 4.3.2 closing", -1, OUTCOME_RETRY, REASON_PROVIDER_UNAVAILABLE},
+        {421, "421 4.7.28 too many", -1, OUTCOME_THROTTLE, REASON_RATE_LIMITED},
+        {421, "421 rate limit exceeded", -1, OUTCOME_THROTTLE, REASON_RATE_LIMITED},
+        {450, "450 4.2.0 busy", -1, OUTCOME_RETRY, REASON_PROVIDER_REJECTED},
+        {450, "450 4.7.1 greylisted", -1, OUTCOME_RETRY_AFTER, REASON_PROVIDER_REJECTED},
+        {451, "451 4.7.1 greylisted", -1, OUTCOME_RETRY_AFTER, REASON_PROVIDER_REJECTED},
+        {451, "451 local error", -1, OUTCOME_RETRY, REASON_PROVIDER_REJECTED},
+        {452, "452 4.3.1 no room", -1, OUTCOME_RETRY, REASON_PROVIDER_UNAVAILABLE},
+        {452, "452 4.2.2 full", -1, OUTCOME_RETRY, REASON_PROVIDER_REJECTED},
+        {454, "454 4.7.0 temporary", -1, OUTCOME_RETRY, REASON_PROVIDER_UNAVAILABLE},
+        {454, "454 Throttling failure", -1, OUTCOME_THROTTLE, REASON_RATE_LIMITED},
+        {499, "499 strange", -1, OUTCOME_RETRY, REASON_PROVIDER_UNAVAILABLE},
+        {530, "530 5.7.0 STARTTLS first", -1, OUTCOME_AUTH_CONFIG_ERROR, REASON_PROVIDER_AUTH},
+        {534, "534", -1, OUTCOME_AUTH_CONFIG_ERROR, REASON_PROVIDER_AUTH},
+        {535, "535 5.7.8 bad", -1, OUTCOME_AUTH_CONFIG_ERROR, REASON_PROVIDER_AUTH},
+        {538, "538", -1, OUTCOME_AUTH_CONFIG_ERROR, REASON_PROVIDER_AUTH},
+        {550, "550 5.1.1 no such user", -1, OUTCOME_DEAD_TARGET, REASON_BOUNCED},
+        {550, "550 5.1.2 x", -1, OUTCOME_DEAD_TARGET, REASON_BOUNCED},
+        {553, "553 5.1.3 x", -1, OUTCOME_DEAD_TARGET, REASON_BOUNCED},
+        {551, "551 5.1.6 x", -1, OUTCOME_DEAD_TARGET, REASON_BOUNCED},
+        {550, "550 5.1.10 x", -1, OUTCOME_DEAD_TARGET, REASON_BOUNCED},
+        {550, "550 5.2.1 x", -1, OUTCOME_DEAD_TARGET, REASON_BOUNCED},
+        {550, "550 no such user", -1, OUTCOME_DEAD_TARGET, REASON_BOUNCED},
+        {550, "550 5.1.8 bad sender", -1, OUTCOME_AUTH_CONFIG_ERROR, REASON_PROVIDER_AUTH},
+        {550, "550 5.7.1 relaying denied", -1, OUTCOME_AUTH_CONFIG_ERROR, REASON_PROVIDER_AUTH},
+        {550, "550 5.7.1 policy", -1, OUTCOME_PERMANENT, REASON_PROVIDER_REJECTED},
+        {550, "550 5.7.26 dmarc", -1, OUTCOME_PERMANENT, REASON_PROVIDER_REJECTED},
+        {550, "550 5.4.1 odd", -1, OUTCOME_PERMANENT, REASON_PROVIDER_REJECTED},
+        {552, "552 too big", -1, OUTCOME_PERMANENT, REASON_PAYLOAD_TOO_LARGE},
+        {552, "552 5.2.2 full", -1, OUTCOME_PERMANENT, REASON_PROVIDER_REJECTED},
+        {552, "552 5.2.3 big", -1, OUTCOME_PERMANENT, REASON_PAYLOAD_TOO_LARGE},
+        {554, "554 5.6.0 content", -1, OUTCOME_PERMANENT, REASON_CONTENT_INVALID},
+        {554, "554 spam", -1, OUTCOME_PERMANENT, REASON_CONTENT_INVALID},
+        {599, "599 strange", -1, OUTCOME_PERMANENT, REASON_PROVIDER_REJECTED},
+    };
+    void *state = open_smtp(NULL, NULL);
+    struct job job = fake_job("a@b.example", PLAIN);
+
+    (void)unused;
+    fake_check_cases(&adapter_smtp, state, &job, cases, sizeof cases / sizeof cases[0]);
+    adapter_smtp.close(state);
+}
+
+static void a_lost_connection_is_judged_by_what_was_sent(void **unused)
+{
+    static const struct {
+        enum http_fail fail;
+        bool is_sent, is_fully_sent;
+        enum outcome_kind kind;
+        bool is_connection;
+    } cases[] = {
+        {HTTP_FAIL_CONNECT, false, false, OUTCOME_RETRY, true},
+        {HTTP_FAIL_TLS, true, false, OUTCOME_AUTH_CONFIG_ERROR, false},
+        {HTTP_FAIL_RESET, true, false, OUTCOME_RETRY, false},
+        {HTTP_FAIL_RESET, true, true, OUTCOME_UNKNOWN, false},
+        {HTTP_FAIL_TIMEOUT, true, true, OUTCOME_UNKNOWN, false},
+    };
+    void *state = open_smtp(NULL, NULL);
+    struct job job = fake_job("a@b.example", PLAIN);
+
+    (void)unused;
+    for (unsigned i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        fake_forget();
+        assert_int_equal(fake_send(&adapter_smtp, state, &job), 0);
+        fake_failure(cases[i].fail, cases[i].is_sent, cases[i].is_fully_sent);
+        assert_int_equal(fake_outcome_count, 1);
+        assert_int_equal(fake_outcome.kind, cases[i].kind);
+        assert_int_equal(fake_outcome.is_connection, cases[i].is_connection);
+    }
+    adapter_smtp.close(state);
+}
+
+static void bounces_can_go_to_an_address_of_their_own(void **unused)
+{
+    void *state = open_smtp("envelope_from", "bounce+{id}@example.org");
+    struct job job = fake_job("a@b.example", PLAIN);
+
+    (void)unused;
+    assert_int_equal(fake_send(&adapter_smtp, state, &job), 0);
+    assert_string_equal(fake_last()->from, "bounce+0123456789abcdef@example.org");
+    fake_answer(250, "250 ok", -1);
+    adapter_smtp.close(state);
+}
+
+static void a_password_never_crosses_the_net_in_the_clear(void **unused)
+{
+    const char *pairs[] = {"host",          "mail.example",  "username", "u",
+                           "password_file", fake_file("pw"), "from",     "a@b.example",
+                           "tls",           "none",          NULL};
+    void *state;
+
+    (void)unused;
+    assert_int_equal(fake_open(&adapter_smtp, pairs, &state), ERR_INVALID);
+    assert_non_null(strstr(fake_why, "in the clear"));
+}
+
+static int forget(void **unused)
+{
+    (void)unused;
+    fake_forget();
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_teardown(the_mail_is_complete_and_ascii, forget),
+        cmocka_unit_test_teardown(parts_nest_as_readers_expect, forget),
+        cmocka_unit_test(every_line_is_short_and_every_byte_ascii),
+        cmocka_unit_test(quoted_printable_cases),
+        cmocka_unit_test_teardown(every_reply_ends_in_its_class, forget),
+        cmocka_unit_test_teardown(a_lost_connection_is_judged_by_what_was_sent, forget),
+        cmocka_unit_test_teardown(bounces_can_go_to_an_address_of_their_own, forget),
+        cmocka_unit_test_teardown(a_password_never_crosses_the_net_in_the_clear, forget),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
