@@ -15,24 +15,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+/* clang-format off */
 static const struct error_row ERRORS[] = {
-    {.status = 410,
-     .kind = OUTCOME_DEAD_TARGET,
-     .reason = REASON_TARGET_DEAD,
+    {.status = 410, .kind = OUTCOME_DEAD_TARGET, .reason = REASON_TARGET_DEAD,
      .note = "the endpoint is gone"},
-    {.status = 429,
-     .kind = OUTCOME_THROTTLE,
-     .reason = REASON_RATE_LIMITED,
+    {.status = 429, .kind = OUTCOME_THROTTLE, .reason = REASON_RATE_LIMITED,
      .note = "the endpoint asks for a pause"},
-    {.status = 501,
-     .kind = OUTCOME_RETRY,
-     .reason = REASON_PROVIDER_REJECTED,
+    {.status = 501, .kind = OUTCOME_RETRY, .reason = REASON_PROVIDER_REJECTED,
      .note = "the endpoint fails"},
-    {.status = 505,
-     .kind = OUTCOME_RETRY,
-     .reason = REASON_PROVIDER_REJECTED,
+    {.status = 505, .kind = OUTCOME_RETRY, .reason = REASON_PROVIDER_REJECTED,
      .note = "the endpoint fails"},
 };
+/* clang-format on */
 ERROR_TABLE(webhook_errors, "webhook", ERRORS);
 
 static const struct adapter_key KEYS[] = {
