@@ -136,9 +136,12 @@ static void on_throttled(struct throttle *throttle, const struct outcome *outcom
 
 void throttle_give(struct throttle *throttle, const struct outcome *outcome, int64_t now_ms)
 {
+    /* What is about the target alone is, for the destination, an answer. */
+    enum outcome_kind kind = outcome->is_target_only ? OUTCOME_PERMANENT : outcome->kind;
+
     ASSERT(throttle->inflight > 0);
     throttle->inflight--;
-    switch (outcome->kind) {
+    switch (kind) {
     case OUTCOME_DELIVERED:
     case OUTCOME_ACCEPTED:
     case OUTCOME_PERMANENT:
@@ -168,7 +171,7 @@ void throttle_give(struct throttle *throttle, const struct outcome *outcome, int
     case OUTCOME_COUNT:
         break; /* nobody was asked */
     }
-    if (outcome->kind != OUTCOME_THROTTLE && throttle->settling > 0)
+    if (kind != OUTCOME_THROTTLE && throttle->settling > 0)
         throttle->settling--;
     throttle->is_probing = false;
 }
@@ -186,4 +189,12 @@ int64_t throttle_next_ms(const struct throttle *throttle, int64_t now_ms)
     if (throttle->paused_until_ms > next_ms)
         next_ms = throttle->paused_until_ms;
     return next_ms;
+}
+
+void throttle_cancel(struct throttle *throttle)
+{
+    ASSERT(throttle->inflight > 0);
+    throttle->inflight--;
+    if (throttle->breaker == BREAKER_HALF_OPEN)
+        throttle->is_probing = false;
 }

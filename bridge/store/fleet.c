@@ -21,7 +21,7 @@ const struct pg_statement store_sql_heartbeat = {
     .name = "heartbeat",
     .params = 2,
     .sql = "UPDATE bridge SET lease_until = clock_timestamp() + $2::bigint * interval '1 millisecond'"
-           " WHERE epoch = $1::bigint AND lease_until > clock_timestamp() RETURNING epoch",
+           " WHERE epoch = $1::bigint RETURNING epoch",
 };
 
 const struct pg_statement store_sql_lanes = {

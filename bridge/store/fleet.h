@@ -15,7 +15,10 @@ NODISCARD int store_register(struct store *store, const char *name, const char *
                              int64_t lease_ms,
                              void (*on_done)(void *ctx, int err, int64_t epoch, int node),
                              void *ctx);
-/* ERR_FENCED in the callback when the lease was over already. */
+/*
+ * ERR_FENCED in the callback when our row is gone.  A lease that ran out is revived while the row
+ * is there: until it is deleted nobody touches what is ours.
+ */
 NODISCARD int store_heartbeat(struct store *store, int64_t epoch, int64_t lease_ms,
                               store_done_fn *on_done, void *ctx);
 

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: MIT */
+#include "base/crash.h"
+
+#ifdef TOCSIN_CRASH_POINTS
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+void crash_point(const char *label)
+{
+    static unsigned passed;
+    const char *where = getenv("TOCSIN_CRASH_AT");
+    const char *colon = where ? strchr(where, ':') : NULL;
+    size_t length = strlen(label);
+
+    if (!colon || (size_t)(colon - where) != length || strncmp(where, label, length))
+        return;
+    if (++passed == (unsigned)strtoul(colon + 1, NULL, 10))
+        raise(SIGKILL);
+}
+#else
+typedef int crash_is_compiled_out;
+#endif

@@ -1,0 +1,527 @@
+/* SPDX-License-Identifier: MIT */
+#include "config.h"
+
+#include "base/alloc.h"
+#include "base/timefmt.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum kind { KIND_TEXT, KIND_FILE, KIND_NUMBER, KIND_BYTES, KIND_DURATION, KIND_BOOL, KIND_REAL };
+
+struct key {
+    const char *section, *name; /* name: of a key, or "*" for keys of each member */
+    enum kind kind;
+    size_t offset;
+    const char *fallback; /* NULL: none; "!": required */
+    double min, max;
+    const char *help;
+};
+
+#define AT(member) offsetof(struct config, member)
+#define DAY        86400000.0
+
+static const struct key keys[] = {
+    {"bridge", "node", KIND_NUMBER, AT(bridge.node), "0", 0, 1023,
+     "This bridge's number among those alive, part of every id; 0 lets the database choose."},
+    {"bridge", "name", KIND_TEXT, AT(bridge.name), NULL, 0, 0,
+     "What only one process at a time can be called; a new one takes over from the dead one of its "
+     "name at once. Default: host name and http.listen."},
+    {"bridge", "lease", KIND_DURATION, AT(bridge.lease_ms), "15s", 1000, 300000,
+     "How long the others wait for our heartbeat; they take over after twice that. Must exceed "
+     "every destination's timeout."},
+    {"bridge", "drain", KIND_DURATION, AT(bridge.drain_ms), "30s", 0, 600000,
+     "How long SIGTERM lets what is under way finish."},
+    {"log", "level", KIND_TEXT, AT(log.level), "info", 0, 0, "debug, info, warn or error."},
+    {"log", "format", KIND_TEXT, AT(log.format), "text", 0, 0, "text (key=value) or json."},
+    {"mqtt", "url", KIND_TEXT, AT(mqtt.url), "!", 0, 0,
+     "mqtt://host:port, mqtts://host:port or unix:/path of the broker."},
+    {"mqtt", "id", KIND_TEXT, AT(mqtt.id), "tocsin", 0, 0,
+     "The `sub` of the bridge's token; sessions are called bridge/{id}/..."},
+    {"mqtt", "token_file", KIND_FILE, AT(mqtt.token_file), NULL, 0, 0,
+     "The JWT of kind bridge; read again at each connect."},
+    {"mqtt", "ca_file", KIND_FILE, AT(mqtt.ca_file), NULL, 0, 0,
+     "PEM file of the authorities trusted for mqtts."},
+    {"mqtt", "keepalive", KIND_DURATION, AT(mqtt.keepalive_ms), "30s", 5000, 3600000,
+     "Silence after which broker and bridge give each other up."},
+    {"mqtt", "lane_batch", KIND_NUMBER, AT(mqtt.lane_batch), "500", 1, 5000,
+     "Messages a lane reads before it commits; the broker's max_inflight_messages should allow "
+     "it."},
+    {"mqtt", "window", KIND_NUMBER, AT(mqtt.window), "2000", 1, 65535,
+     "Messages published and not yet acknowledged by the broker."},
+    {"mqtt", "outbox", KIND_BYTES, AT(mqtt.outbox_bytes), "4194304", 65536, 1e9,
+     "Receipts kept for a broker that is away; past it nothing new is sent."},
+    {"mqtt", "backoff_max", KIND_DURATION, AT(mqtt.backoff_max_ms), "10s", 100, 300000,
+     "Longest wait between two tries to connect; full jitter."},
+    {"postgres", "url", KIND_TEXT, AT(postgres.url), "!", 0, 0,
+     "postgresql://... or libpq keywords; several hosts and target_session_attrs=read-write for "
+     "failover."},
+    {"postgres", "password_file", KIND_FILE, AT(postgres.password_file), NULL, 0, 0,
+     "File with the password."},
+    {"postgres", "deadline", KIND_DURATION, AT(postgres.deadline_ms), "5s", 500, 60000,
+     "A statement without an answer after this is in doubt and the connection is dropped."},
+    {"postgres", "connect", KIND_DURATION, AT(postgres.connect_ms), "5s", 500, 60000,
+     "Longest wait for a connection."},
+    {"postgres", "backoff_max", KIND_DURATION, AT(postgres.backoff_max_ms), "5s", 100, 300000,
+     "Longest wait between two tries to connect; full jitter."},
+    {"http", "listen", KIND_TEXT, AT(http.listen), "127.0.0.1:8080", 0, 0,
+     "Address and port of /healthz, /readyz and /metrics."},
+    {"queue", "active_limit", KIND_NUMBER, AT(queue.active_limit), "20000", 10, 1e6,
+     "Deliveries in memory at most; the rest stays in the database."},
+    {"queue", "active_bytes", KIND_BYTES, AT(queue.active_bytes), "16777216", 65536, 1e10,
+     "Bytes of deliveries in memory at most."},
+    {"queue", "poll_min", KIND_DURATION, AT(queue.poll_min_ms), "250ms", 10, 60000,
+     "A destination with room looks for ready deliveries this often at most."},
+    {"queue", "poll_max", KIND_DURATION, AT(queue.poll_max_ms), "1s", 10, 600000,
+     "And this often at least."},
+    {"queue", "settle_batch", KIND_NUMBER, AT(queue.settle_batch), "500", 1, 5000,
+     "Outcomes recorded in one statement at most."},
+    {"queue", "http_inflight", KIND_NUMBER, AT(queue.http_inflight), "4000", 1, 60000,
+     "Requests to providers under way at once, over all destinations."},
+    {"queue", "http_connections", KIND_NUMBER, AT(queue.http_connections), "1000", 1, 60000,
+     "Connections to one provider's host at most."},
+    {"retention", "days", KIND_NUMBER, AT(retention.days), "30", 1, 3650,
+     "Notifications and attempts are kept this long, then dropped by day."},
+    {"channels", "in_app.ack_timeout", KIND_DURATION, AT(ack_timeout_ms), "5s", 100, 300000,
+     "How long a user's client has to acknowledge an in-app notification."},
+    {"channels", "in_app.window", KIND_NUMBER, AT(in_app_window), "20000", 1, 1e6,
+     "In-app notifications published and not yet acknowledged by their users."},
+};
+
+#undef AT
+#define AT(member) offsetof(struct config_channel, member)
+static const struct key channel_keys[] = {
+    {"channels", "attempts", KIND_NUMBER, AT(attempts), "3", 1, 100, "Attempts in all."},
+    {"channels", "retry_base", KIND_DURATION, AT(base_ms), "2s", 1, DAY,
+     "Wait after the first failure."},
+    {"channels", "retry_factor", KIND_REAL, AT(factor), "2", 1, 100,
+     "By how much each wait exceeds the one before."},
+    {"channels", "retry_max", KIND_DURATION, AT(max_ms), "8s", 1, 30 * DAY, "Longest wait."},
+    {"channels", "jitter", KIND_BOOL, AT(is_jittered), "true", 0, 0,
+     "Full jitter: each wait is drawn between nothing and its length."},
+};
+
+#undef AT
+#define AT(member) offsetof(struct config_type, member)
+static const struct key type_keys[] = {
+    {"types", "attempts", KIND_NUMBER, AT(attempts), "-1", 1, 100, "As the channel's."},
+    {"types", "retry_base", KIND_DURATION, AT(base_ms), "-1", 1, DAY, "As the channel's."},
+    {"types", "retry_factor", KIND_REAL, AT(factor), "-1", 1, 100, "As the channel's."},
+    {"types", "retry_max", KIND_DURATION, AT(max_ms), "-1", 1, 30 * DAY, "As the channel's."},
+    {"types", "channels", KIND_TEXT, AT(channels), NULL, 0, 0,
+     "Channels of requests of this type that name none."},
+};
+
+#undef AT
+#define AT(member) offsetof(struct config_destination, member)
+static const struct key destination_keys[] = {
+    {"destinations", "concurrency", KIND_NUMBER, AT(concurrency), "100", 1, 20000,
+     "Requests under way at once; the window opens up to it by good answers."},
+    {"destinations", "strikes", KIND_NUMBER, AT(strikes), "10", 0, 100000,
+     "Transient failures in a row that open the breaker; 0: never (webhooks)."},
+    {"destinations", "shut_min", KIND_DURATION, AT(shut_min_ms), "1s", 10, DAY,
+     "How long the breaker stays open at first; doubled by each failed probe."},
+    {"destinations", "shut_max", KIND_DURATION, AT(shut_max_ms), "60s", 10, DAY, "And at most."},
+    {"destinations", "rate_per_second", KIND_NUMBER, AT(per_second), "0", 0, 1e9, "0: no limit."},
+    {"destinations", "rate_per_minute", KIND_NUMBER, AT(per_minute), "0", 0, 1e9, "0: no limit."},
+    {"destinations", "rate_per_hour", KIND_NUMBER, AT(per_hour), "0", 0, 1e9, "0: no limit."},
+    {"destinations", "rate_per_day", KIND_NUMBER, AT(per_day), "0", 0, 1e9, "0: no limit."},
+};
+#undef AT
+
+#define COUNT(table) (sizeof(table) / sizeof((table)[0]))
+
+struct reader {
+    struct config *config;
+    char *why;
+    size_t why_bytes;
+    int err;
+};
+
+static void fail(struct reader *reader, unsigned line, const char *key, const char *what)
+{
+    if (reader->err)
+        return;
+    reader->err = ERR_INVALID;
+    if (line)
+        snprintf(reader->why, reader->why_bytes, "%s:%u: %s: %s", reader->config->tree.file, line,
+                 key, what);
+    else
+        snprintf(reader->why, reader->why_bytes, "%s: %s: %s", reader->config->tree.file, key,
+                 what);
+}
+
+static bool parse_number(const char *text, double *value)
+{
+    char *end;
+
+    errno = 0;
+    *value = strtod(text, &end);
+    return end != text && *end == '\0' && errno == 0 && isfinite(*value);
+}
+
+static void bad_range(struct reader *reader, const struct key *key, unsigned line,
+                      const char *name)
+{
+    char what[160], low[TIMEFMT_BYTES], high[TIMEFMT_BYTES];
+
+    if (key->kind == KIND_DURATION)
+        snprintf(what, sizeof(what), "give a duration with a unit between %s and %s",
+                 timefmt_duration((int64_t)key->min, low),
+                 timefmt_duration((int64_t)key->max, high));
+    else
+        snprintf(what, sizeof(what), "give a number between %.0f and %.0f", key->min, key->max);
+    fail(reader, line, name, what);
+}
+
+/* Stores one value; line is 0 for a default. */
+static void store(struct reader *reader, const struct key *key, void *base, const char *text,
+                  unsigned line, const char *name)
+{
+    char *at = (char *)base + key->offset;
+    int64_t ms = 0;
+    double number = 0;
+
+    switch (key->kind) {
+    case KIND_TEXT:
+    case KIND_FILE:
+        *(const char **)at = text[0] ? text : NULL;
+        return;
+    case KIND_BOOL:
+        if (strcmp(text, "true") != 0 && strcmp(text, "false") != 0)
+            fail(reader, line, name, "give true or false");
+        *(bool *)at = strcmp(text, "true") == 0;
+        return;
+    case KIND_DURATION:
+        if (line && (timefmt_parse_duration(text, &ms) || ms < key->min || ms > key->max))
+            bad_range(reader, key, line, name);
+        else if (!line && timefmt_parse_duration(text, &ms))
+            ms = -1;
+        *(int64_t *)at = ms;
+        return;
+    case KIND_NUMBER:
+    case KIND_BYTES:
+    case KIND_REAL:
+        if (!parse_number(text, &number) || (line && (number < key->min || number > key->max)) ||
+            (key->kind != KIND_REAL && number != floor(number)))
+            bad_range(reader, key, line, name);
+        if (key->kind == KIND_REAL)
+            *(double *)at = number;
+        else
+            *(int64_t *)at = (int64_t)number;
+        return;
+    }
+}
+
+/* Reads one key of one member ("channels", "sms", "attempts") or of a section (name NULL). */
+static void read_key(struct reader *reader, const struct key *key, void *base, const char *member)
+{
+    char second[64], label[192];
+    const char *dot = strchr(key->name, '.');
+    struct config_entry *entry;
+
+    if (member) {
+        entry = config_tree_get(&reader->config->tree, key->section, member, key->name);
+        snprintf(label, sizeof(label), "%s.%s.%s", key->section, member, key->name);
+    } else if (dot) {
+        snprintf(second, sizeof(second), "%.*s", (int)(dot - key->name), key->name);
+        entry = config_tree_get(&reader->config->tree, key->section, second, dot + 1);
+        snprintf(label, sizeof(label), "%s.%s", key->section, key->name);
+    } else {
+        entry = config_tree_get(&reader->config->tree, key->section, key->name, NULL);
+        snprintf(label, sizeof(label), "%s.%s", key->section, key->name);
+    }
+    if (entry)
+        store(reader, key, base, entry->value, entry->line, label);
+    else if (key->fallback && strcmp(key->fallback, "!") == 0)
+        fail(reader, 0, label, "is required and not given");
+    else if (key->fallback)
+        store(reader, key, base, key->fallback, 0, label);
+}
+
+/* Calls visit once for each member of a section, in the order of the file. */
+static void each_member(struct reader *reader, const char *section,
+                        void (*visit)(struct reader *reader, const char *name, unsigned line))
+{
+    struct config_tree *tree = &reader->config->tree;
+
+    for (size_t i = 0; i < tree->count; i++) {
+        const struct config_entry *entry = &tree->entries[i];
+        bool is_first = true;
+
+        if (strcmp(entry->path[0], section) != 0 || !entry->path[1] || !entry->path[2])
+            continue;
+        for (size_t j = 0; j < i && is_first; j++)
+            is_first = strcmp(tree->entries[j].path[0], section) != 0 || !tree->entries[j].path[1] ||
+                       strcmp(tree->entries[j].path[1], entry->path[1]) != 0;
+        if (is_first)
+            visit(reader, entry->path[1], entry->line);
+    }
+}
+
+static void read_type(struct reader *reader, const char *name, unsigned line)
+{
+    struct config *config = reader->config;
+    struct config_type *type;
+
+    (void)line;
+    config->types = xrealloc(config->types, (config->type_count + 1) * sizeof(*config->types));
+    type = &config->types[config->type_count++];
+    memset(type, 0, sizeof(*type));
+    type->name = name;
+    for (size_t i = 0; i < COUNT(type_keys); i++)
+        read_key(reader, &type_keys[i], type, name);
+}
+
+static void read_destination(struct reader *reader, const char *name, unsigned line)
+{
+    struct config *config = reader->config;
+    struct config_entry *adapter =
+        config_tree_get(&config->tree, "destinations", name, "adapter");
+    struct config_destination *destination;
+    char what[256];
+
+    config->destinations = xrealloc(config->destinations, (config->destination_count + 1) *
+                                                              sizeof(*config->destinations));
+    destination = &config->destinations[config->destination_count++];
+    memset(destination, 0, sizeof(*destination));
+    destination->name = name;
+    destination->line = line;
+    destination->config = config;
+    if (!adapter) {
+        fail(reader, line, name, "a destination needs the key adapter");
+        return;
+    }
+    destination->adapter = adapter_find(adapter->value);
+    if (!destination->adapter) {
+        size_t used = (size_t)snprintf(what, sizeof(what), "there is no such adapter; there are");
+
+        for (const struct adapter *const *one = adapter_all(); *one && used < sizeof(what); one++)
+            used += (size_t)snprintf(what + used, sizeof(what) - used, " %s", (*one)->name);
+        fail(reader, adapter->line, adapter->value, what);
+        return;
+    }
+    for (size_t i = 0; i < COUNT(destination_keys); i++)
+        read_key(reader, &destination_keys[i], destination, name);
+    for (const struct adapter_key *key = destination->adapter->keys; key && key->name; key++)
+        (void)config_tree_get(&config->tree, "destinations", name, key->name);
+}
+
+static void check(struct reader *reader)
+{
+    struct config *config = reader->config;
+    static const char *const levels = " debug info warn error ";
+
+    if (!config->log.level || !strstr(levels, config->log.level))
+        fail(reader, 0, "log.level", "give debug, info, warn or error");
+    if (!config->log.format ||
+        (strcmp(config->log.format, "text") != 0 && strcmp(config->log.format, "json") != 0))
+        fail(reader, 0, "log.format", "give text or json");
+    if (config->queue.poll_max_ms < config->queue.poll_min_ms)
+        fail(reader, 0, "queue.poll_max", "must not be less than queue.poll_min");
+    for (size_t i = 0; i < config->destination_count && !reader->err; i++) {
+        struct config_destination *destination = &config->destinations[i];
+        const char *timeout = config_destination_get(destination, "timeout");
+        int64_t ms = 0;
+
+        if (timeout && !timefmt_parse_duration(timeout, &ms) &&
+            ms >= config->bridge.lease_ms - config->bridge.lease_ms / 4)
+            fail(reader, destination->line, destination->name,
+                 "its timeout must be less than three quarters of bridge.lease, or a send could"
+                 " outlive the lease on its delivery");
+        if (destination->shut_max_ms < destination->shut_min_ms)
+            fail(reader, destination->line, destination->name,
+                 "shut_max must not be less than shut_min");
+    }
+    for (size_t i = 0; i < config->tree.count; i++) {
+        const struct config_entry *entry = &config->tree.entries[i];
+        char name[256];
+
+        if (entry->is_used)
+            continue;
+        snprintf(name, sizeof(name), "%s%s%s%s%s", entry->path[0], entry->path[1] ? "." : "",
+                 entry->path[1] ? entry->path[1] : "", entry->path[2] ? "." : "",
+                 entry->path[2] ? entry->path[2] : "");
+        fail(reader, entry->line, name, "there is no such key; docs/config.md has them all");
+    }
+}
+
+struct config *config_read(const char *file, char *why, size_t why_bytes)
+{
+    struct config *config = xcalloc(1, sizeof(*config));
+    struct reader reader = {config, why, why_bytes, 0};
+
+    if (config_tree_read(&config->tree, file, why, why_bytes)) {
+        free(config);
+        return NULL;
+    }
+    for (size_t i = 0; i < COUNT(keys); i++)
+        read_key(&reader, &keys[i], config, NULL);
+    for (int channel = 0; channel < CHANNEL_COUNT; channel++)
+        for (size_t i = 0; i < COUNT(channel_keys); i++)
+            read_key(&reader, &channel_keys[i], &config->channels[channel],
+                     channel_name((enum channel)channel));
+    each_member(&reader, "types", read_type);
+    each_member(&reader, "destinations", read_destination);
+    check(&reader);
+    if (reader.err) {
+        config_free(config);
+        return NULL;
+    }
+    return config;
+}
+
+void config_free(struct config *config)
+{
+    free(config->destinations);
+    free(config->types);
+    config_tree_free(&config->tree);
+    free(config);
+}
+
+const char *config_destination_get(void *ctx, const char *key)
+{
+    struct config_destination *destination = ctx;
+    struct config_entry *entry =
+        config_tree_get(&destination->config->tree, "destinations", destination->name, key);
+
+    return entry ? entry->value : NULL;
+}
+
+/* ---- writing ---- */
+
+static void print_value(const struct key *key, const void *base, struct buf *out)
+{
+    const char *at = (const char *)base + key->offset;
+    char text[TIMEFMT_BYTES];
+
+    switch (key->kind) {
+    case KIND_TEXT:
+    case KIND_FILE:
+        if (*(const char *const *)at)
+            buf_add_json(out, *(const char *const *)at);
+        else
+            buf_add_text(out, "\"\"");
+        return;
+    case KIND_BOOL:
+        buf_add_text(out, *(const bool *)at ? "true" : "false");
+        return;
+    case KIND_DURATION:
+        buf_add_text(out, timefmt_duration(*(const int64_t *)at, text));
+        return;
+    case KIND_NUMBER:
+    case KIND_BYTES:
+        buf_add_i64(out, *(const int64_t *)at);
+        return;
+    case KIND_REAL:
+        buf_printf(out, "%g", *(const double *)at);
+        return;
+    }
+}
+
+void config_print(const struct config *config, struct buf *out)
+{
+    const char *section = "";
+
+    for (size_t i = 0; i < COUNT(keys); i++) {
+        if (strchr(keys[i].name, '.'))
+            continue;
+        if (strcmp(section, keys[i].section) != 0)
+            buf_printf(out, "%s:\n", keys[i].section);
+        section = keys[i].section;
+        buf_printf(out, "  %s: ", keys[i].name);
+        print_value(&keys[i], config, out);
+        buf_add_char(out, '\n');
+    }
+    buf_add_text(out, "channels:\n");
+    for (int channel = 0; channel < CHANNEL_COUNT; channel++) {
+        buf_printf(out, "  %s:\n", channel_name((enum channel)channel));
+        for (size_t i = 0; i < COUNT(keys); i++) {
+            const char *dot = strchr(keys[i].name, '.');
+
+            if (!dot || strncmp(keys[i].name, channel_name((enum channel)channel),
+                                (size_t)(dot - keys[i].name)) != 0)
+                continue;
+            buf_printf(out, "    %s: ", dot + 1);
+            print_value(&keys[i], config, out);
+            buf_add_char(out, '\n');
+        }
+        for (size_t i = 0; i < COUNT(channel_keys); i++) {
+            buf_printf(out, "    %s: ", channel_keys[i].name);
+            print_value(&channel_keys[i], &config->channels[channel], out);
+            buf_add_char(out, '\n');
+        }
+    }
+    for (size_t i = 0; i < config->tree.count; i++) {
+        const struct config_entry *entry = &config->tree.entries[i];
+        bool is_new = i == 0 || strcmp(config->tree.entries[i - 1].path[0], entry->path[0]) != 0;
+        bool is_member = is_new || !entry->path[1] ||
+                         !config->tree.entries[i - 1].path[1] ||
+                         strcmp(config->tree.entries[i - 1].path[1], entry->path[1]) != 0;
+
+        if (strcmp(entry->path[0], "destinations") != 0 && strcmp(entry->path[0], "types") != 0)
+            continue;
+        if (is_new)
+            buf_printf(out, "%s:\n", entry->path[0]);
+        if (is_member) {
+            buf_add_text(out, "  ");
+            buf_add_json(out, entry->path[1]);
+            buf_add_text(out, ":\n");
+        }
+        buf_printf(out, "    %s: ", entry->path[2] ? entry->path[2] : "");
+        buf_add_json(out, entry->value);
+        buf_add_char(out, '\n');
+    }
+}
+
+static void reference_row(const char *name, const char *fallback, const char *help,
+                          struct buf *out)
+{
+    buf_printf(out, "| `%s` | ", name);
+    if (!fallback || !fallback[0] || strcmp(fallback, "-1") == 0)
+        buf_add_text(out, "-");
+    else if (strcmp(fallback, "!") == 0)
+        buf_add_text(out, "**required**");
+    else
+        buf_printf(out, "`%s`", fallback);
+    buf_printf(out, " | %s |\n", help);
+}
+
+static void reference_table(const struct key *table, size_t count, const char *prefix,
+                            struct buf *out)
+{
+    char name[128];
+
+    buf_add_text(out, "\n| key | default | meaning |\n| --- | --- | --- |\n");
+    for (size_t i = 0; i < count; i++) {
+        snprintf(name, sizeof(name), "%s%s%s", prefix ? prefix : table[i].section,
+                 prefix ? "" : ".", table[i].name);
+        reference_row(name, table[i].fallback, table[i].help, out);
+    }
+}
+
+void config_reference(struct buf *out)
+{
+    buf_add_text(out,
+                 "# Configuration\n\nGenerated by `tocsind --config-reference`; a test compares.\n\n"
+                 "One YAML file, given with `--config`. Durations need a unit (`30s`). `${NAME}` "
+                 "and `${NAME:-default}` come from the environment. Secrets are named by file. "
+                 "Unknown keys stop the start.\n");
+    reference_table(keys, COUNT(keys), NULL, out);
+    buf_add_text(out, "\n## Each channel: `channels.{in_app,push,sms,email,chat,webhook}`\n");
+    reference_table(channel_keys, COUNT(channel_keys), "", out);
+    buf_add_text(out, "\n## Each type: `types.{type}`\n");
+    reference_table(type_keys, COUNT(type_keys), "", out);
+    buf_add_text(out, "\n## Each destination: `destinations.{name}`\n\n`adapter` names the "
+                      "provider's code; these keys are common, the adapters' own follow.\n");
+    reference_table(destination_keys, COUNT(destination_keys), "", out);
+    for (const struct adapter *const *adapter = adapter_all(); *adapter; adapter++) {
+        buf_printf(out, "\n### adapter `%s` (%s)\n\n| key | default | meaning |\n| --- | --- | --- |\n",
+                   (*adapter)->name, channel_name((*adapter)->channel));
+        for (const struct adapter_key *key = (*adapter)->keys; key && key->name; key++)
+            reference_row(key->name, key->is_required ? "!" : key->fallback, key->help, out);
+    }
+}

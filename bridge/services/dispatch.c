@@ -1,0 +1,552 @@
+/* SPDX-License-Identifier: MIT */
+#include "services/dispatch.h"
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/panic.h"
+#include "core/topic.h"
+#include "services/dispatch_internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* How many deliveries of one destination may be in memory, as a multiple of its concurrency. */
+#define CAP_FACTOR 4
+#define CAP_MIN    256
+/* Sends per destination and turn, so that one of them cannot hold up the loop. */
+#define SEND_BUDGET 512
+#define FULL_RETRY_MS 5
+
+/* One attempt under way. */
+struct attempt {
+    struct dispatch *dispatch;
+    struct destination *destination;
+    struct task *task;
+    unsigned generation;
+    int64_t started_us;
+};
+
+static void make_metrics(struct destination *destination, struct metrics *metrics)
+{
+    char labels[160];
+    const char *channel = channel_name(destination->config.channel);
+    const char *name = destination->config.name;
+
+    for (int kind = 0; kind < OUTCOME_COUNT; kind++) {
+        snprintf(labels, sizeof(labels), "channel=\"%s\",destination=\"%s\",outcome=\"%s\"",
+                 channel, name, outcome_name((enum outcome_kind)kind));
+        destination->outcomes[kind] = metrics_get(metrics, METRIC_COUNTER, "tocsin_attempts_total",
+                                                  "Attempts by outcome.", labels);
+    }
+    snprintf(labels, sizeof(labels), "channel=\"%s\",destination=\"%s\"", channel, name);
+    destination->queued = metrics_get(metrics, METRIC_GAUGE, "tocsin_destination_queued",
+                                      "Deliveries in memory that wait for their turn.", labels);
+    destination->inflight = metrics_get(metrics, METRIC_GAUGE, "tocsin_destination_inflight",
+                                        "Attempts under way.", labels);
+    destination->breaker = metrics_get(metrics, METRIC_GAUGE, "tocsin_destination_breaker",
+                                       "0 closed, 1 open, 2 half open.", labels);
+    destination->took = metrics_get(metrics, METRIC_HISTOGRAM, "tocsin_attempt_seconds",
+                                    "From sending to the outcome.", labels);
+}
+
+struct dispatch *dispatch_new(struct loop *loop, const struct dispatch_config *config,
+                              const struct channel_config channels[CHANNEL_COUNT],
+                              const struct type_config *types, size_t type_count,
+                              struct store *store, const struct fence *fence,
+                              struct metrics *metrics, const struct dispatch_ops *ops)
+{
+    struct dispatch *dispatch = xcalloc(1, sizeof(*dispatch));
+    uint64_t seed;
+
+    dispatch->loop = loop;
+    dispatch->config = *config;
+    memcpy(dispatch->channels, channels, sizeof(dispatch->channels));
+    dispatch->types = types;
+    dispatch->type_count = type_count;
+    for (size_t i = 0; i < type_count; i++)
+        strmap_set(&dispatch->type_by_name, types[i].name, (void *)(uintptr_t)(i + 1));
+    dispatch->store = store;
+    dispatch->fence = fence;
+    dispatch->ops = *ops;
+    dispatch->metrics = metrics;
+    random_bytes(&seed, sizeof(seed));
+    rng_init(&dispatch->rng, seed);
+    for (int kind = 0; kind < SETTLE_KINDS; kind++)
+        list_init(&dispatch->settling[kind]);
+    for (int state = 0; state < DELIVERY_STATE_COUNT; state++) {
+        char labels[64];
+
+        snprintf(labels, sizeof(labels), "state=\"%s\"",
+                 delivery_state_name((enum delivery_state)state));
+        dispatch->settled[state] =
+            metrics_get(metrics, METRIC_COUNTER, "tocsin_settled_total",
+                        "Deliveries recorded, by the state they went to.", labels);
+    }
+    dispatch->active_gauge = metrics_get(metrics, METRIC_GAUGE, "tocsin_active",
+                                         "Deliveries in memory.", NULL);
+    dispatch->wall_offset_ms = clock_wall_ms() - clock_boot_ms();
+    return dispatch;
+}
+
+void dispatch_free(struct dispatch *dispatch)
+{
+    dispatch_fenced(dispatch);
+    for (size_t i = 0; i < dispatch->destination_count; i++) {
+        active_queue_free(dispatch->destinations[i]->queue);
+        free(dispatch->destinations[i]);
+    }
+    idmap_fini(&dispatch->tasks);
+    strmap_fini(&dispatch->type_by_name);
+    free(dispatch);
+}
+
+void dispatch_add_destination(struct dispatch *dispatch, const struct destination_config *config,
+                              int32_t id)
+{
+    struct destination *destination = dispatch_find(dispatch, id);
+    size_t max = sizeof(dispatch->destinations) / sizeof(dispatch->destinations[0]);
+
+    if (destination || dispatch->destination_count == max)
+        return;
+    destination = xcalloc(1, sizeof(*destination));
+    destination->config = *config;
+    destination->id = id;
+    destination->queue = active_queue_new();
+    destination->cap = (size_t)config->throttle.max_window * CAP_FACTOR;
+    if (destination->cap < CAP_MIN)
+        destination->cap = CAP_MIN;
+    throttle_init(&destination->throttle, &destination->config.throttle);
+    bucket_init(&destination->bucket, &destination->config.bucket, loop_now_ms(dispatch->loop));
+    make_metrics(destination, dispatch->metrics);
+    dispatch->destinations[dispatch->destination_count++] = destination;
+}
+
+struct destination *dispatch_find(struct dispatch *dispatch, int32_t id)
+{
+    for (size_t i = 0; i < dispatch->destination_count; i++)
+        if (dispatch->destinations[i]->id == id)
+            return dispatch->destinations[i];
+    return NULL;
+}
+
+int dispatch_choose(struct dispatch *dispatch, enum channel channel, int32_t *id)
+{
+    struct destination *best = NULL;
+
+    /* The first as configured, unless its breaker is open and another's is not. */
+    for (size_t i = 0; i < dispatch->destination_count; i++) {
+        struct destination *candidate = dispatch->destinations[i];
+
+        if (candidate->config.channel != channel)
+            continue;
+        if (!destination_is_shut(dispatch, candidate)) {
+            best = candidate;
+            break;
+        }
+        if (!best)
+            best = candidate;
+    }
+    if (!best)
+        return ERR_NOT_FOUND;
+    *id = best->id;
+    return 0;
+}
+
+static const struct type_config *find_type(struct dispatch *dispatch, const char *name)
+{
+    uintptr_t index = (uintptr_t)strmap_get(&dispatch->type_by_name, name);
+
+    return index ? &dispatch->types[index - 1] : NULL;
+}
+
+unsigned dispatch_type_channels(struct dispatch *dispatch, const char *type)
+{
+    const struct type_config *config = find_type(dispatch, type);
+
+    return config ? config->channels : 0;
+}
+
+struct retry_policy dispatch_policy(struct dispatch *dispatch, const struct task *task)
+{
+    struct retry_policy policy = dispatch->channels[task->channel].retry;
+    const struct type_config *type = find_type(dispatch, task->note->type);
+
+    if (type && type->attempts > 0)
+        policy.attempts = type->attempts;
+    if (type && type->base_ms >= 0)
+        policy.base_ms = type->base_ms;
+    if (type && type->max_ms >= 0)
+        policy.max_ms = type->max_ms;
+    if (type && type->factor >= 0)
+        policy.factor = type->factor;
+    return retry_policy_with(&policy, &task->note->retry);
+}
+
+/* Asking for room is what lets an open breaker half open in time. */
+bool destination_is_shut(struct dispatch *dispatch, struct destination *destination)
+{
+    return !throttle_room(&destination->throttle, loop_now_ms(dispatch->loop)) &&
+           destination->throttle.breaker == BREAKER_OPEN;
+}
+
+bool dispatch_admit(struct dispatch *dispatch, int32_t id)
+{
+    struct destination *destination = dispatch_find(dispatch, id);
+
+    if (dispatch->is_draining || !destination || destination->held >= destination->cap ||
+        dispatch->active >= dispatch->config.active_max ||
+        dispatch->bytes >= dispatch->config.bytes_max ||
+        destination_is_shut(dispatch, destination))
+        return false;
+    destination->held++;
+    dispatch->active++;
+    return true;
+}
+
+void dispatch_withdraw(struct dispatch *dispatch, int32_t id)
+{
+    struct destination *destination = dispatch_find(dispatch, id);
+
+    destination->held--;
+    dispatch->active--;
+}
+
+void dispatch_enter(struct dispatch *dispatch, int32_t id, struct task *task)
+{
+    struct destination *destination = dispatch_find(dispatch, id);
+
+    task->destination = destination;
+    dispatch->bytes += task_bytes(task) + (task->note->tasks == 1 ? task->note->bytes : 0);
+    idmap_set(&dispatch->tasks, task->id, task);
+    active_push(destination->queue, &task->entry, task->note->priority, task->note->service);
+}
+
+void dispatch_poke(struct dispatch *dispatch, int32_t id)
+{
+    for (size_t i = 0; i < dispatch->destination_count; i++)
+        if (!id || dispatch->destinations[i]->id == id)
+            dispatch->destinations[i]->next_claim_ms = 0;
+}
+
+void dispatch_forget(struct dispatch *dispatch, struct task *task)
+{
+    struct destination *destination = task->destination;
+
+    if (task->is_suspect)
+        destination->has_suspect = false;
+    idmap_remove(&dispatch->tasks, task->id);
+    dispatch->bytes -= task_bytes(task) + (task->note->tasks == 1 ? task->note->bytes : 0);
+    destination->held--;
+    dispatch->active--;
+    task_free(task);
+}
+
+void dispatch_tell(struct dispatch *dispatch, const struct task *task, const char *status,
+                   const struct outcome *outcome, int attempt)
+{
+    const struct destination *destination = task->destination;
+    bool is_user = task->recipient_kind == RECIPIENT_USER;
+    char masked[64] = "";
+    char user[TOPIC_ID_MAX + 1];
+    struct receipt receipt = {
+        .id = task->note->request,
+        .notification = task->note->id,
+        .status = status,
+        .channel = channel_name(task->channel),
+        .provider = task->channel == CHANNEL_IN_APP ? NULL : destination->config.name,
+        .provider_id = outcome->provider_id[0] ? outcome->provider_id : NULL,
+        .reason = outcome->reason ? reason_name(outcome->reason) : NULL,
+        .detail = outcome->detail[0] ? outcome->detail : NULL,
+        .attempt = attempt,
+        .segments = outcome->segments,
+        .at_ms = dispatch_wall_ms(dispatch),
+    };
+
+    if (is_user) {
+        snprintf(user, sizeof(user), "%s", task->recipient);
+        receipt.user = user;
+    } else if (task->recipient_kind >= RECIPIENT_EMAIL) {
+        log_mask(task->recipient, masked, sizeof(masked));
+        receipt.target = masked;
+    }
+    dispatch->ops.receipt(dispatch->ops.ctx, task->note->service, &receipt);
+}
+
+bool dispatch_acked(struct dispatch *dispatch, uint64_t delivery)
+{
+    struct task *task = idmap_get(&dispatch->tasks, delivery);
+    struct outcome outcome;
+
+    if (!task)
+        return false;
+    outcome_set(&outcome, OUTCOME_DELIVERED, REASON_NONE, "");
+    metric_add(dispatch->settled[DELIVERY_DELIVERED], 1);
+    if (task->note->receipts != RECEIPTS_NONE)
+        dispatch_tell(dispatch, task, "delivered", &outcome, task->attempts + 1);
+    /* Its row is gone: whatever else comes of it must not be recorded. */
+    task->is_acked = true;
+    if (list_is_linked(&task->entry.node)) {
+        active_remove(((struct destination *)task->destination)->queue, &task->entry);
+        dispatch_forget(dispatch, task);
+    }
+    return true;
+}
+
+static enum target_kind target_kind_of(enum recipient_kind kind)
+{
+    static const enum target_kind kinds[] = {
+        [RECIPIENT_USER] = TARGET_USER,         [RECIPIENT_ROLE] = TARGET_ROLE,
+        [RECIPIENT_BROADCAST] = TARGET_BROADCAST, [RECIPIENT_TOPIC] = TARGET_USER,
+        [RECIPIENT_EMAIL] = TARGET_EMAIL,       [RECIPIENT_PHONE] = TARGET_PHONE,
+        [RECIPIENT_PUSH_TOKEN] = TARGET_PUSH_TOKEN, [RECIPIENT_URL] = TARGET_URL,
+    };
+
+    return kinds[kind];
+}
+
+static void on_outcome(void *ctx, const struct outcome *outcome)
+{
+    struct attempt *attempt = ctx;
+    struct dispatch *dispatch = attempt->dispatch;
+    struct destination *destination = attempt->destination;
+    struct task *task = attempt->task;
+    int64_t took_us = clock_boot_us() - attempt->started_us;
+    enum breaker before = destination->throttle.breaker;
+    bool is_current = attempt->generation == dispatch->generation;
+
+    free(attempt);
+    dispatch->sending--;
+    throttle_give(&destination->throttle, outcome, loop_now_ms(dispatch->loop));
+    metric_add(destination->outcomes[outcome->kind], 1);
+    metric_observe(destination->took, (double)took_us / 1e6);
+    if (before != destination->throttle.breaker)
+        log_warn("destination.breaker", LOG_STR("destination", destination->config.name),
+                 LOG_STR("now", breaker_name(destination->throttle.breaker)),
+                 LOG_STR("reason", reason_name(outcome->reason)),
+                 LOG_STR("detail", outcome->detail));
+    task->is_sending = false;
+    log_debug("delivery.attempt", LOG_ID("delivery", task->id),
+              LOG_STR("destination", destination->config.name),
+              LOG_ADDR("to", task->recipient), LOG_STR("outcome", outcome_name(outcome->kind)),
+              LOG_STR("reason", reason_name(outcome->reason)), LOG_INT("status", outcome->status),
+              LOG_MS("took", took_us / 1000));
+    if (!is_current) /* its epoch is over, and with it our right to say what came of it */
+        task_free(task);
+    else if (task->is_acked)
+        dispatch_forget(dispatch, task);
+    else
+        dispatch_judge(dispatch, task, outcome);
+}
+
+static void fill_job(struct job *job, const struct task *task)
+{
+    const struct note *note = task->note;
+
+    *job = (struct job){
+        .delivery = task->id,
+        .notification = note->id,
+        .attempt = task->attempts + 1,
+        .service = note->service,
+        .request = note->request,
+        .type = note->type,
+        .priority = note->priority,
+        .target_kind = target_kind_of(task->recipient_kind),
+        .target = task->recipient,
+        .seq = task->seq,
+        .content = note->content,
+        .content_bytes = note->content_bytes,
+        .created_ms = note->created_ms,
+        .expires_ms = note->expires_ms,
+        .collapse_key = note->collapse_key,
+    };
+}
+
+/* What needs no attempt to be judged.  Returns true when it was. */
+static bool judge_untried(struct dispatch *dispatch, struct task *task)
+{
+    struct outcome outcome;
+
+    if (task->note->expires_ms && task->note->expires_ms <= dispatch_wall_ms(dispatch)) {
+        outcome_set(&outcome, OUTCOME_EXPIRED, REASON_NONE, "");
+    } else if (task->channel != CHANNEL_IN_APP && task->recipient_kind < RECIPIENT_EMAIL) {
+        outcome_set(&outcome, OUTCOME_PERMANENT, REASON_NO_TARGET,
+                    "the user has no address on this channel");
+    } else {
+        return false;
+    }
+    dispatch_judge(dispatch, task, &outcome);
+    return true;
+}
+
+/* ERR_FULL: there is no room below, and nothing happened. */
+static int send_one(struct dispatch *dispatch, struct destination *destination, struct task *task)
+{
+    struct attempt *attempt = xmalloc(sizeof(*attempt));
+    struct outcome outcome;
+    struct job job;
+    int err;
+
+    fill_job(&job, task);
+    *attempt = (struct attempt){dispatch, destination, task, dispatch->generation,
+                                clock_boot_us()};
+    err = destination->config.send(destination->config.state, &job, on_outcome, attempt);
+    if (!err) {
+        task->is_sending = true;
+        dispatch->sending++;
+        return 0;
+    }
+    free(attempt);
+    throttle_cancel(&destination->throttle);
+    if (err == ERR_FULL || err == ERR_CLOSED)
+        return ERR_FULL;
+    if (err == ERR_TOO_LARGE)
+        outcome_set(&outcome, OUTCOME_PERMANENT, REASON_PAYLOAD_TOO_LARGE,
+                    "the message is larger than the channel allows");
+    else
+        outcome_set(&outcome, OUTCOME_PERMANENT, REASON_CONTENT_INVALID,
+                    "the content cannot be sent on this channel");
+    dispatch_judge(dispatch, task, &outcome);
+    return 0;
+}
+
+/* Whether the destination takes one more now; if not, *wait_ms says when to ask again. */
+static bool may_send(struct destination *destination, int64_t now_ms, int64_t *wait_ms)
+{
+    int64_t next_ms;
+
+    if (!throttle_room(&destination->throttle, now_ms)) {
+        next_ms = throttle_next_ms(&destination->throttle, now_ms);
+        *wait_ms = next_ms < 0 ? -1 : next_ms - now_ms;
+        return false;
+    }
+    if (!bucket_room(&destination->bucket, 1, now_ms)) {
+        *wait_ms = bucket_next_ms(&destination->bucket, now_ms) - now_ms;
+        return false;
+    }
+    return true;
+}
+
+/* Returns the ms until there may be more to send, -1 when an event will tell. */
+static int64_t run_destination(struct dispatch *dispatch, struct destination *destination)
+{
+    int64_t now_ms = loop_now_ms(dispatch->loop);
+    int64_t wait_ms = -1;
+
+    for (unsigned sent = 0; active_count(destination->queue) > 0; sent++) {
+        struct task *task;
+
+        if (sent == SEND_BUDGET)
+            return 0;
+        if (!may_send(destination, now_ms, &wait_ms))
+            return wait_ms;
+        task = CONTAINER_OF(active_pop(destination->queue), struct task, entry);
+        if (judge_untried(dispatch, task))
+            continue;
+        if (!throttle_take(&destination->throttle, now_ms))
+            panic("room without a slot");
+        if (send_one(dispatch, destination, task)) {
+            active_push(destination->queue, &task->entry, task->note->priority,
+                        task->note->service);
+            return FULL_RETRY_MS;
+        }
+        (void)bucket_take(&destination->bucket, now_ms);
+    }
+    return -1;
+}
+
+static int64_t sooner(int64_t a, int64_t b)
+{
+    if (a < 0)
+        return b;
+    return b < 0 || a < b ? a : b;
+}
+
+static int64_t run_destinations(struct dispatch *dispatch)
+{
+    int64_t next_ms = -1;
+    size_t count = dispatch->destination_count;
+
+    /* Another one begins each turn, so that none is always last. */
+    for (size_t i = 0; i < count; i++) {
+        struct destination *destination =
+            dispatch->destinations[(dispatch->turn_start + i) % count];
+
+        next_ms = sooner(next_ms, run_destination(dispatch, destination));
+        metric_set(destination->queued, (double)active_count(destination->queue));
+        metric_set(destination->inflight, (double)destination->throttle.inflight);
+        metric_set(destination->breaker, (double)destination->throttle.breaker);
+    }
+    if (count)
+        dispatch->turn_start = (dispatch->turn_start + 1) % count;
+    return next_ms;
+}
+
+int64_t dispatch_turn(struct dispatch *dispatch)
+{
+    int64_t now_ms = loop_now_ms(dispatch->loop);
+    int64_t next_ms = -1;
+
+    dispatch->wall_offset_ms = clock_wall_ms() - clock_boot_ms();
+    metric_set(dispatch->active_gauge, (double)dispatch->active);
+    if (!fence_may_send(dispatch->fence, now_ms))
+        return -1;
+    if (!dispatch->is_draining && !dispatch->ops.is_full(dispatch->ops.ctx))
+        next_ms = run_destinations(dispatch);
+    if (store_is_up(dispatch->store)) {
+        dispatch_settle_turn(dispatch);
+        if (!dispatch->is_draining)
+            next_ms = sooner(next_ms, dispatch_claim_turn(dispatch));
+    }
+    return next_ms;
+}
+
+/* The outcome of one under way will find another generation and free the task. */
+static void drop_task(void *ctx, uint64_t id, void *value)
+{
+    struct task *task = value;
+
+    (void)ctx, (void)id;
+    if (list_is_linked(&task->entry.node))
+        active_remove(((struct destination *)task->destination)->queue, &task->entry);
+    if (!task->is_sending)
+        task_free(task);
+}
+
+void dispatch_fenced(struct dispatch *dispatch)
+{
+    if (dispatch->active)
+        log_warn("dispatch.dropped", LOG_INT("deliveries", dispatch->active));
+    dispatch->generation++;
+    dispatch_settle_clear(dispatch);
+    idmap_each(&dispatch->tasks, drop_task, NULL);
+    idmap_fini(&dispatch->tasks);
+    dispatch->tasks = (struct idmap){0};
+    dispatch->active = dispatch->bytes = 0;
+    dispatch->is_reconciling = dispatch->wants_reconcile = false;
+    for (size_t i = 0; i < dispatch->destination_count; i++) {
+        dispatch->destinations[i]->held = 0;
+        dispatch->destinations[i]->has_suspect = false;
+        dispatch->destinations[i]->is_claiming = false;
+    }
+}
+
+void dispatch_drain(struct dispatch *dispatch)
+{
+    dispatch->is_draining = true;
+}
+
+size_t dispatch_busy(const struct dispatch *dispatch)
+{
+    size_t busy = dispatch->sending;
+
+    for (int kind = 0; kind < SETTLE_KINDS; kind++)
+        busy += dispatch->settling[kind].count + dispatch->is_settling[kind];
+    return busy;
+}
+
+size_t dispatch_active(const struct dispatch *dispatch)
+{
+    return dispatch->active;
+}

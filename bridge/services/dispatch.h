@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * dispatch - the active set: who may be sent now, and what came of it
+ *
+ * Deliveries enter leased: straight from ingest after its commit, or by claim.  Each waits in
+ * its destination's queue (core/active.h), leaves when the destination's window, rate limits
+ * and breaker allow, and its outcome is judged (core/delivery.h) and recorded in batches.  Only
+ * after that commit are services told.  What cannot be recorded stays in memory and is recorded
+ * again; when our epoch ends everything here is forgotten, for others to claim.
+ *
+ * Bounded: deliveries and bytes in all, and per destination; what does not fit stays in the
+ * database as ready.  At the bound nothing is lost and nothing is read.
+ */
+#ifndef TOCSIN_SERVICES_DISPATCH_H
+#define TOCSIN_SERVICES_DISPATCH_H
+#include "base/metrics.h"
+#include "channels/adapter.h"
+#include "core/bucket.h"
+#include "core/fence.h"
+#include "core/receipt.h"
+#include "core/task.h"
+#include "core/throttle.h"
+#include "store/store.h"
+
+struct dispatch;
+
+struct dispatch_config {
+    size_t active_max, bytes_max;
+    int64_t poll_min_ms, poll_max_ms; /* how often a quiet destination is looked at */
+    size_t settle_batch;
+};
+
+struct channel_config { /* the type's rows override these */
+    struct retry_policy retry;
+};
+
+struct type_config {
+    const char *name;
+    int attempts; /* -1: the channel's */
+    int64_t base_ms, max_ms;
+    double factor;
+    unsigned channels; /* bit set; 0: in-app */
+};
+
+struct destination_config {
+    const char *name;
+    enum channel channel;
+    const char *adapter_name;
+    struct throttle_config throttle;
+    struct bucket_config bucket;
+    /* An opened adapter; for in-app the struct in_app. */
+    int (*send)(void *state, const struct job *job, adapter_outcome_fn *on_outcome, void *ctx);
+    void *state;
+    bool has_receipts;
+};
+
+struct dispatch_ops {
+    void (*receipt)(void *ctx, const char *service, const struct receipt *receipt);
+    /* A delivery has died and that is committed. */
+    void (*dead)(void *ctx, const struct task *task, const struct outcome *outcome,
+                 const char *destination);
+    bool (*is_full)(void *ctx); /* receipts cannot be told now: start nothing */
+    void *ctx;
+};
+
+struct dispatch *dispatch_new(struct loop *loop, const struct dispatch_config *config,
+                              const struct channel_config channels[CHANNEL_COUNT],
+                              const struct type_config *types, size_t type_count,
+                              struct store *store, const struct fence *fence,
+                              struct metrics *metrics, const struct dispatch_ops *ops);
+/* Nothing may be under way below. */
+void dispatch_free(struct dispatch *dispatch);
+
+/* All destinations are added before the first turn; id is the database's number. */
+void dispatch_add_destination(struct dispatch *dispatch,
+                              const struct destination_config *config, int32_t id);
+
+/* ---- for ingest ---- */
+/* The destination for a new delivery of a channel; ERR_NOT_FOUND when none is configured. */
+NODISCARD int dispatch_choose(struct dispatch *dispatch, enum channel channel, int32_t *id);
+/* The type's channels; 0 when nothing is configured for it. */
+unsigned dispatch_type_channels(struct dispatch *dispatch, const char *type);
+/* Reserves room for one delivery; false: store it as ready.  Pair with one of the next two. */
+bool dispatch_admit(struct dispatch *dispatch, int32_t destination);
+/* Takes the task, whose commit is done. */
+void dispatch_enter(struct dispatch *dispatch, int32_t destination, struct task *task);
+/* The reservation is not needed after all. */
+void dispatch_withdraw(struct dispatch *dispatch, int32_t destination);
+/* Something ready was written for this destination (0: any): look soon. */
+void dispatch_poke(struct dispatch *dispatch, int32_t destination);
+
+/* ---- for events ---- */
+/* The user's acknowledgement of an in-app delivery is committed; false: not in memory. */
+bool dispatch_acked(struct dispatch *dispatch, uint64_t delivery);
+
+/* ---- for main ---- */
+/* One turn: sends, settles, claims.  Returns the ms until it wants the next one, -1 for none. */
+int64_t dispatch_turn(struct dispatch *dispatch);
+/* Our epoch is over: forget everything. */
+void dispatch_fenced(struct dispatch *dispatch);
+/* A statement of intake was lost in doubt: ask the database what it thinks is ours. */
+void dispatch_reconcile(struct dispatch *dispatch);
+/* No more claims and new sends; what is under way goes on. */
+void dispatch_drain(struct dispatch *dispatch);
+/* Under way or unrecorded. */
+size_t dispatch_busy(const struct dispatch *dispatch);
+size_t dispatch_active(const struct dispatch *dispatch);
+
+#endif

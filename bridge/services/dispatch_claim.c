@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * dispatch_claim - taking ready deliveries from the database when there is room for them
+ *
+ * A destination is asked for when its queue is half empty and either something is known to be
+ * due or a while has passed.  Shares are weighted 8:4:2:1, and what a priority did not use last
+ * time goes to the others.  A watermark spares the index its dead entries; every few seconds
+ * one look ignores it, so that correctness never depends on it.  A destination whose breaker is
+ * open is not asked for: its deliveries stay where they are.
+ */
+#include "base/alloc.h"
+#include "base/log.h"
+#include "services/dispatch_internal.h"
+
+#include <stdlib.h>
+
+#define WATERMARK_SLACK_MS 10000
+#define SWEEP_MIN_MS       5000
+#define SWEEP_SPREAD_MS    10000
+#define CLAIM_MAX          1000
+
+struct asking {
+    struct dispatch *dispatch;
+    struct destination *destination;
+    unsigned generation;
+    bool is_suspect, is_sweep;
+    unsigned room[PRIORITY_COUNT], got[PRIORITY_COUNT], total;
+    int64_t last_due_ms[PRIORITY_COUNT];
+    struct note *note; /* of the row before, when its siblings follow */
+};
+
+static struct note *note_of(struct asking *asking, const struct claimed *row)
+{
+    struct note source = {
+        .id = row->notification,
+        .priority = row->priority,
+        .receipts = (enum receipts_wanted)row->receipts,
+        .created_ms = row->created_ms,
+        .expires_ms = row->expires_ms,
+        .service = row->service,
+        .request = row->request,
+        .type = row->type,
+        .collapse_key = row->collapse_key,
+        .content = row->content,
+        .content_bytes = row->content_bytes,
+    };
+
+    if (asking->note && asking->note->id == row->notification)
+        return asking->note;
+    retry_override_read(&source.retry, row->retry);
+    asking->note = note_new(&source);
+    return asking->note;
+}
+
+static void bury_poison(struct dispatch *dispatch, struct task *task)
+{
+    struct outcome outcome;
+
+    outcome_set(&outcome, OUTCOME_PERMANENT, REASON_POISON,
+                "bridges died while they had this delivery, alone at the end");
+    dispatch_judge(dispatch, task, &outcome);
+}
+
+static void on_row(void *ctx, const struct claimed *row)
+{
+    struct asking *asking = ctx;
+    struct dispatch *dispatch = asking->dispatch;
+    struct destination *destination = asking->destination;
+    struct task *task;
+
+    if (asking->generation != dispatch->generation)
+        return;
+    asking->got[row->priority]++;
+    asking->total++;
+    if (row->due_ms > asking->last_due_ms[row->priority])
+        asking->last_due_ms[row->priority] = row->due_ms;
+    task = task_new(note_of(asking, row), row->id, row->recipient);
+    task->seq = row->seq;
+    task->channel = row->channel;
+    task->recipient_kind = (enum recipient_kind)row->recipient_kind;
+    task->attempts = row->attempts;
+    task->is_suspect = asking->is_suspect;
+    destination->held++;
+    dispatch->active++;
+    dispatch_enter(dispatch, destination->id, task);
+    if (asking->is_suspect) {
+        log_warn("delivery.suspect", LOG_ID("delivery", row->id),
+                 LOG_INT("crashes", row->crashes));
+        destination->has_suspect = true;
+        if (row->crashes >= STORE_POISON_CRASHES) {
+            active_remove(destination->queue, &task->entry);
+            bury_poison(dispatch, task);
+        }
+    }
+}
+
+static void remember(struct asking *asking)
+{
+    struct dispatch *dispatch = asking->dispatch;
+    struct destination *destination = asking->destination;
+    int64_t now_ms = loop_now_ms(dispatch->loop);
+    bool is_more = false;
+
+    for (int p = 0; p < PRIORITY_COUNT; p++) {
+        destination->share[p] = asking->got[p];
+        if (asking->got[p] && asking->got[p] == asking->room[p]) {
+            is_more = true;
+            if (asking->last_due_ms[p] - WATERMARK_SLACK_MS > destination->watermark_ms[p])
+                destination->watermark_ms[p] = asking->last_due_ms[p] - WATERMARK_SLACK_MS;
+        }
+    }
+    if (is_more)
+        destination->next_claim_ms = 0;
+    if (asking->is_sweep)
+        destination->next_sweep_ms =
+            now_ms + SWEEP_MIN_MS + (int64_t)rng_below(&dispatch->rng, SWEEP_SPREAD_MS);
+}
+
+static void on_done(void *ctx, int err)
+{
+    struct asking *asking = ctx;
+    struct dispatch *dispatch = asking->dispatch;
+
+    if (asking->generation == dispatch->generation) {
+        asking->destination->is_claiming = false;
+        if (!err && !asking->is_suspect)
+            remember(asking);
+        if (err == ERR_DOUBT)
+            dispatch->wants_reconcile = true;
+        if (err)
+            log_warn("claim.failed", LOG_STR("destination", asking->destination->config.name),
+                     LOG_STR("err", err_name(err)));
+    }
+    free(asking);
+}
+
+/* By weight; what a priority left unused last time is lent to those that used theirs. */
+static void share_out(const struct destination *destination, unsigned count,
+                      unsigned room[PRIORITY_COUNT])
+{
+    static const unsigned weight[PRIORITY_COUNT] = {8, 4, 2, 1};
+    unsigned busy_weight = 0, idle = 0;
+
+    for (int p = 0; p < PRIORITY_COUNT; p++) {
+        if (destination->share[p])
+            busy_weight += weight[p];
+        else
+            idle++;
+    }
+    for (int p = 0; p < PRIORITY_COUNT; p++) {
+        if (busy_weight == 0)
+            room[p] = count * weight[p] / 15;
+        else if (destination->share[p])
+            room[p] = (count - (count > idle ? idle : 0)) * weight[p] / busy_weight;
+        else
+            room[p] = 1;
+        if (room[p] == 0)
+            room[p] = 1;
+    }
+}
+
+static void ask(struct dispatch *dispatch, struct destination *destination, unsigned count,
+                bool is_suspect)
+{
+    static const int64_t always[PRIORITY_COUNT];
+    struct asking *asking = xcalloc(1, sizeof(*asking));
+    struct claim claim = {on_row, on_done, asking};
+    int64_t now_ms = loop_now_ms(dispatch->loop);
+
+    asking->dispatch = dispatch;
+    asking->destination = destination;
+    asking->generation = dispatch->generation;
+    asking->is_suspect = is_suspect;
+    asking->is_sweep = is_suspect || now_ms >= destination->next_sweep_ms;
+    share_out(destination, count, asking->room);
+    if (is_suspect) {
+        for (int p = 0; p < PRIORITY_COUNT; p++)
+            asking->room[p] = 0;
+        asking->room[rng_below(&dispatch->rng, PRIORITY_COUNT)] = 1;
+    }
+    if (store_claim(dispatch->store, dispatch->fence->epoch, destination->id, asking->room,
+                    asking->is_sweep ? always : destination->watermark_ms, is_suspect, &claim)) {
+        free(asking);
+        return;
+    }
+    destination->is_claiming = true;
+}
+
+static void on_reconciled(void *ctx, int err)
+{
+    struct dispatch *dispatch = ctx;
+
+    dispatch->is_reconciling = false;
+    if (err)
+        dispatch->wants_reconcile = true;
+    else
+        dispatch_poke(dispatch, 0);
+}
+
+struct ids {
+    uint64_t *ids;
+    size_t count;
+};
+
+static void add_id(void *ctx, uint64_t id, void *value)
+{
+    struct ids *known = ctx;
+
+    (void)value;
+    known->ids[known->count++] = id;
+}
+
+static void reconcile(struct dispatch *dispatch)
+{
+    struct ids known = {xmalloc((dispatch->tasks.count + 1) * sizeof(uint64_t)), 0};
+
+    idmap_each(&dispatch->tasks, add_id, &known);
+    if (!store_reconcile(dispatch->store, dispatch->fence->epoch, known.ids, known.count,
+                         on_reconciled, dispatch)) {
+        dispatch->wants_reconcile = false;
+        dispatch->is_reconciling = true;
+        log_info("dispatch.reconcile", LOG_INT("known", known.count));
+    }
+    free(known.ids);
+}
+
+void dispatch_reconcile(struct dispatch *dispatch)
+{
+    dispatch->wants_reconcile = true;
+}
+
+/* How many it may take: what its own bound and the common one leave. */
+static size_t room_of(const struct dispatch *dispatch, const struct destination *destination)
+{
+    size_t room = destination->cap > destination->held ? destination->cap - destination->held : 0;
+    size_t common = dispatch->config.active_max > dispatch->active
+                        ? dispatch->config.active_max - dispatch->active
+                        : 0;
+
+    if (dispatch->bytes >= dispatch->config.bytes_max)
+        return 0;
+    return room < common ? room : common;
+}
+
+static int64_t claim_for(struct dispatch *dispatch, struct destination *destination)
+{
+    int64_t now_ms = loop_now_ms(dispatch->loop);
+    int64_t spread = dispatch->config.poll_max_ms - dispatch->config.poll_min_ms;
+    size_t room = room_of(dispatch, destination);
+    bool is_sweep = now_ms >= destination->next_sweep_ms;
+
+    if (destination->is_claiming || room < destination->cap / 4)
+        return -1; /* an answer or a settlement will bring the next turn */
+    if (destination_is_shut(dispatch, destination))
+        return dispatch->config.poll_min_ms;
+    if (destination->next_claim_ms > now_ms)
+        return destination->next_claim_ms - now_ms;
+    destination->next_claim_ms =
+        now_ms + dispatch->config.poll_min_ms + (int64_t)rng_below(&dispatch->rng, (uint64_t)spread);
+    ask(dispatch, destination, room > CLAIM_MAX ? CLAIM_MAX : (unsigned)room, false);
+    if (is_sweep && !destination->has_suspect)
+        ask(dispatch, destination, 1, true);
+    return destination->next_claim_ms - now_ms;
+}
+
+int64_t dispatch_claim_turn(struct dispatch *dispatch)
+{
+    int64_t next_ms = -1;
+
+    if (dispatch->wants_reconcile && !dispatch->is_reconciling)
+        reconcile(dispatch);
+    for (size_t i = 0; i < dispatch->destination_count; i++) {
+        int64_t ms = claim_for(dispatch, dispatch->destinations[i]);
+
+        if (ms >= 0 && (next_ms < 0 || ms < next_ms))
+            next_ms = ms;
+    }
+    return next_ms;
+}

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * dispatch_internal - shared by dispatch.c, dispatch_settle.c and dispatch_claim.c; no one else
+ */
+#ifndef TOCSIN_SERVICES_DISPATCH_INTERNAL_H
+#define TOCSIN_SERVICES_DISPATCH_INTERNAL_H
+#include "base/list.h"
+#include "base/map.h"
+#include "base/random.h"
+#include "services/dispatch.h"
+#include "store/queue.h"
+
+struct destination {
+    struct destination_config config;
+    int32_t id;
+    struct active_queue *queue;
+    struct throttle throttle;
+    struct bucket bucket;
+    size_t cap;      /* most deliveries of this destination in memory */
+    size_t held;     /* in memory or reserved */
+    bool is_claiming;
+    bool has_suspect; /* one delivery that may be poison is under way */
+    unsigned share[PRIORITY_COUNT]; /* what the last claim brought of each */
+    int64_t watermark_ms[PRIORITY_COUNT];
+    int64_t next_claim_ms; /* boot clock */
+    int64_t next_sweep_ms; /* claim without a watermark */
+    struct metric *outcomes[OUTCOME_COUNT], *queued, *inflight, *breaker, *took;
+};
+
+/* A judged task that waits to be recorded. */
+struct settling {
+    struct list_node node;
+    struct task *task;
+    struct outcome outcome;
+    struct settlement row;
+    bool was_in_doubt; /* an earlier try may have committed: tell anyway */
+};
+
+enum settle_kind { SETTLE_FINAL, SETTLE_RETRY, SETTLE_BURY, SETTLE_KINDS };
+
+struct dispatch {
+    struct loop *loop;
+    struct dispatch_config config;
+    struct channel_config channels[CHANNEL_COUNT];
+    const struct type_config *types;
+    size_t type_count;
+    struct strmap type_by_name;
+    struct store *store;
+    const struct fence *fence;
+    struct dispatch_ops ops;
+    struct destination *destinations[64];
+    size_t destination_count, turn_start;
+    struct idmap tasks; /* every task, by delivery id */
+    size_t active, bytes; /* tasks and reservations; bytes of tasks */
+    size_t sending;
+    struct list settling[SETTLE_KINDS];
+    bool is_settling[SETTLE_KINDS];
+    int64_t settle_after_ms; /* boot clock: not before, after a failure */
+    bool is_draining, wants_reconcile, is_reconciling;
+    unsigned generation; /* of our epoch: answers to older questions are dropped */
+    struct rng rng;
+    int64_t wall_offset_ms; /* wall - boot, read once a turn */
+    struct metrics *metrics;
+    struct metric *active_gauge, *settled[DELIVERY_STATE_COUNT], *settle_batch;
+};
+
+bool destination_is_shut(struct dispatch *dispatch, struct destination *destination);
+struct destination *dispatch_find(struct dispatch *dispatch, int32_t id);
+static inline int64_t dispatch_wall_ms(const struct dispatch *dispatch)
+{
+    return loop_now_ms(dispatch->loop) + dispatch->wall_offset_ms;
+}
+/* Removes the task from memory and gives its room back. */
+void dispatch_forget(struct dispatch *dispatch, struct task *task);
+/* Judges an outcome and queues the record of it. */
+void dispatch_judge(struct dispatch *dispatch, struct task *task, const struct outcome *outcome);
+struct retry_policy dispatch_policy(struct dispatch *dispatch, const struct task *task);
+/* Sends what waits to be recorded. */
+void dispatch_settle_turn(struct dispatch *dispatch);
+void dispatch_settle_clear(struct dispatch *dispatch);
+/* Claims where there is room; returns the ms until the next look. */
+int64_t dispatch_claim_turn(struct dispatch *dispatch);
+void dispatch_tell(struct dispatch *dispatch, const struct task *task, const char *status,
+                   const struct outcome *outcome, int attempt);
+#endif

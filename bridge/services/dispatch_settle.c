@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * dispatch_settle - recording outcomes in batches, and telling services after the commit
+ *
+ * One statement of each kind is under way at a time; what comes meanwhile forms the next batch,
+ * so that batches are as small as the load is low.
+ */
+#include "base/alloc.h"
+#include "base/log.h"
+#include "services/dispatch_internal.h"
+
+#include <stdlib.h>
+
+/* How long to wait after a batch could not be recorded. */
+#define SETTLE_RETRY_MS 100
+
+/* A batch under way. */
+struct batch {
+    struct dispatch *dispatch;
+    enum settle_kind kind;
+    unsigned generation;
+    struct list items;   /* struct settling */
+    struct idmap by_id;
+    struct settlement *rows;
+};
+
+static enum settle_kind kind_of(enum delivery_state state)
+{
+    if (state == DELIVERY_READY)
+        return SETTLE_RETRY;
+    return state == DELIVERY_DEAD ? SETTLE_BURY : SETTLE_FINAL;
+}
+
+/* A vendor's bytes must not be able to make a row that cannot be stored. */
+static void scrub(char *text)
+{
+    for (; *text; text++)
+        if (*text < 0x20 || *text > 0x7e)
+            *text = '?';
+}
+
+void dispatch_judge(struct dispatch *dispatch, struct task *task, const struct outcome *outcome)
+{
+    struct retry_policy policy = dispatch_policy(dispatch, task);
+    bool is_tried = outcome->kind < OUTCOME_EXPIRED && outcome->reason != REASON_NO_TARGET;
+    int tries = task->attempts + (is_tried ? 1 : 0);
+    int64_t now_ms = dispatch_wall_ms(dispatch);
+    struct verdict verdict = delivery_judge(outcome, &policy, tries, now_ms,
+                                            task->note->expires_ms, rng_next(&dispatch->rng));
+    struct settling *item = xcalloc(1, sizeof(*item));
+
+    delivery_set_state(&task->state, verdict.state);
+    item->task = task;
+    item->outcome = *outcome;
+    scrub(item->outcome.code);
+    scrub(item->outcome.provider_id);
+    scrub(item->outcome.detail);
+    item->row = (struct settlement){
+        .id = task->id,
+        .state = verdict.state,
+        .attempts = verdict.costs_attempt ? tries : task->attempts,
+        .number = is_tried ? tries : 0,
+        .due_ms = now_ms + verdict.delay_ms,
+        .outcome = &item->outcome,
+    };
+    list_push_back(&dispatch->settling[kind_of(verdict.state)], &item->node);
+}
+
+static const char *status_of(enum delivery_state state)
+{
+    return state == DELIVERY_READY ? "retrying" : delivery_state_name(state);
+}
+
+/* What must be told, is told: after the commit, and again when an earlier commit was in doubt. */
+static void tell(struct dispatch *dispatch, struct settling *item)
+{
+    struct task *task = item->task;
+    struct destination *destination = task->destination;
+    enum receipts_wanted wanted = task->note->receipts;
+
+    metric_add(dispatch->settled[item->row.state], 1);
+    if (item->row.state == DELIVERY_DEAD) {
+        log_info("delivery.dead", LOG_ID("delivery", task->id),
+                 LOG_STR("channel", channel_name(task->channel)),
+                 LOG_STR("destination", destination->config.name),
+                 LOG_ADDR("to", task->recipient),
+                 LOG_STR("reason", reason_name(item->outcome.reason)),
+                 LOG_INT("attempts", item->row.attempts));
+        dispatch->ops.dead(dispatch->ops.ctx, task, &item->outcome, destination->config.name);
+    }
+    if (wanted == RECEIPTS_NONE || (wanted == RECEIPTS_FINAL && item->row.state == DELIVERY_READY))
+        return;
+    dispatch_tell(dispatch, task, status_of(item->row.state), &item->outcome, item->row.number);
+}
+
+static void finish(struct dispatch *dispatch, struct settling *item, bool is_ours)
+{
+    struct destination *destination = item->task->destination;
+
+    if (is_ours || item->was_in_doubt) {
+        tell(dispatch, item);
+        if (item->row.state == DELIVERY_READY) {
+            int64_t due_ms = item->row.due_ms - dispatch->wall_offset_ms;
+
+            if (destination->next_claim_ms > due_ms)
+                destination->next_claim_ms = due_ms;
+        }
+    }
+    dispatch_forget(dispatch, item->task);
+    free(item);
+}
+
+static void on_row(void *ctx, uint64_t id, uint64_t notification, int attempts)
+{
+    struct batch *batch = ctx;
+    struct settling *item;
+
+    (void)notification, (void)attempts;
+    if (batch->generation != batch->dispatch->generation)
+        return;
+    item = idmap_remove(&batch->by_id, id);
+    if (!item)
+        return;
+    list_remove(&batch->items, &item->node);
+    finish(batch->dispatch, item, true);
+}
+
+static void put_back(struct batch *batch, int err)
+{
+    struct list *waiting = &batch->dispatch->settling[batch->kind];
+    struct list_node *node;
+
+    while ((node = batch->items.head.prev) != &batch->items.head) {
+        struct settling *item = CONTAINER_OF(node, struct settling, node);
+
+        list_remove(&batch->items, node);
+        if (err == ERR_DOUBT)
+            item->was_in_doubt = true;
+        list_push_front(waiting, node);
+    }
+}
+
+static void on_done(void *ctx, int err)
+{
+    struct batch *batch = ctx;
+    struct dispatch *dispatch = batch->dispatch;
+    bool is_current = batch->generation == dispatch->generation;
+    struct list_node *node;
+
+    if (is_current) {
+        dispatch->is_settling[batch->kind] = false;
+        if (err) {
+            log_warn("settle.failed", LOG_STR("err", err_name(err)),
+                     LOG_INT("rows", batch->items.count));
+            put_back(batch, err);
+            dispatch->settle_after_ms = loop_now_ms(dispatch->loop) + SETTLE_RETRY_MS;
+        }
+    }
+    while ((node = list_pop_front(&batch->items))) {
+        struct settling *item = CONTAINER_OF(node, struct settling, node);
+
+        if (is_current)
+            finish(dispatch, item, false); /* not ours any more */
+        else
+            free(item); /* its task died with the epoch */
+    }
+    idmap_fini(&batch->by_id);
+    free(batch->rows);
+    free(batch);
+}
+
+static int by_id(const void *a, const void *b)
+{
+    const struct settlement *x = a, *y = b;
+
+    return x->id < y->id ? -1 : x->id > y->id;
+}
+
+static int send_batch(struct dispatch *dispatch, struct batch *batch, size_t count)
+{
+    static int (*const store[SETTLE_KINDS])(struct store *, int64_t, const struct settlement *,
+                                            size_t, const struct settled *) = {
+        [SETTLE_FINAL] = store_settle, [SETTLE_RETRY] = store_retry, [SETTLE_BURY] = store_bury};
+    struct settled settled = {on_row, on_done, batch};
+
+    /* In the order of ids, so that two bridges cannot wait for each other's rows. */
+    qsort(batch->rows, count, sizeof(*batch->rows), by_id);
+    return store[batch->kind](dispatch->store, dispatch->fence->epoch, batch->rows, count,
+                              &settled);
+}
+
+static void flush(struct dispatch *dispatch, enum settle_kind kind)
+{
+    struct list *waiting = &dispatch->settling[kind];
+    struct batch *batch = xcalloc(1, sizeof(*batch));
+    struct list_node *node;
+    size_t count = 0;
+    int err;
+
+    batch->dispatch = dispatch;
+    batch->kind = kind;
+    batch->generation = dispatch->generation;
+    list_init(&batch->items);
+    batch->rows = xmalloc(dispatch->config.settle_batch * sizeof(*batch->rows));
+    while (count < dispatch->config.settle_batch && (node = list_pop_front(waiting))) {
+        struct settling *item = CONTAINER_OF(node, struct settling, node);
+
+        list_push_back(&batch->items, node);
+        idmap_set(&batch->by_id, item->row.id, item);
+        batch->rows[count++] = item->row;
+    }
+    err = send_batch(dispatch, batch, count);
+    if (!err) {
+        dispatch->is_settling[kind] = true;
+        return;
+    }
+    put_back(batch, err);
+    idmap_fini(&batch->by_id);
+    free(batch->rows);
+    free(batch);
+}
+
+void dispatch_settle_turn(struct dispatch *dispatch)
+{
+    if (loop_now_ms(dispatch->loop) < dispatch->settle_after_ms)
+        return;
+    for (int kind = 0; kind < SETTLE_KINDS; kind++)
+        if (!dispatch->is_settling[kind] && dispatch->settling[kind].count)
+            flush(dispatch, (enum settle_kind)kind);
+}
+
+void dispatch_settle_clear(struct dispatch *dispatch)
+{
+    for (int kind = 0; kind < SETTLE_KINDS; kind++) {
+        struct list_node *node;
+
+        while ((node = list_pop_front(&dispatch->settling[kind])))
+            free(CONTAINER_OF(node, struct settling, node));
+        dispatch->is_settling[kind] = false;
+    }
+}

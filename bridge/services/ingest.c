@@ -1,0 +1,690 @@
+/* SPDX-License-Identifier: MIT */
+#include "services/ingest.h"
+
+#include "base/alloc.h"
+#include "base/arena.h"
+#include "base/clock.h"
+#include "base/crash.h"
+#include "base/log.h"
+#include "core/id.h"
+#include "core/route.h"
+#include "store/requests.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Deliveries in one statement; a request has more of them only by itself. */
+#define CHUNK_DELIVERIES 4000
+/* How often one range may be told to try again before the whole batch is dropped. */
+#define AGAIN_MAX 5
+#define RETRY_TEXT_BYTES 96
+
+/* One delivery to be. */
+struct plan {
+    uint64_t id;
+    int32_t destination;
+    enum channel channel;
+    const char *recipient;
+    bool is_admitted; /* room is reserved for it */
+};
+
+/* One item of a request message. */
+struct entry {
+    const char *service;
+    const struct request *request;
+    struct rejection rejection;
+    struct route route;
+    struct request_key key;
+    uint64_t id; /* the notification's */
+    struct plan *plans;
+    size_t plan_count;
+    const char *retry;
+    struct note *note;
+    const char *payload; /* of the message it came in, for ingest_reject */
+    size_t payload_bytes;
+    bool is_stored, is_duplicate;
+};
+
+struct range {
+    size_t from, to;
+};
+
+struct ingest {
+    struct loop *loop;
+    struct ingest_config config;
+    struct store *store;
+    const struct fence *fence;
+    struct ingest_ops ops;
+    struct mqtt *lane;
+    bool is_up;
+    unsigned generation; /* of the lane: answers that come after it was dropped are ignored */
+    struct id_source ids;
+    /* the batch */
+    struct arena *arena;
+    struct entry **entries; /* all, in the order they came */
+    struct entry **good;    /* those to be stored, ids ascending */
+    size_t count, good_count, capacity;
+    struct ingest_rows rows;
+    struct range *ranges; /* a stack: what is still to be stored, the next on top */
+    size_t range_count, range_capacity;
+    unsigned again;
+    size_t looking_count; /* entries seen before, whose notification is being looked up */
+    int64_t held_since_ms; /* 0 while reading */
+    struct metric *messages, *accepted, *rejected, *duplicates, *batch_rows, *commit_seconds;
+    int64_t sent_us;
+};
+
+/* One statement under way. */
+struct storing {
+    struct ingest *ingest;
+    unsigned generation;
+    struct range range;
+};
+
+static void next_range(struct ingest *ingest);
+static void finish(struct ingest *ingest);
+
+struct ingest *ingest_new(struct loop *loop, const struct ingest_config *config,
+                          struct store *store, const struct fence *fence, struct metrics *metrics,
+                          const struct ingest_ops *ops)
+{
+    struct ingest *ingest = xcalloc(1, sizeof(*ingest));
+
+    ingest->loop = loop;
+    ingest->config = *config;
+    ingest->store = store;
+    ingest->fence = fence;
+    ingest->ops = *ops;
+    ingest->arena = arena_new(65536);
+    ingest_rows_init(&ingest->rows);
+    ingest->messages = metrics_get(metrics, METRIC_COUNTER, "tocsin_request_messages_total",
+                                   "MQTT messages read from the requests lane.", NULL);
+    ingest->accepted = metrics_get(metrics, METRIC_COUNTER, "tocsin_requests_accepted_total",
+                                   "Requests committed.", NULL);
+    ingest->rejected = metrics_get(metrics, METRIC_COUNTER, "tocsin_requests_rejected_total",
+                                   "Requests refused.", NULL);
+    ingest->duplicates = metrics_get(metrics, METRIC_COUNTER, "tocsin_requests_duplicate_total",
+                                     "Requests whose id was seen before.", NULL);
+    ingest->commit_seconds = metrics_get(metrics, METRIC_HISTOGRAM, "tocsin_ingest_commit_seconds",
+                                         "From sending a batch to its commit.", NULL);
+    return ingest;
+}
+
+void ingest_free(struct ingest *ingest)
+{
+    ingest_close(ingest);
+    ingest_rows_fini(&ingest->rows);
+    arena_free(ingest->arena);
+    free(ingest->entries);
+    free(ingest->ranges);
+    free(ingest->good);
+    free(ingest);
+}
+
+/* ---- reading ---- */
+
+static struct entry *add_entry(struct ingest *ingest, const char *service,
+                               const struct request_item *item)
+{
+    struct entry *entry = arena_zalloc(ingest->arena, sizeof(*entry));
+
+    if (ingest->count == ingest->capacity) {
+        ingest->capacity = ingest->capacity ? ingest->capacity * 2 : 64;
+        ingest->entries = xrealloc(ingest->entries, ingest->capacity * sizeof(*ingest->entries));
+        ingest->good = xrealloc(ingest->good, ingest->capacity * sizeof(*ingest->good));
+    }
+    ingest->entries[ingest->count++] = entry;
+    entry->service = service;
+    entry->request = &item->request;
+    entry->rejection = item->rejection;
+    return entry;
+}
+
+static void reject(struct entry *entry, enum reject reason, const char *pointer,
+                   const char *detail)
+{
+    entry->rejection = (struct rejection){reason, pointer, detail};
+}
+
+/* Who gets it by which destination, and whether we have room to send it ourselves. */
+static void plan(struct ingest *ingest, struct entry *entry, int64_t now_ms)
+{
+    const struct request *request = entry->request;
+    const struct route *route = &entry->route;
+    bool is_now = request->deliver_at_ms <= now_ms;
+    size_t n = 0;
+
+    entry->plans = arena_zalloc(ingest->arena, route->deliveries * sizeof(*entry->plans));
+    for (int channel = 0; channel < CHANNEL_COUNT; channel++) {
+        int32_t destination;
+
+        if (!(route->channels & 1u << channel))
+            continue;
+        if (ingest->ops.choose(ingest->ops.ctx, (enum channel)channel, &destination)) {
+            reject(entry, REJECT_NOT_ALLOWED, "/channels", "the channel has no destination");
+            return;
+        }
+        for (size_t i = 0; i < route->recipient_count; i++) {
+            struct plan *one = &entry->plans[n++];
+
+            one->destination = destination;
+            one->channel = (enum channel)channel;
+            one->recipient = route->recipients[i];
+            one->is_admitted = is_now && ingest->ops.admit(ingest->ops.ctx, destination);
+        }
+    }
+    entry->plan_count = n;
+}
+
+static void prepare(struct ingest *ingest, struct entry *entry)
+{
+    const struct request *request = entry->request;
+    int64_t now_ms = clock_wall_ms();
+    uint64_t id;
+
+    if (entry->rejection.reason)
+        return;
+    if (!route_request(request, ingest->ops.type_channels(ingest->ops.ctx, request->type),
+                       ingest->ops.available(ingest->ops.ctx), ingest->arena, &entry->route,
+                       &entry->rejection))
+        return;
+    request_key_make(entry->service, request->id, now_ms, &entry->key);
+    if (retry_override_is_set(&request->retry))
+        entry->retry = retry_override_write(&request->retry,
+                                            arena_alloc(ingest->arena, RETRY_TEXT_BYTES),
+                                            RETRY_TEXT_BYTES);
+    plan(ingest, entry, now_ms);
+    if (entry->rejection.reason)
+        return;
+    ingest->ids.node = ingest->fence->node;
+    id = id_take(&ingest->ids, now_ms, 1 + entry->plan_count);
+    entry->id = id;
+    for (size_t i = 0; i < entry->plan_count; i++) {
+        id = id_next(id);
+        entry->plans[i].id = id;
+    }
+    ingest->good[ingest->good_count++] = entry;
+}
+
+static void on_request(struct ingest *ingest, const struct topic_up *up,
+                       const struct mqtt_message *message)
+{
+    const char *service = arena_strdup(ingest->arena, up->id);
+    const char *payload = arena_strndup(ingest->arena, message->payload, message->payload_bytes);
+    struct request_batch batch;
+
+    request_decode(payload, message->payload_bytes, clock_wall_ms(), ingest->arena, &batch);
+    for (size_t i = 0; i < batch.count; i++) {
+        struct entry *entry = add_entry(ingest, service, &batch.items[i]);
+
+        entry->payload = payload;
+        entry->payload_bytes = message->payload_bytes;
+        prepare(ingest, entry);
+    }
+}
+
+static void on_message(void *ctx, const struct mqtt_message *message)
+{
+    struct ingest *ingest = ctx;
+    struct topic_up up;
+
+    metric_add(ingest->messages, 1);
+    if (topic_parse_up(message->topic, &up)) {
+        log_warn("ingest.topic", LOG_STR("topic", message->topic));
+        return;
+    }
+    if (strcmp(up.event, "request") == 0)
+        on_request(ingest, &up, message);
+    else if (strncmp(up.event, "rpc/", 4) == 0)
+        ingest->ops.rpc(ingest->ops.ctx, &up, message);
+    else
+        log_warn("ingest.event", LOG_STR("service", up.id), LOG_STR("event", up.event));
+}
+
+/* ---- storing ---- */
+
+static void push_range(struct ingest *ingest, size_t from, size_t to)
+{
+    if (ingest->range_count == ingest->range_capacity) {
+        ingest->range_capacity = ingest->range_capacity ? ingest->range_capacity * 2 : 16;
+        ingest->ranges = xrealloc(ingest->ranges, ingest->range_capacity * sizeof(*ingest->ranges));
+    }
+    ingest->ranges[ingest->range_count++] = (struct range){from, to};
+}
+
+static void on_batch(void *ctx, size_t count)
+{
+    struct ingest *ingest = ctx;
+    size_t from = 0, deliveries = 0;
+
+    (void)count;
+    ingest->held_since_ms = loop_now_ms(ingest->loop);
+    ingest->again = 0;
+    ingest->looking_count = 0;
+    /* Cut so that no statement has too many rows; the order does not matter. */
+    for (size_t i = 0; i < ingest->good_count; i++) {
+        size_t more = ingest->good[i]->plan_count;
+
+        if (i > from && deliveries + more > CHUNK_DELIVERIES) {
+            push_range(ingest, from, i);
+            from = i;
+            deliveries = 0;
+        }
+        deliveries += more;
+    }
+    if (ingest->good_count > from)
+        push_range(ingest, from, ingest->good_count);
+    crash_point("ingest.pre_tx");
+    next_range(ingest);
+}
+
+static void withdraw(struct ingest *ingest, struct entry *entry)
+{
+    for (size_t i = 0; i < entry->plan_count; i++) {
+        if (!entry->plans[i].is_admitted)
+            continue;
+        entry->plans[i].is_admitted = false;
+        ingest->ops.withdraw(ingest->ops.ctx, entry->plans[i].destination);
+    }
+}
+
+/* Forgets the batch; what the broker has not been told of, it will send again. */
+static void reset(struct ingest *ingest)
+{
+    for (size_t i = 0; i < ingest->count; i++)
+        withdraw(ingest, ingest->entries[i]);
+    ingest->count = ingest->good_count = 0;
+    ingest->range_count = 0;
+    ingest->looking_count = 0;
+    ingest->held_since_ms = 0;
+    ingest->generation++;
+    arena_reset(ingest->arena);
+}
+
+static void abandon(struct ingest *ingest, int err)
+{
+    log_warn("ingest.abandoned", LOG_STR("err", err_name(err)), LOG_INT("requests", ingest->count));
+    if (err == ERR_DOUBT)
+        ingest->ops.doubt(ingest->ops.ctx);
+    reset(ingest);
+    mqtt_discard(ingest->lane, "the batch could not be stored");
+}
+
+/* The entry whose notification or delivery has this id. */
+static struct entry *entry_of(struct ingest *ingest, uint64_t id)
+{
+    size_t low = 0, high = ingest->good_count;
+
+    while (high - low > 1) {
+        size_t middle = low + (high - low) / 2;
+
+        if (ingest->good[middle]->id <= id)
+            low = middle;
+        else
+            high = middle;
+    }
+    return ingest->good[low];
+}
+
+static struct plan *plan_of(struct entry *entry, uint64_t id)
+{
+    size_t low = 0, high = entry->plan_count;
+
+    while (high - low > 1) {
+        size_t middle = low + (high - low) / 2;
+
+        if (entry->plans[middle].id <= id)
+            low = middle;
+        else
+            high = middle;
+    }
+    return &entry->plans[low];
+}
+
+static struct note *note_of(struct entry *entry)
+{
+    const struct request *request = entry->request;
+    struct note source = {
+        .id = entry->id,
+        .priority = request->priority,
+        .receipts = request->receipts,
+        .created_ms = id_wall_ms(entry->id),
+        .expires_ms = request->expires_at_ms,
+        .retry = request->retry,
+        .service = entry->service,
+        .request = request->id,
+        .type = request->type,
+        .collapse_key = request->collapse_key,
+        .content = request->content,
+        .content_bytes = request->content_bytes,
+    };
+
+    if (!entry->note)
+        entry->note = note_new(&source);
+    return entry->note;
+}
+
+static void on_notification(void *ctx, uint64_t id)
+{
+    struct storing *storing = ctx;
+
+    if (storing->generation == storing->ingest->generation)
+        entry_of(storing->ingest, id)->is_stored = true;
+}
+
+static void on_delivery(void *ctx, uint64_t id, int64_t seq, bool is_leased)
+{
+    struct storing *storing = ctx;
+    struct ingest *ingest = storing->ingest;
+    struct entry *entry;
+    struct plan *one;
+    struct task *task;
+
+    if (storing->generation != ingest->generation)
+        return;
+    entry = entry_of(ingest, id);
+    one = plan_of(entry, id);
+    if (!is_leased) {
+        ingest->ops.poke(ingest->ops.ctx, one->destination);
+        return;
+    }
+    task = task_new(note_of(entry), id, one->recipient);
+    task->seq = seq;
+    task->channel = one->channel;
+    task->recipient_kind = entry->route.kind;
+    one->is_admitted = false;
+    ingest->ops.enter(ingest->ops.ctx, one->destination, task);
+}
+
+/* A row that can never be stored: kept for people, refused to its service. */
+static void set_aside(struct ingest *ingest, struct entry *entry)
+{
+    char topic[TOPIC_BYTES_MAX];
+
+    snprintf(topic, sizeof(topic), "notify/v1/services/%s/up/request", entry->service);
+    log_error("ingest.unstorable", LOG_STR("service", entry->service),
+              LOG_ID("notification", entry->id));
+    if (store_reject(ingest->store, topic, "the database refuses the row", entry->payload,
+                     entry->payload_bytes))
+        log_warn("ingest.unkept", LOG_STR("service", entry->service));
+    reject(entry, REJECT_BAD_VALUE, "", "the database cannot store this request");
+    withdraw(ingest, entry);
+}
+
+static void on_failed(struct ingest *ingest, struct range range, int err)
+{
+    size_t middle = range.from + (range.to - range.from) / 2;
+
+    if (err == ERR_AGAIN && ingest->again++ < AGAIN_MAX) {
+        push_range(ingest, range.from, range.to);
+    } else if (err == ERR_DATA && range.to - range.from == 1) {
+        set_aside(ingest, ingest->good[range.from]);
+    } else if (err == ERR_DATA) {
+        log_warn("ingest.halved", LOG_INT("requests", range.to - range.from));
+        push_range(ingest, middle, range.to);
+        push_range(ingest, range.from, middle);
+    } else {
+        abandon(ingest, err);
+        return;
+    }
+    next_range(ingest);
+}
+
+static void on_stored(void *ctx, int err)
+{
+    struct storing *storing = ctx;
+    struct ingest *ingest = storing->ingest;
+    struct range range = storing->range;
+    bool is_current = storing->generation == ingest->generation;
+
+    free(storing);
+    if (!is_current) {
+        /* The lane was dropped meanwhile: what this brought in, memory does not know. */
+        ingest->ops.doubt(ingest->ops.ctx);
+        return;
+    }
+    crash_point("ingest.pre_puback");
+    metric_observe(ingest->commit_seconds, (double)(clock_boot_us() - ingest->sent_us) / 1e6);
+    if (err) {
+        on_failed(ingest, range, err);
+        return;
+    }
+    for (size_t i = range.from; i < range.to; i++) {
+        struct entry *entry = ingest->good[i];
+
+        if (entry->is_stored)
+            continue;
+        entry->is_duplicate = true;
+        ingest->looking_count++;
+        withdraw(ingest, entry);
+    }
+    next_range(ingest);
+}
+
+static void add_rows(struct ingest *ingest, const struct entry *entry)
+{
+    const struct request *request = entry->request;
+    struct notification_row row = {
+        .id = entry->id,
+        .key = entry->key,
+        .digest = request->digest,
+        .service = entry->service,
+        .request = request->id,
+        .type = request->type,
+        .priority = request->priority,
+        .receipts = request->receipts,
+        .deliveries = (int)entry->plan_count,
+        .expires_ms = request->expires_at_ms,
+        .collapse_key = request->collapse_key,
+        .retry = entry->retry,
+        .content = request->content,
+        .content_bytes = request->content_bytes,
+    };
+
+    ingest_rows_add(&ingest->rows, &row);
+    for (size_t i = 0; i < entry->plan_count; i++) {
+        const struct plan *one = &entry->plans[i];
+        struct delivery_row delivery = {
+            .id = one->id,
+            .notification = entry->id,
+            .due_ms = request->deliver_at_ms,
+            .destination = one->destination,
+            .channel = one->channel,
+            .priority = request->priority,
+            .state = one->is_admitted ? DELIVERY_LEASED : DELIVERY_READY,
+            .recipient_kind = (int)entry->route.kind,
+            .recipient = one->recipient,
+        };
+
+        ingest_rows_add_delivery(&ingest->rows, &delivery);
+    }
+}
+
+/* ---- those seen before ---- */
+
+static void on_found(void *ctx, size_t index, uint64_t notification, uint64_t digest)
+{
+    struct storing *storing = ctx;
+    struct ingest *ingest = storing->ingest;
+    size_t i = 0;
+
+    if (storing->generation != ingest->generation)
+        return;
+    for (;; i++) {
+        if (!ingest->good[i]->is_duplicate)
+            continue;
+        if (index-- == 0)
+            break;
+    }
+    if (digest != ingest->good[i]->request->digest)
+        reject(ingest->good[i], REJECT_ID_REUSED, "/id",
+               "this id was used before for another request");
+    ingest->good[i]->id = notification;
+    ingest->good[i]->is_stored = true;
+}
+
+static void on_looked_up(void *ctx, int err)
+{
+    struct storing *storing = ctx;
+    struct ingest *ingest = storing->ingest;
+    bool is_current = storing->generation == ingest->generation;
+
+    free(storing);
+    if (!is_current)
+        return;
+    if (err)
+        abandon(ingest, err);
+    else
+        finish(ingest);
+}
+
+static void look_up(struct ingest *ingest)
+{
+    struct storing *storing = xmalloc(sizeof(*storing));
+    struct key_lookup lookup = {on_found, on_looked_up, storing};
+    struct request_key *keys = xmalloc(ingest->looking_count * sizeof(*keys));
+    size_t count = 0;
+    int err;
+
+    *storing = (struct storing){ingest, ingest->generation, {0, 0}};
+    for (size_t i = 0; i < ingest->good_count; i++)
+        if (ingest->good[i]->is_duplicate)
+            keys[count++] = ingest->good[i]->key;
+    err = store_key_lookup(ingest->store, keys, count, &lookup);
+    free(keys);
+    if (err) {
+        free(storing);
+        abandon(ingest, err);
+    }
+}
+
+static void next_range(struct ingest *ingest)
+{
+    struct storing *storing;
+    struct ingest_answer answer;
+    struct range range;
+    int err;
+
+    if (ingest->range_count == 0) {
+        if (ingest->looking_count)
+            look_up(ingest);
+        else
+            finish(ingest);
+        return;
+    }
+    range = ingest->ranges[--ingest->range_count];
+    ingest_rows_clear(&ingest->rows);
+    for (size_t i = range.from; i < range.to; i++)
+        add_rows(ingest, ingest->good[i]);
+    storing = xmalloc(sizeof(*storing));
+    *storing = (struct storing){ingest, ingest->generation, range};
+    answer = (struct ingest_answer){on_notification, on_delivery, on_stored, storing};
+    ingest->sent_us = clock_boot_us();
+    err = store_ingest(ingest->store, ingest->fence->epoch, &ingest->rows, &answer);
+    if (err) {
+        free(storing);
+        abandon(ingest, err);
+        return;
+    }
+    crash_point("ingest.commit_sent");
+}
+
+/* ---- telling ---- */
+
+static void tell(struct ingest *ingest, const struct entry *entry, int64_t now_ms)
+{
+    bool is_good = !entry->rejection.reason;
+    struct receipt receipt = {
+        .id = entry->request->id,
+        .notification = is_good ? entry->id : 0,
+        .status = is_good ? "accepted" : "rejected",
+        .reason = is_good ? NULL : reject_name(entry->rejection.reason),
+        .field = is_good ? NULL : entry->rejection.pointer,
+        .detail = is_good ? NULL : entry->rejection.detail,
+        .at_ms = now_ms,
+    };
+
+    metric_add(is_good ? ingest->accepted : ingest->rejected, 1);
+    if (entry->is_duplicate)
+        metric_add(ingest->duplicates, 1);
+    ingest->ops.receipt(ingest->ops.ctx, entry->service, &receipt);
+}
+
+/* All is committed or refused: tell the services, and let the acknowledgements out. */
+static void finish(struct ingest *ingest)
+{
+    int64_t now_ms = clock_wall_ms();
+
+    for (size_t i = 0; i < ingest->count; i++) {
+        struct entry *entry = ingest->entries[i];
+
+        /* Seen before, and gone since: its seven days ended this very moment.  Ask again. */
+        if (entry->is_duplicate && !entry->is_stored) {
+            abandon(ingest, ERR_AGAIN);
+            return;
+        }
+    }
+    for (size_t i = 0; i < ingest->count; i++)
+        tell(ingest, ingest->entries[i], now_ms);
+    reset(ingest);
+    mqtt_release(ingest->lane);
+    crash_point("dispatch.pre_send");
+}
+
+/* ---- the lane ---- */
+
+static void on_up(void *ctx, bool session_present)
+{
+    struct ingest *ingest = ctx;
+
+    ingest->is_up = true;
+    log_info("ingest.up", LOG_INT("session_present", session_present));
+    if (!session_present)
+        log_warn("ingest.gap", LOG_STR("what", "the broker had no session for the requests lane:"
+                                               " unless it is new, requests may be missing until"
+                                               " their services send them again"));
+}
+
+static void on_down(void *ctx, const char *why)
+{
+    struct ingest *ingest = ctx;
+
+    ingest->is_up = false;
+    log_warn("ingest.down", LOG_STR("why", why));
+    reset(ingest);
+}
+
+void ingest_open(struct ingest *ingest)
+{
+    static const struct mqtt_handlers handlers = {
+        .on_up = on_up, .on_down = on_down, .on_message = on_message, .on_batch = on_batch};
+
+    if (!ingest->lane)
+        ingest->lane = mqtt_open(ingest->loop, &ingest->config.lane, &handlers, ingest);
+}
+
+void ingest_close(struct ingest *ingest)
+{
+    struct mqtt *lane = ingest->lane;
+
+    if (!lane)
+        return;
+    ingest->lane = NULL;
+    ingest->is_up = false;
+    mqtt_close(lane);
+    reset(ingest);
+}
+
+bool ingest_is_open(const struct ingest *ingest)
+{
+    return ingest->lane != NULL;
+}
+
+bool ingest_is_ready(const struct ingest *ingest)
+{
+    int64_t held_ms =
+        ingest->held_since_ms ? loop_now_ms(ingest->loop) - ingest->held_since_ms : 0;
+
+    return ingest->is_up && held_ms < 10000;
+}

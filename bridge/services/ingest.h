@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ingest - the requests lane: read a batch, store it, and only then let it be acknowledged
+ *
+ * libmosquitto queues the PUBACK before it calls us and has no manual acknowledgement; io/mqtt.h
+ * keeps it back until mqtt_release(), which is called here and only after the commit.  So killing
+ * this process at any instant loses nothing: what was not committed was not acknowledged, and
+ * what was committed but not acknowledged comes again and is recognised by its key.
+ *
+ * A batch that cannot be stored for a passing reason is dropped with its acknowledgements, and
+ * the broker sends it again.  A row that can never be stored is found by halving and kept aside
+ * (ingest_reject); its neighbours are stored.
+ *
+ * Not here: what is done with a delivery (dispatch), what services and users ask (admin).
+ */
+#ifndef TOCSIN_SERVICES_INGEST_H
+#define TOCSIN_SERVICES_INGEST_H
+#include "base/metrics.h"
+#include "core/fence.h"
+#include "core/receipt.h"
+#include "core/task.h"
+#include "core/topic.h"
+#include "io/mqtt.h"
+#include "store/store.h"
+
+struct ingest;
+
+struct ingest_config {
+    struct mqtt_config lane;
+};
+
+struct ingest_ops {
+    /* The channels that have a destination, and those of a type (0: no policy). */
+    unsigned (*available)(void *ctx);
+    unsigned (*type_channels)(void *ctx, const char *type);
+    int (*choose)(void *ctx, enum channel channel, int32_t *destination);
+    /* As dispatch_admit(), _enter(), _withdraw() and _poke(). */
+    bool (*admit)(void *ctx, int32_t destination);
+    void (*enter)(void *ctx, int32_t destination, struct task *task);
+    void (*withdraw)(void *ctx, int32_t destination);
+    void (*poke)(void *ctx, int32_t destination);
+    void (*doubt)(void *ctx);
+    void (*receipt)(void *ctx, const char *service, const struct receipt *receipt);
+    void (*rpc)(void *ctx, const struct topic_up *from, const struct mqtt_message *message);
+    void *ctx;
+};
+
+struct ingest *ingest_new(struct loop *loop, const struct ingest_config *config,
+                          struct store *store, const struct fence *fence, struct metrics *metrics,
+                          const struct ingest_ops *ops);
+void ingest_free(struct ingest *ingest);
+/* The lane is ours and the database is there: connect and read. */
+void ingest_open(struct ingest *ingest);
+/* Either is not: disconnect, dropping what is not committed. */
+void ingest_close(struct ingest *ingest);
+bool ingest_is_open(const struct ingest *ingest);
+/* Connected and subscribed, and no batch is stuck. */
+bool ingest_is_ready(const struct ingest *ingest);
+
+#endif

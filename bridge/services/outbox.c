@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: MIT */
+#include "services/outbox.h"
+
+#include "base/alloc.h"
+#include "base/list.h"
+#include "base/log.h"
+#include "base/map.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct message {
+    struct list_node node; /* kept: in waiting or under_way; watched: in watched */
+    int mid;               /* 0 while not with the library */
+    outbox_result_fn *on_result;
+    void *ctx;
+    bool is_retained;
+    size_t bytes;
+    char *payload; /* behind the topic */
+    char topic[];
+};
+
+struct outbox {
+    struct mqtt *mqtt;
+    struct list waiting;   /* kept, to be handed to the library */
+    struct list under_way; /* kept, handed over, in order */
+    struct list watched;
+    struct idmap by_mid;
+    size_t bytes, bytes_max;
+    void (*on_change)(void *ctx);
+    void *ctx;
+    struct metric *published, *failed, *queue_bytes;
+};
+
+static struct message *message_new(const char *topic, const void *payload, size_t bytes)
+{
+    size_t length = strlen(topic);
+    struct message *message = xcalloc(1, sizeof(*message) + length + 1 + bytes);
+
+    memcpy(message->topic, topic, length + 1);
+    message->payload = message->topic + length + 1;
+    if (bytes)
+        memcpy(message->payload, payload, bytes);
+    message->bytes = bytes;
+    return message;
+}
+
+static void message_free(struct outbox *outbox, struct message *message)
+{
+    if (!message->on_result) {
+        outbox->bytes -= message->bytes;
+        metric_set(outbox->queue_bytes, (double)outbox->bytes);
+    }
+    free(message);
+}
+
+/* Hands kept messages to the library while it has room. */
+static void pump(struct outbox *outbox)
+{
+    struct list_node *node;
+
+    while ((node = list_first(&outbox->waiting)) && mqtt_is_up(outbox->mqtt)) {
+        struct message *message = CONTAINER_OF(node, struct message, node);
+
+        if (mqtt_publish(outbox->mqtt, message->topic, message->payload, message->bytes, 1,
+                         message->is_retained, &message->mid))
+            return;
+        list_remove(&outbox->waiting, node);
+        list_push_back(&outbox->under_way, node);
+        idmap_set(&outbox->by_mid, (uint64_t)message->mid, message);
+        metric_add(outbox->published, 1);
+    }
+}
+
+static void on_up(void *ctx, bool session_present)
+{
+    struct outbox *outbox = ctx;
+
+    (void)session_present;
+    log_info("outbox.up", LOG_INT("waiting", outbox->waiting.count));
+    pump(outbox);
+    outbox->on_change(outbox->ctx);
+}
+
+/* What had no PUBACK is waiting again, before what came later; watched ones are told. */
+static void on_down(void *ctx, const char *why)
+{
+    struct outbox *outbox = ctx;
+    struct list_node *node;
+
+    log_warn("outbox.down", LOG_STR("why", why), LOG_INT("under_way", outbox->under_way.count),
+             LOG_INT("watched", outbox->watched.count));
+    while ((node = outbox->under_way.head.prev) != &outbox->under_way.head) {
+        struct message *message = CONTAINER_OF(node, struct message, node);
+
+        list_remove(&outbox->under_way, node);
+        idmap_remove(&outbox->by_mid, (uint64_t)message->mid);
+        message->mid = 0;
+        list_push_front(&outbox->waiting, node);
+    }
+    /* As many as there are now: a callback may well watch another. */
+    for (size_t left = outbox->watched.count; left > 0; left--) {
+        struct message *message =
+            CONTAINER_OF(list_pop_front(&outbox->watched), struct message, node);
+
+        idmap_remove(&outbox->by_mid, (uint64_t)message->mid);
+        message->on_result(message->ctx, ERR_CLOSED, 0);
+        message_free(outbox, message);
+    }
+    outbox->on_change(outbox->ctx);
+}
+
+static void on_puback(void *ctx, int mid, uint8_t reason)
+{
+    struct outbox *outbox = ctx;
+    struct message *message = idmap_remove(&outbox->by_mid, (uint64_t)mid);
+
+    if (!message)
+        return;
+    if (message->on_result) {
+        list_remove(&outbox->watched, &message->node);
+        message->on_result(message->ctx, 0, reason);
+    } else {
+        list_remove(&outbox->under_way, &message->node);
+        if (reason >= 0x80) {
+            metric_add(outbox->failed, 1);
+            log_error("outbox.refused", LOG_STR("topic", message->topic),
+                      LOG_INT("reason", reason));
+        }
+    }
+    message_free(outbox, message);
+    pump(outbox);
+}
+
+struct outbox *outbox_open(struct loop *loop, const struct outbox_config *config,
+                           struct metrics *metrics, void (*on_change)(void *ctx), void *ctx)
+{
+    static const struct mqtt_handlers handlers = {
+        .on_up = on_up, .on_down = on_down, .on_puback = on_puback};
+    struct outbox *outbox = xcalloc(1, sizeof(*outbox));
+
+    list_init(&outbox->waiting);
+    list_init(&outbox->under_way);
+    list_init(&outbox->watched);
+    outbox->bytes_max = config->bytes_max;
+    outbox->on_change = on_change;
+    outbox->ctx = ctx;
+    outbox->published = metrics_get(metrics, METRIC_COUNTER, "tocsin_published_total",
+                                    "MQTT messages handed to the broker connection.", NULL);
+    outbox->failed =
+        metrics_get(metrics, METRIC_COUNTER, "tocsin_publish_refused_total",
+                    "MQTT messages that the broker refused; see the log for the reason.", NULL);
+    outbox->queue_bytes = metrics_get(metrics, METRIC_GAUGE, "tocsin_outbox_bytes",
+                                      "Receipts and other messages without their PUBACK.", NULL);
+    outbox->mqtt = mqtt_open(loop, &config->mqtt, &handlers, outbox);
+    return outbox;
+}
+
+static void free_all(struct outbox *outbox, struct list *list)
+{
+    struct list_node *node;
+
+    while ((node = list_pop_front(list)))
+        message_free(outbox, CONTAINER_OF(node, struct message, node));
+}
+
+void outbox_close(struct outbox *outbox)
+{
+    struct list_node *node;
+
+    mqtt_close(outbox->mqtt);
+    while ((node = list_pop_front(&outbox->watched))) {
+        struct message *message = CONTAINER_OF(node, struct message, node);
+
+        message->on_result(message->ctx, ERR_CLOSED, 0);
+        message_free(outbox, message);
+    }
+    free_all(outbox, &outbox->waiting);
+    free_all(outbox, &outbox->under_way);
+    idmap_fini(&outbox->by_mid);
+    free(outbox);
+}
+
+bool outbox_is_up(const struct outbox *outbox)
+{
+    return mqtt_is_up(outbox->mqtt);
+}
+
+bool outbox_is_full(const struct outbox *outbox)
+{
+    return outbox->bytes >= outbox->bytes_max;
+}
+
+size_t outbox_waiting(const struct outbox *outbox)
+{
+    return outbox->waiting.count + outbox->under_way.count;
+}
+
+void outbox_keep(struct outbox *outbox, const char *topic, const void *payload, size_t bytes,
+                 bool is_retained)
+{
+    struct message *message = message_new(topic, payload, bytes);
+
+    message->is_retained = is_retained;
+    outbox->bytes += bytes;
+    metric_set(outbox->queue_bytes, (double)outbox->bytes);
+    list_push_back(&outbox->waiting, &message->node);
+    pump(outbox);
+}
+
+int outbox_watch(struct outbox *outbox, const char *topic, const void *payload, size_t bytes,
+                 outbox_result_fn *on_result, void *ctx)
+{
+    struct message *message;
+    int mid = 0;
+    int err;
+
+    /* Kept ones go first: they are what somebody waits for to be told. */
+    if (outbox->waiting.count)
+        return ERR_FULL;
+    err = mqtt_publish(outbox->mqtt, topic, payload, bytes, 1, false, &mid);
+    if (err)
+        return err;
+    message = message_new("", NULL, 0);
+    message->mid = mid;
+    message->on_result = on_result;
+    message->ctx = ctx;
+    list_push_back(&outbox->watched, &message->node);
+    idmap_set(&outbox->by_mid, (uint64_t)mid, message);
+    metric_add(outbox->published, 1);
+    return 0;
+}

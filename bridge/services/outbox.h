@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * outbox - everything the bridge publishes, kept until the broker has it
+ *
+ * Two kinds of message.  *Kept* ones (receipts, dead letters, replies) are sent again after a
+ * lost connection until their PUBACK comes: the receiver drops repeats.  *Watched* ones (in-app
+ * notifications) call back once with the PUBACK's reason, or with ERR_CLOSED when the connection
+ * went first: their delivery decides what then.
+ *
+ * Bounded: kept messages by bytes; past the bound outbox_is_full() is true and the dispatcher
+ * starts nothing that would settle, so the backlog stays in the database.
+ * Not here: what the messages say, and the lanes, which have connections of their own.
+ */
+#ifndef TOCSIN_SERVICES_OUTBOX_H
+#define TOCSIN_SERVICES_OUTBOX_H
+#include "base/metrics.h"
+#include "io/mqtt.h"
+
+struct outbox;
+
+struct outbox_config {
+    struct mqtt_config mqtt; /* a publisher */
+    size_t bytes_max;
+};
+
+/* reason: the MQTT 5 reason code of the PUBACK; err is 0 or ERR_CLOSED. */
+typedef void outbox_result_fn(void *ctx, int err, uint8_t reason);
+
+struct outbox *outbox_open(struct loop *loop, const struct outbox_config *config,
+                           struct metrics *metrics, void (*on_change)(void *ctx), void *ctx);
+/* Ends now; watched messages get ERR_CLOSED before return. */
+void outbox_close(struct outbox *outbox);
+bool outbox_is_up(const struct outbox *outbox);
+bool outbox_is_full(const struct outbox *outbox);
+/* Kept messages without their PUBACK. */
+size_t outbox_waiting(const struct outbox *outbox);
+
+/* Payload is copied.  Never fails: the bound is the caller's to respect. */
+void outbox_keep(struct outbox *outbox, const char *topic, const void *payload, size_t bytes,
+                 bool is_retained);
+/* ERR_FULL or ERR_CLOSED and no callback, or 0 and one. */
+NODISCARD int outbox_watch(struct outbox *outbox, const char *topic, const void *payload,
+                           size_t bytes, outbox_result_fn *on_result, void *ctx);
+
+#endif
