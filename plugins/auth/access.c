@@ -39,8 +39,8 @@ static bool within_limits(struct plugin *pl, const struct mosquitto_evt_acl_chec
         pl->counters.now[COUNTER_LIMITED_PAYLOAD]++;
         return false;
     }
-    if (!lim->publish_rate[kind] && !lim->byte_rate[kind])
-        return true;
+    if (*ev->topic == '$' || (!lim->publish_rate[kind] && !lim->byte_rate[kind]))
+        return true; /* a refresh has a budget of its own */
     struct connection *conn = live_find(&pl->live, ev->client);
     if (!conn)
         return true;

@@ -81,7 +81,8 @@ static void publish_counters(struct plugin *pl)
     c->now[COUNTER_CACHE_MISSES] = pl->cache.misses;
     for (unsigned i = 0; i < COUNTER_COUNT; i++) {
         char topic[96], text[24];
-        if (c->was_published && c->now[i] == c->published[i])
+        if ((c->was_published && c->now[i] == c->published[i]) ||
+            i == (unsigned)COUNTER_REFUSED_FIRST + REFUSAL_NONE)
             continue;
         counter_topic((enum counter)i, topic, sizeof(topic));
         int len = snprintf(text, sizeof(text), "%llu", (unsigned long long)c->now[i]);
