@@ -29,6 +29,29 @@ bool fields_reject_missing(struct fields *fields, const struct json *object, con
     return false;
 }
 
+bool fields_check_troubles(struct fields *fields, const struct json_trouble *trouble)
+{
+    if (!trouble)
+        return true;
+    switch (trouble->fault) {
+    case JSON_FAULT_DUPLICATE:
+        return fields_reject(fields, REJECT_MALFORMED, trouble->at, "this field is here twice");
+    case JSON_FAULT_DEPTH:
+        return fields_reject(fields, REJECT_TOO_LARGE, trouble->at,
+                             "objects and arrays are nested too deep");
+    case JSON_FAULT_TEXT:
+        return fields_reject(fields, REJECT_MALFORMED, trouble->at, "this is not UTF-8 text");
+    case JSON_FAULT_NUL:
+        return fields_reject(fields, REJECT_BAD_VALUE, trouble->at, "text does not contain U+0000");
+    case JSON_FAULT_NUMBER:
+        return fields_reject(fields, REJECT_BAD_VALUE, trouble->at,
+                             "an integer fits in 64 bits, another number in a double");
+    case JSON_FAULT_NONE:
+        break;
+    }
+    return true;
+}
+
 /* At most one letter was added, lost, changed, or two changed places. */
 static bool is_slip(const char *typed, size_t typed_length, const char *name)
 {

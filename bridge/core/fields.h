@@ -31,6 +31,9 @@ struct field {
     bool is_required;
 };
 
+/* Rejects the item for what the reader found wrong in it; trouble may be NULL. */
+bool fields_check_troubles(struct fields *fields, const struct json_trouble *trouble);
+
 /* Decodes an object's members in the order they come; at most 64 fields. */
 bool fields_decode(struct fields *fields, const struct json *object, const struct field *table,
                    size_t count, const char *detail);

@@ -68,27 +68,6 @@ static const char *readable_id(const struct json *item, struct arena *arena)
     return id;
 }
 
-static bool reject_trouble(struct fields *fields, const struct json_trouble *trouble)
-{
-    switch (trouble->fault) {
-    case JSON_FAULT_DUPLICATE:
-        return fields_reject(fields, REJECT_MALFORMED, trouble->at, "this field is here twice");
-    case JSON_FAULT_DEPTH:
-        return fields_reject(fields, REJECT_TOO_LARGE, trouble->at,
-                             "a request nests at most 32 objects and arrays");
-    case JSON_FAULT_TEXT:
-        return fields_reject(fields, REJECT_MALFORMED, trouble->at, "this is not UTF-8 text");
-    case JSON_FAULT_NUL:
-        return fields_reject(fields, REJECT_BAD_VALUE, trouble->at, "text does not contain U+0000");
-    case JSON_FAULT_NUMBER:
-        return fields_reject(fields, REJECT_BAD_VALUE, trouble->at,
-                             "an integer fits in 64 bits, another number in a double");
-    case JSON_FAULT_NONE:
-        break;
-    }
-    return true;
-}
-
 /* Times in the past are good ("now", "too late"), but 0 is taken: it says "now" and "never". */
 static void settle_times(struct request_draft *draft, int64_t now_wall_ms)
 {
@@ -138,7 +117,7 @@ static const struct json *shown(const struct request_draft *draft, enum kept whi
     return own ? own : draft->kept[which];
 }
 
-/* Where no channel is named, in_app is what the default may come to. */
+/* Where neither channels nor an address are named, in_app is what it may come to. */
 static bool check_inbox_size(struct fields *fields, const struct request_draft *draft)
 {
     const struct json *parts[] = {shown(draft, KEPT_DATA, "data"), shown(draft, KEPT_BODY, "body"),
@@ -147,7 +126,8 @@ static bool check_inbox_size(struct fields *fields, const struct request_draft *
     const struct json *largest = NULL;
     size_t bytes = INBOX_ENVELOPE_BYTES;
 
-    if (draft->request->channels != 0 && !(draft->request->channels & 1U << CHANNEL_IN_APP))
+    if (draft->request->channels != 0 ? !(draft->request->channels & 1U << CHANNEL_IN_APP)
+                                      : draft->request->to >= RECIPIENT_EMAIL)
         return true;
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
         if (!parts[i])
@@ -176,12 +156,8 @@ static void decode_item(const struct json *json, const struct json_trouble *trou
         (void)fields_reject(&fields, REJECT_MALFORMED, json, "a request is an object");
         return;
     }
-    if (trouble && trouble->fault != JSON_FAULT_NONE) {
-        (void)reject_trouble(&fields, trouble);
-        return;
-    }
-    if (!request_decode_fields(&fields, json) || !check_pairs(&fields, &draft) ||
-        !check_inbox_size(&fields, &draft))
+    if (!fields_check_troubles(&fields, trouble) || !request_decode_fields(&fields, json) ||
+        !check_pairs(&fields, &draft) || !check_inbox_size(&fields, &draft))
         return;
     settle_times(&draft, now_wall_ms);
     item->request.digest = json->digest;

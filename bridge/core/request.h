@@ -14,7 +14,8 @@
  * Rules the fields have between them: at or schedule; expires_at or ttl (which counts from `at`
  * where that is given); a template, or title and body; expires_at after at; retry.max not
  * shorter than retry.base; escalate_after only with the mode first.  Where in_app is among the
- * channels, or none are named, what a client would get must fit REQUEST_INBOX_MAX.
+ * channels, or none are named and the recipient is no address, what a client would get must fit
+ * REQUEST_INBOX_MAX.
  *
  * Purity:    no I/O, no clock: now is a parameter.
  * Ownership: everything lives in the arena given.
@@ -28,13 +29,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define REQUEST_BYTES_MAX   65536
-#define REQUEST_BATCH_MAX   500
-#define REQUEST_DEPTH_MAX   32
-#define REQUEST_USERS_MAX   10000
-#define REQUEST_ID_MAX      128
-#define REQUEST_INBOX_MAX   10240 /* what a client gets, in bytes of JSON */
-#define REQUEST_PRESENT_MAX 8
+#define REQUEST_BYTES_MAX 65536
+#define REQUEST_BATCH_MAX 500
+#define REQUEST_DEPTH_MAX 32
+#define REQUEST_USERS_MAX 10000
+#define REQUEST_ID_MAX    128
+#define REQUEST_INBOX_MAX 10240 /* what a client gets, in bytes of JSON */
 
 /* topics.md section 6, "Rejected". */
 enum reject {

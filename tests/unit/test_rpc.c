@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: MIT */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "core/rpc.h"
+
+static int setup(void **state)
+{
+    *state = arena_new(0);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    arena_free(*state);
+    return 0;
+}
+
+static int read_call(struct rpc_call *call, struct arena *arena, const char *payload)
+{
+    return rpc_read(call, payload, strlen(payload), arena);
+}
+
+static void the_envelope_is_strict(void **state)
+{
+    static const struct {
+        const char *payload, *code, *field;
+    } cases[] = {
+        {"{\"rpc\":\"a\"}", NULL, NULL},
+        {"{\"rpc\":\"a\",\"params\":{}}", NULL, NULL},
+        {"", "malformed", NULL},
+        {"[]", "malformed", NULL},
+        {"{}", "missing_field", "/rpc"},
+        {"{\"rpc\":7}", "bad_value", "/rpc"},
+        {"{\"rpc\":\"\"}", "bad_value", "/rpc"},
+        {"{\"rpc\":\"a\",\"params\":[]}", "bad_value", "/params"},
+        {"{\"rpc\":\"a\",\"param\":{}}", "unknown_field", "/param"},
+        {"{\"rpc\":\"a\",\"params\":{\"x\":1,\"x\":2}}", "malformed", "/params/x"},
+        {"{\"rpc\":\"a\",\"params\":{\"x\":\"\\u0000\"}}", "bad_value", "/params/x"},
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct rpc_call call;
+
+        assert_int_equal(read_call(&call, *state, cases[i].payload),
+                         cases[i].code ? ERR_INVALID : 0);
+        if (!cases[i].code) {
+            assert_null(call.error->code);
+            assert_string_equal(call.rpc, "a");
+            continue;
+        }
+        assert_string_equal(call.error->code, cases[i].code);
+        if (cases[i].field)
+            assert_string_equal(call.error->field, cases[i].field);
+        else
+            assert_null(call.error->field);
+    }
+}
+
+static void good_parameters_are_read(void **state)
+{
+    static const char *const names[] = {"asc", "desc", NULL};
+    struct rpc_call call, filter, absent;
+    const char *text = NULL, **texts = NULL;
+    const struct json *json = NULL;
+    int64_t number = 0, wall_ms = 0, ms = 0;
+    uint64_t id = 0, *ids = NULL;
+    size_t count = 0, text_count = 0, place = 0;
+    bool flag = false;
+
+    assert_int_equal(
+        read_call(&call, *state,
+                  "{\"rpc\":\"r\",\"params\":{\"text\":\"Gr\\u00fc\xC3\x9F e\",\"n\":7,\"t\":"
+                  "\"1970-01-01T00:00:02Z\",\"d\":\"3s\",\"id\":\"0123456789abcdef\",\"ids\":"
+                  "[\"0000000000000001\",\"0000000000000002\"],\"list\":[\"a\",\"b\"],\"order\":"
+                  "\"desc\",\"flag\":true,\"any\":[1,{}],\"filter\":{\"type\":\"x.y\"}}}"),
+        0);
+    assert_true(rpc_text(&call, "text", RPC_REQUIRED, 6, &text));
+    assert_string_equal(text, "Gr\xC3\xBC\xC3\x9F e");
+    assert_true(rpc_int(&call, "n", RPC_REQUIRED, 7, 7, &number) && number == 7);
+    assert_true(rpc_time(&call, "t", RPC_REQUIRED, &wall_ms) && wall_ms == 2000);
+    assert_true(rpc_duration(&call, "d", RPC_REQUIRED, 0, 3000, &ms) && ms == 3000);
+    assert_true(rpc_id(&call, "id", RPC_REQUIRED, &id) && id == UINT64_C(0x0123456789abcdef));
+    assert_true(rpc_ids(&call, "ids", RPC_REQUIRED, 2, &ids, &count) && count == 2 && ids[1] == 2);
+    assert_true(rpc_texts(&call, "list", RPC_REQUIRED, 2, 1, &texts, &text_count));
+    assert_true(text_count == 2 && strcmp(texts[1], "b") == 0);
+    assert_true(rpc_choice(&call, "order", RPC_REQUIRED, names, &place) && place == 1);
+    assert_true(rpc_bool(&call, "flag", RPC_REQUIRED, &flag) && flag);
+    assert_true(rpc_json(&call, "any", RPC_REQUIRED, &json) && json->count == 2);
+    assert_true(rpc_object(&call, "filter", RPC_OPTIONAL, &filter));
+    assert_true(rpc_text(&filter, "type", RPC_REQUIRED, 9, &text));
+    assert_true(rpc_object(&call, "nothing", RPC_OPTIONAL, &absent));
+    assert_true(rpc_text(&absent, "type", RPC_OPTIONAL, 9, &text));
+    assert_string_equal(text, "x.y");
+    assert_true(rpc_done(&absent) && rpc_done(&filter) && rpc_done(&call));
+    assert_true(rpc_has(&call, "n") && !rpc_has(&call, "m"));
+}
+
+static void what_is_absent_leaves_the_default(void **state)
+{
+    struct rpc_call call;
+    int64_t limit = 50;
+
+    assert_int_equal(read_call(&call, *state, "{\"rpc\":\"r\"}"), 0);
+    assert_true(rpc_int(&call, "limit", RPC_OPTIONAL, 1, 100, &limit));
+    assert_int_equal(limit, 50);
+    assert_true(rpc_done(&call));
+    assert_false(rpc_int(&call, "limit", RPC_REQUIRED, 1, 100, &limit));
+    assert_string_equal(call.error->code, "missing_field");
+    assert_string_equal(call.error->field, "/params/limit");
+    assert_false(rpc_done(&call));
+}
+
+static void bad_parameters_name_their_field(void **state)
+{
+    static const char *const names[] = {"asc", "desc", NULL};
+    static const char payload[] =
+        "{\"rpc\":\"r\",\"params\":{\"text\":\"toolong\",\"n\":0,\"half\":1.5,\"t\":\"today\","
+        "\"d\":\"4s\",\"id\":\"12\",\"ids\":[\"0000000000000001\",\"x\"],\"none\":[],"
+        "\"list\":[\"a\",2],\"order\":\"up\",\"flag\":1,\"filter\":{\"n\":\"x\"}}}";
+
+    for (int i = 0; i < 13; i++) {
+        struct rpc_call call, filter;
+        const char *text, **texts, *field = "";
+        int64_t number;
+        uint64_t id, *ids;
+        size_t count;
+        bool flag, is_good = true;
+
+        assert_int_equal(read_call(&call, *state, payload), 0);
+        switch (i) {
+        case 0:
+            is_good = rpc_text(&call, field = "text", RPC_OPTIONAL, 6, &text);
+            break;
+        case 1:
+            is_good = rpc_text(&call, field = "n", RPC_OPTIONAL, 6, &text);
+            break;
+        case 2:
+            is_good = rpc_int(&call, field = "n", RPC_OPTIONAL, 1, 9, &number);
+            break;
+        case 3:
+            is_good = rpc_int(&call, field = "half", RPC_OPTIONAL, 1, 9, &number);
+            break;
+        case 4:
+            is_good = rpc_time(&call, field = "t", RPC_OPTIONAL, &number);
+            break;
+        case 5:
+            is_good = rpc_duration(&call, field = "d", RPC_OPTIONAL, 0, 3000, &number);
+            break;
+        case 6:
+            is_good = rpc_id(&call, field = "id", RPC_OPTIONAL, &id);
+            break;
+        case 7:
+            field = "ids/1";
+            is_good = rpc_ids(&call, "ids", RPC_OPTIONAL, 9, &ids, &count);
+            break;
+        case 8:
+            is_good = rpc_ids(&call, field = "none", RPC_OPTIONAL, 9, &ids, &count);
+            break;
+        case 9:
+            field = "list/1";
+            is_good = rpc_texts(&call, "list", RPC_OPTIONAL, 9, 9, &texts, &count);
+            break;
+        case 10:
+            is_good = rpc_choice(&call, field = "order", RPC_OPTIONAL, names, &count);
+            break;
+        case 11:
+            is_good = rpc_bool(&call, field = "flag", RPC_OPTIONAL, &flag);
+            break;
+        default:
+            field = "filter/n";
+            assert_true(rpc_object(&call, "filter", RPC_OPTIONAL, &filter));
+            is_good = rpc_int(&filter, "n", RPC_OPTIONAL, 1, 9, &number);
+            break;
+        }
+        assert_false(is_good);
+        assert_string_equal(call.error->code, "bad_value");
+        assert_string_equal(call.error->field, arena_printf(*state, "/params/%s", field));
+    }
+}
+
+static void the_first_error_stays(void **state)
+{
+    struct rpc_call call;
+    int64_t number = 5;
+
+    assert_int_equal(read_call(&call, *state, "{\"rpc\":\"r\",\"params\":{\"a\":0,\"b\":1}}"), 0);
+    assert_false(rpc_int(&call, "a", RPC_REQUIRED, 1, 9, &number));
+    assert_false(rpc_int(&call, "b", RPC_REQUIRED, 1, 9, &number));
+    assert_int_equal(number, 5);
+    assert_string_equal(call.error->field, "/params/a");
+}
+
+static void a_parameter_nobody_asked_for_is_refused(void **state)
+{
+    struct rpc_call call, filter;
+    int64_t number;
+
+    assert_int_equal(
+        read_call(&call, *state, "{\"rpc\":\"r\",\"params\":{\"limit\":1,\"filter\":{\"typ\":1}}}"),
+        0);
+    assert_true(rpc_int(&call, "limit", RPC_OPTIONAL, 1, 9, &number));
+    assert_true(rpc_object(&call, "filter", RPC_OPTIONAL, &filter));
+    assert_false(rpc_done(&filter));
+    assert_string_equal(call.error->code, "unknown_field");
+    assert_string_equal(call.error->field, "/params/filter/typ");
+}
+
+static void answers_are_written_as_documented(void **state)
+{
+    struct rpc_call call;
+    struct buf out = {0};
+
+    assert_int_equal(read_call(&call, *state, "{\"rpc\":\"a\\\"b\"}"), 0);
+    rpc_begin_result(&call, &out);
+    buf_add_text(&out, "{\"n\":1}");
+    rpc_end_result(&out);
+    assert_string_equal(buf_text(&out), "{\"rpc\":\"a\\\"b\",\"result\":{\"n\":1}}");
+    buf_clear(&out);
+    (void)rpc_fail(&call, RPC_NOT_FOUND, "no such request", "id");
+    rpc_write_error(&call, &out);
+    assert_string_equal(buf_text(&out), "{\"rpc\":\"a\\\"b\",\"error\":{\"code\":\"not_found\","
+                                        "\"message\":\"no such request\","
+                                        "\"field\":\"/params/id\"}}");
+    buf_clear(&out);
+    assert_int_equal(read_call(&call, *state, "{"), ERR_INVALID);
+    rpc_write_error(&call, &out);
+    assert_string_equal(buf_text(&out), "{\"error\":{\"code\":\"malformed\",\"message\":\"the "
+                                        "payload is not JSON\"}}");
+    buf_fini(&out);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(the_envelope_is_strict, setup, teardown),
+        cmocka_unit_test_setup_teardown(good_parameters_are_read, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_is_absent_leaves_the_default, setup, teardown),
+        cmocka_unit_test_setup_teardown(bad_parameters_name_their_field, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_first_error_stays, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_parameter_nobody_asked_for_is_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(answers_are_written_as_documented, setup, teardown),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
