@@ -57,6 +57,7 @@ class Control:
             ("GET", "/requests"): lambda: self.requests(query),
             ("DELETE", "/requests"): lambda: self.clear(query.get("provider")),
             ("GET", "/stats"): lambda: self.stats(query.get("provider")),
+            ("GET", "/errors"): lambda: sorted(self.provider(query).errors),
             ("GET", "/behaviour"): lambda: self.engine.behaviours.describe(query.get("provider")),
         }
         if key in simple:

@@ -59,7 +59,7 @@ class Postmark(Provider):
             return super().status(PLAIN[name], request, step)
         code = int(name)
         status, message = CODES[code]
-        message = step.get("text", message.replace("{to}", str(request.target)))
+        message = step.get("text") or message.replace("{to}", str(request.target))
         return json_answer(status, {"ErrorCode": code, "Message": message})
 
     def status(self, status, request, step):
@@ -113,7 +113,7 @@ class Postmark(Provider):
                 return 403, f"Invalid field {name}"
         if not body.get("From"):
             return 300, "Invalid 'From' address: ''."
-        everyone = getaddresses([body.get(k) or "" for k in ("To", "Cc", "Bcc")])
+        everyone = getaddresses([body[k] for k in ("To", "Cc", "Bcc") if body.get(k)])
         everyone = [a for _, a in everyone if a]
         if not everyone or not body.get("To"):
             return 300, "Zero recipients specified"

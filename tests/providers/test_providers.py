@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""The provider server itself: it accepts what the real ones accept and refuses what they refuse."""
+"""The provider server itself, and the providers of the first hour: they accept what the real ones
+accept, refuse what the real ones refuse, and misbehave exactly as scripted."""
 
 import base64
 import hashlib
 import hmac
 import http.client
-import http.server
 import json
 import os
 import smtplib
@@ -13,103 +13,13 @@ import socket
 import ssl
 import stat
 import subprocess
-import sys
-import threading
 import time
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import jwt
 import pytest
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from client import ProviderServer  # noqa: E402
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with ProviderServer(tmp_path_factory.mktemp("providers")) as running:
-        yield running
-        assert "Traceback" not in running.errors(), running.errors()
-
-
-@pytest.fixture()
-def p(server):
-    server.reset()
-    return server
-
-
-def secret(entry, key):
-    with open(entry[key], encoding="utf-8") as file:
-        return file.read()
-
-
-class Reply:
-    def __init__(self, status, headers, body):
-        self.status, self.headers, self.body = status, headers, body
-
-    @property
-    def json(self):
-        return json.loads(self.body)
-
-
-def http_call(url, method="POST", body=b"", headers=None, timeout=10, path=None):
-    """One request on its own connection; header names in the answer are lower case."""
-    parts = urlsplit(url)
-    if parts.scheme == "https":
-        context = ssl.create_default_context()
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        connection = http.client.HTTPSConnection(parts.netloc, timeout=timeout, context=context)
-    else:
-        connection = http.client.HTTPConnection(parts.netloc, timeout=timeout)
-    try:
-        connection.request(method, path or parts.path + ("?" + parts.query if parts.query else ""),
-                           body, headers or {})
-        answer = connection.getresponse()
-        return Reply(answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read())
-    finally:
-        connection.close()
-
-
-def basic(user, password):
-    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
-
-
-class Receiver:
-    """A server of our own that keeps what is sent to it."""
-
-    def __init__(self):
-        received = self.received = []
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_POST(self):
-                body = self.rfile.read(int(self.headers.get("content-length", 0)))
-                received.append((self.command, self.path,
-                                 {k.lower(): v for k, v in self.headers.items()}, body))
-                self.send_response(200)
-                self.send_header("content-length", "0")
-                self.end_headers()
-            do_GET = do_POST
-
-            def log_message(self, *args):
-                pass
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}/callback?a=1"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def wait(self, count):
-        deadline = time.monotonic() + 10
-        while len(self.received) < count:
-            assert time.monotonic() < deadline, self.received
-            time.sleep(0.01)
-        return self.received
-
-
-@pytest.fixture()
-def receiver():
-    running = Receiver()
-    yield running
-    running.server.shutdown()
-    running.server.server_close()
+from provider_server import ProviderServer, basic, http_call, secret
 
 
 # The server
