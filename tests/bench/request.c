@@ -69,6 +69,8 @@ int request_init(struct request_template *t, const struct load_options *o, uint3
     for (unsigned i = 0; i < o->body_bytes; i++)
         body[i] = i % 8 == 7 ? ' ' : (char)('a' + i % 26);
     body[o->body_bytes] = 0;
+    if (o->body_bytes > strlen(N_MARK))
+        memcpy(body, N_MARK, strlen(N_MARK));
     int n = snprintf(t->text, cap,
                      "{\"id\":\"" ID_MARK "\",\"type\":\"bench.note\",\"to\":%s,"
                      "\"channels\":[\"%s\"],\"title\":\"Bench\",\"body\":\"%s\","
@@ -79,7 +81,10 @@ int request_init(struct request_template *t, const struct load_options *o, uint3
         return -1;
     t->len = (size_t)n;
     t->id_at = (size_t)(strstr(t->text, ID_MARK) - t->text);
-    t->n_at = (size_t)(strstr(t->text, N_MARK) - t->text);
+    const char *last = strstr(t->text, "\"data\"");
+    t->n_at = (size_t)(strstr(last, N_MARK) - t->text);
+    const char *in_body = strstr(t->text, N_MARK);
+    t->body_n_at = in_body < last ? (size_t)(in_body - t->text) : 0;
     const char *target = strstr(t->text, TARGET_MARK);
     t->target_at = target ? (size_t)(target - t->text) : 0;
     return 0;
@@ -104,6 +109,8 @@ void request_write(const struct request_template *t, char *out, uint32_t n, unsi
     put_hex(id + 24, t->run & 0xffff, 4);
     put_hex(id + 28, n, 8);
     put_hex(out + t->n_at, (uint64_t)t->run << 32 | n, 16);
+    if (t->body_n_at)
+        put_hex(out + t->body_n_at, (uint64_t)t->run << 32 | n, 16);
     for (int i = 4; t->target_at && i >= 0; i--, user /= 10)
         out[t->target_at + (size_t)i] = (char)('0' + user % 10);
 }

@@ -2,10 +2,11 @@
 /*
  * request - the requests of a run, and the numbers found again in the answers
  *
- * All requests of a run have one length: a template with four fields written
- * in place.  The id is a UUIDv7 whose tail carries the run and the number of
- * the request; `data.n` carries the same through to the inbox.  Messages of
- * other runs do not match and are told apart.
+ * All requests of a run have one length: a template with fields written in
+ * place.  The id is a UUIDv7 whose tail carries the run and the number of the
+ * request; `data.n` carries the same through to the inbox, and the beginning
+ * of the body to a provider.  Messages of other runs do not match and are
+ * told apart.
  *
  * Purity:     no I/O.
  * Ownership:  request_init() allocates one template, request_fini() frees it.
@@ -21,7 +22,7 @@
 struct request_template {
     char *text;
     size_t len;
-    size_t id_at, target_at, n_at; /* offsets; target_at 0: none */
+    size_t id_at, target_at, n_at, body_n_at; /* offsets; 0: none */
     uint32_t run;
 };
 

@@ -159,6 +159,16 @@ class Rig:
         figures["bridge_rss_mb"], figures["bridge_peak_mb"] = measure.rss_mb(self.stack.bridge.pid)
         return figures
 
+    def arrived(self, sink, sent):
+        """Holds the provider's own count against ours: none lost, and how many twice."""
+        stats = sink.stats()
+        if stats["distinct_bodies"] < sent:
+            raise Lost("%d sent, but the provider saw %d different ones: %s" % (
+                sent, stats["distinct_bodies"], stats))
+        return {"provider_requests": stats["requests"], "provider_connections": stats["connections"],
+                "provider_peak_in_flight": stats["peak_in_flight"],
+                "duplicates": stats["requests"] - sent}
+
     def memory(self):
         """PSS by server, in MB."""
         return {name: round(measure.pss_mb(pid), 1) for name, pid in self.pids().items()}
@@ -191,15 +201,19 @@ class Meter:
 
 
 class Sink(servers.Server):
-    """tests/bench/sink: answers a provider's HTTP API after a fixed time."""
+    """tests/bench/sink: answers a provider's HTTP API after a fixed time, and counts."""
 
-    def __init__(self, build, destination, delay_ms):
-        self.name = "sink" if delay_ms < 100 else "slow_sink"
+    def __init__(self, build, destination, delay_ms, name="sink"):
+        self.name = name
         self.place = tempfile.mkdtemp(prefix="sink-", dir=STATE)
         super().__init__(self.place)
         self.build, self.destination, self.delay_ms = build, destination, delay_ms
         self.ports = servers.Ports()
         self.port = self.ports.take()
+
+    @property
+    def url(self):
+        return "http://127.0.0.1:%d" % self.port
 
     def command(self):
         return [os.path.join(self.build, "tests", "bench", "sink"), "--port", str(self.port),
@@ -207,14 +221,15 @@ class Sink(servers.Server):
 
     def is_ready(self):
         try:
-            servers.http("GET", "http://127.0.0.1:%d/ready" % self.port, timeout=1)
+            return servers.http("GET", self.url + "/_sink/stats", timeout=1)[0] == 200
         except OSError:
             return False
-        return True
 
     def settings(self):
-        return [("destinations.%s.base_url" % self.destination,
-                 "http://127.0.0.1:%d" % self.port)]
+        return [("destinations.%s.base_url" % self.destination, self.url)]
+
+    def stats(self):
+        return servers.http("GET", self.url + "/_sink/stats")[1]
 
     def stop(self, check=False):
         try:

@@ -17,8 +17,7 @@ GROWTH = (10000, 100000, 1000000)
 PROVIDER_MS, SLOW_MS = 20, 500
 SMS = {"channel": "sms", "target": "+155501#", "settled": "sent,delivered", "receipts": "all",
        "users": 1000}
-HOOK = {"channel": "webhook", "target": "http://127.0.0.1:%d/hook/#",
-        "settled": "sent,delivered", "receipts": "all", "users": 1000}
+HOOK = {"channel": "webhook", "settled": "sent,delivered", "receipts": "all", "users": 1000}
 
 
 def raw_limits(rig, seconds):
@@ -61,6 +60,7 @@ def http(args, build):
         with Rig(build, settings, [sink]) as rig:
             figures = rig.notify(window=window, seconds=args.seconds, warmup=3, gather=LOAD_NAP,
                                  **SMS)
+            figures.update(rig.arrived(sink, figures["sent"]))
         figures["latency_allows_per_s"] = concurrency * 1000 / PROVIDER_MS
         phases["concurrency %d" % concurrency] = figures
     phases.update(slow_beside_fast(args, build))
@@ -69,16 +69,18 @@ def http(args, build):
 
 def slow_beside_fast(args, build):
     """The rate of a fast destination alone, and with a slow one kept full beside it."""
-    fast, slow = Sink(build, "twilio", PROVIDER_MS), Sink(build, "webhook", SLOW_MS)
+    fast, slow = Sink(build, "twilio", PROVIDER_MS), Sink(build, "webhook", SLOW_MS, "slow sink")
     settings = args.settings + [("destinations.twilio.concurrency", 100),
                                 ("destinations.webhook.concurrency", 100)]
     with Rig(build, settings, [fast, slow]) as rig:
         alone = rig.notify(window=2000, seconds=args.seconds, warmup=2, gather=LOAD_NAP, **SMS)
-        hooks = {**HOOK, "target": HOOK["target"] % slow.port, "prefix": "slow", "window": 1000,
+        hooks = {**HOOK, "target": slow.url + "/hook/#", "prefix": "slow", "window": 1000,
                  "seconds": args.seconds + 4, "warmup": 0, "drain": 60}
         other = rig.start_load("notify", **hooks)
         beside = rig.notify(window=2000, seconds=args.seconds, warmup=2, gather=LOAD_NAP, **SMS)
         slowly = other.finish()
+        beside.update(rig.arrived(fast, alone["sent"] + beside["sent"]))
+        slowly.update(rig.arrived(slow, slowly["sent"]))
     return {"fast alone": alone, "fast beside slow": beside, "slow": slowly}
 
 

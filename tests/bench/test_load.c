@@ -159,7 +159,8 @@ static void a_request_names_its_user_and_is_recognised(void **state)
     struct json_slice id = {.at = strstr(text, "0199aabb"), .len = REQUEST_ID_LEN};
     assert_true(request_of_id(&t, id, &n));
     assert_int_equal(n, 1234567);
-    struct json_slice data = {.at = strstr(text, "deadbeef"), .len = 16};
+    assert_non_null(strstr(text, "\"body\":\"deadbeef0012d687"));
+    struct json_slice data = {.at = strstr(text, "\"n\":\"deadbeef") + 5, .len = 16};
     assert_true(request_of_data(&t, data, &n));
     assert_int_equal(n, 1234567);
     t.run++;
