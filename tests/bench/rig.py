@@ -165,7 +165,8 @@ class Rig:
         if stats["distinct_bodies"] < sent:
             raise Lost("%d sent, but the provider saw %d different ones: %s" % (
                 sent, stats["distinct_bodies"], stats))
-        return {"provider_requests": stats["requests"], "provider_connections": stats["connections"],
+        return {"provider_requests": stats["requests"],
+                "provider_connections": stats["connections"],
                 "provider_peak_in_flight": stats["peak_in_flight"],
                 "duplicates": stats["requests"] - sent}
 
