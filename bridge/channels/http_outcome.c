@@ -1,38 +1,57 @@
 /* SPDX-License-Identifier: MIT */
 #include "channels/http_outcome.h"
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
-/* One alternative of a codes column: a word, a beginning "5.7.*", or numbers "30010-30016". */
-static bool alternative_fits(const char *text, size_t length, const char *code)
-{
-    const char *dash = memchr(text, '-', length);
-    char *end;
-    long number;
+/* A word of a code, not NUL-terminated. */
+struct word {
+    const char *text;
+    size_t length;
+};
 
-    if (strlen(code) == length && strncasecmp(text, code, length) == 0)
+static bool is_number(const char *text, size_t length, long *number)
+{
+    *number = 0;
+    for (size_t i = 0; i < length; i++) {
+        if (text[i] < '0' || text[i] > '9' || i == 9)
+            return false;
+        *number = *number * 10 + (text[i] - '0');
+    }
+    return length > 0;
+}
+
+/* One alternative of a codes column: a word, a beginning "5.7.*", or numbers "30010-30016". */
+static bool alternative_fits(struct word want, struct word code)
+{
+    const char *dash = memchr(want.text, '-', want.length);
+    long first, last, number;
+
+    if (code.length == want.length && strncasecmp(want.text, code.text, want.length) == 0)
         return true;
-    if (text[length - 1] == '*')
-        return strncasecmp(text, code, length - 1) == 0;
-    if (!dash || text[0] < '0' || text[0] > '9')
-        return false;
-    number = strtol(code, &end, 10);
-    return end != code && *end == '\0' && number >= strtol(text, NULL, 10) &&
-           number <= strtol(dash + 1, NULL, 10);
+    if (want.text[want.length - 1] == '*')
+        return code.length >= want.length &&
+               strncasecmp(want.text, code.text, want.length - 1) == 0;
+    return dash && is_number(want.text, (size_t)(dash - want.text), &first) &&
+           is_number(dash + 1, (size_t)(want.text + want.length - dash - 1), &last) &&
+           is_number(code.text, code.length, &number) && number >= first && number <= last;
 }
 
 static bool codes_fit(const char *codes, const char *code)
 {
     if (!code)
         return false;
-    while (*codes) {
-        size_t length = strcspn(codes, ",");
+    for (; *code; code += strspn(code, " ")) {
+        struct word have = {code, strcspn(code, " ")};
 
-        if (alternative_fits(codes, length, code))
-            return true;
-        codes += length + (codes[length] == ',');
+        for (const char *at = codes; *at; at += *at == ',') {
+            struct word want = {at, strcspn(at, ",")};
+
+            if (alternative_fits(want, have))
+                return true;
+            at += want.length;
+        }
+        code += have.length;
     }
     return false;
 }
@@ -58,7 +77,7 @@ void outcome_set_code(struct outcome *outcome, const char *code)
 {
     size_t length = 0;
 
-    for (; code && *code && length + 1 < sizeof outcome->code; code++) {
+    for (; code && *code && *code != ' ' && length + 1 < sizeof outcome->code; code++) {
         bool is_word = (*code >= '0' && *code <= '9') || (*code >= 'A' && *code <= 'Z') ||
                        (*code >= 'a' && *code <= 'z') || strchr("_.:-", *code);
 

@@ -39,7 +39,10 @@ struct error_table {
 #define ERROR_TABLE(variable, name, array) \
     const struct error_table variable = {(name), (array), sizeof(array) / sizeof((array)[0])}
 
-/* The first row that fits, or NULL.  code and text may be NULL. */
+/*
+ * The first row that fits, or NULL.  code may be several words with blanks between (a provider's
+ * code, its name, its type), the most exact first; code and text may be NULL.
+ */
 const struct error_row *error_find(const struct error_table *table, int status, const char *code,
                                    const char *text);
 
@@ -53,7 +56,7 @@ void http_outcome_of_status(const struct http_response *response, const struct e
                             const char *code, const char *text, struct outcome *outcome);
 /* ACCEPTED (or DELIVERED) with the provider's id, which may be NULL. */
 void http_outcome_good(struct outcome *outcome, enum outcome_kind kind, const char *provider_id);
-/* Copies a provider's code into outcome->code: letters, digits and "_.:-" only. */
+/* Copies a code's first word into outcome->code: letters, digits and "_.:-" only. */
 void outcome_set_code(struct outcome *outcome, const char *code);
 static inline bool http_status_is_good(int status)
 {

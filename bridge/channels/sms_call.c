@@ -1,6 +1,51 @@
 /* SPDX-License-Identifier: MIT */
 #include "channels/sms_call.h"
+#include "core/sms.h"
 #include <string.h>
+
+static const struct {
+    const char *from, *to;
+} LIKENESSES[] = {
+    {"\xe2\x80\x98", "'"},
+    {"\xe2\x80\x99", "'"},
+    {"\xe2\x80\x9a", "'"},
+    {"\xe2\x80\x9c", "\""},
+    {"\xe2\x80\x9d", "\""},
+    {"\xe2\x80\x9e", "\""},
+    {"\xc2\xab", "\""},
+    {"\xc2\xbb", "\""},
+    {"\xe2\x80\xb9", "'"},
+    {"\xe2\x80\xba", "'"},
+    {"\xe2\x80\x90", "-"},
+    {"\xe2\x80\x91", "-"},
+    {"\xe2\x80\x92", "-"},
+    {"\xe2\x80\x93", "-"},
+    {"\xe2\x80\x94", "-"},
+    {"\xe2\x88\x92", "-"},
+    {"\xe2\x80\xa6", "..."},
+    {"\xe2\x80\xa2", "-"},
+    {"\xc2\xa0", " "},
+    {"\xe2\x80\xaf", " "},
+    {"\xe2\x80\x89", " "},
+    {"\xe2\x80\x8b", ""},
+    {"\xef\xbb\xbf", ""},
+    {"\t", " "},
+    {"`", "'"},
+    {"\xc2\xb4", "'"},
+    {"\xc3\xa7", "\xc3\x87"},
+    {"\xc3\x81", "A"},
+    {"\xc3\xa1", "a"},
+    {"\xc3\xad", "i"},
+    {"\xc3\xb3", "o"},
+    {"\xc3\xba", "u"},
+    {"\xc3\xa2", "a"},
+    {"\xc3\xaa", "e"},
+    {"\xc3\xab", "e"},
+    {"\xc3\xae", "i"},
+    {"\xc3\xaf", "i"},
+    {"\xc3\xb4", "o"},
+    {"\xc3\xbb", "u"},
+};
 
 void sms_rules_init(struct sms_rules *rules, struct settings *settings)
 {
@@ -12,31 +57,72 @@ void sms_rules_init(struct sms_rules *rules, struct settings *settings)
     rules->is_transliterated = settings_bool(settings, "transliterate");
 }
 
-static bool is_e164(const char *number)
+bool sms_number_is_valid(const char *number)
 {
     size_t digits = number[0] == '+' ? strspn(number + 1, "0123456789") : 0;
 
     return digits >= 7 && digits <= 15 && number[1] != '0' && number[1 + digits] == '\0';
 }
 
+void sms_transliterate(struct buf *out, const char *text)
+{
+    while (*text) {
+        size_t i = 0, count = sizeof LIKENESSES / sizeof LIKENESSES[0];
+
+        while (i < count && strncmp(text, LIKENESSES[i].from, strlen(LIKENESSES[i].from)) != 0)
+            i++;
+        if (i < count) {
+            buf_add_text(out, LIKENESSES[i].to);
+            text += strlen(LIKENESSES[i].from);
+        } else {
+            buf_add_char(out, *text++);
+        }
+    }
+}
+
+/* Worth it only when the whole text becomes GSM-7. */
+static const char *shorter(struct arena *arena, const char *text)
+{
+    struct buf out = {0};
+    const char *result = text;
+
+    if (!sms_first_beyond_gsm(text, strlen(text)))
+        return text;
+    sms_transliterate(&out, text);
+    if (out.length && !sms_first_beyond_gsm(out.data, out.length))
+        result = arena_strndup(arena, out.data, out.length);
+    buf_fini(&out);
+    return result;
+}
+
 struct call *sms_call_new(const struct endpoint *endpoint, const struct sms_rules *rules,
                           const struct job *job, adapter_outcome_fn *on_outcome, void *ctx,
-                          const char **text)
+                          struct sms_text *text)
 {
     struct call *call = call_new(endpoint, CHANNEL_SMS, job, on_outcome, ctx);
+    struct sms_size size;
+    const char *body;
 
     if (!call)
         return NULL;
-    *text = call->content.body ? call->content.body : call->content.title;
-    if (!is_e164(job->target)) {
+    body = call->content.body ? call->content.body : call->content.title;
+    if (!sms_number_is_valid(job->target)) {
         call_refuse(call, OUTCOME_DEAD_TARGET, REASON_TARGET_INVALID, "not an E.164 number");
         return NULL;
     }
-    if (!*text || !**text) {
+    if (!body || !*body) {
         call_refuse(call, OUTCOME_PERMANENT, REASON_CONTENT_INVALID,
                     "an SMS needs a body or content.sms.text");
         return NULL;
     }
-    (void)rules;
+    text->text = rules->is_transliterated ? shorter(call->arena, body) : body;
+    size = sms_measure(text->text, strlen(text->text));
+    text->is_ucs2 = size.is_ucs2;
+    call->segments = size.segments;
+    if (rules->max_segments && size.segments > rules->max_segments) {
+        call_refuse(call, OUTCOME_PERMANENT, REASON_PAYLOAD_TOO_LARGE,
+                    "the SMS has more parts than max_segments");
+        return NULL;
+    }
     return call;
 }

@@ -3,7 +3,9 @@
  * sms_call - the start of every SMS attempt: number, text, segments
  *
  * The text is content.sms.text, else the body, else the title.  A number that is not E.164 is a
- * dead target; a text of more than max_segments parts is refused before it costs money.
+ * dead target; a text of more than max_segments parts is refused before it costs money.  With
+ * transliterate, typographic characters become their GSM-7 likenesses; a text that needs UCS-2
+ * all the same keeps its own.
  */
 #ifndef TOCSIN_CHANNELS_SMS_CALL_H
 #define TOCSIN_CHANNELS_SMS_CALL_H
@@ -12,6 +14,11 @@
 struct sms_rules {
     int max_segments; /* 0: no limit */
     bool is_transliterated;
+};
+
+struct sms_text {
+    const char *text; /* lives as long as the call's arena */
+    bool is_ucs2;
 };
 
 #define SMS_KEYS                                                                    \
@@ -23,9 +30,13 @@ struct sms_rules {
     }
 
 void sms_rules_init(struct sms_rules *rules, struct settings *settings);
-/* As call_new(); the text lives as long as the call's arena. */
+/* As call_new(). */
 struct call *sms_call_new(const struct endpoint *endpoint, const struct sms_rules *rules,
                           const struct job *job, adapter_outcome_fn *on_outcome, void *ctx,
-                          const char **text);
+                          struct sms_text *text);
+/* E.164: a plus and 7 to 15 digits, the first not 0. */
+bool sms_number_is_valid(const char *number);
+/* The text in GSM-7 where a likeness is known; exposed for its tests. */
+void sms_transliterate(struct buf *out, const char *text);
 
 #endif

@@ -179,7 +179,7 @@ static int twilio_send(void *state, const struct job *job, adapter_outcome_fn *o
                        void *ctx)
 {
     struct twilio *twilio = state;
-    const char *text;
+    struct sms_text text;
     struct call *call =
         sms_call_new(&twilio->endpoint, &twilio->rules, job, on_outcome, ctx, &text);
     struct http_request request = {
@@ -195,7 +195,7 @@ static int twilio_send(void *state, const struct job *job, adapter_outcome_fn *o
         encode_form(&call->body, "MessagingServiceSid", twilio->service);
     else
         encode_form(&call->body, "From", twilio->from);
-    encode_form(&call->body, "Body", text);
+    encode_form(&call->body, "Body", text.text);
     if (twilio->status_callback)
         encode_form(&call->body, "StatusCallback", twilio->status_callback);
     validity_s = validity_of(twilio, job);

@@ -208,6 +208,8 @@ static void error_rows_are_found_in_order(void **unused)
     assert_string_equal(error_find(&table, 400, NULL, NULL)->note, "c");
     assert_null(error_find(&table, 500, "10", NULL));
     assert_null(error_find(&table, 500, "8x", NULL));
+    assert_string_equal(error_find(&table, 500, "x 8", NULL)->note, "b");
+    assert_null(error_find(&table, 500, "5.6", NULL));
 }
 
 static void a_providers_code_is_cut_to_harmless_characters(void **unused)
@@ -216,8 +218,8 @@ static void a_providers_code_is_cut_to_harmless_characters(void **unused)
 
     (void)unused;
     outcome_set(&outcome, OUTCOME_RETRY, REASON_INTERNAL, "");
-    outcome_set_code(&outcome, "+4917 a@b\n012345678901234567890123456789");
-    assert_string_equal(outcome.code, "?4917?a?b?012345678901234567890");
+    outcome_set_code(&outcome, "+4917-a@b\n012345678901234567890123456789");
+    assert_string_equal(outcome.code, "?4917-a?b?012345678901234567890");
     outcome_set_code(&outcome, NULL);
     assert_string_equal(outcome.code, "");
 }

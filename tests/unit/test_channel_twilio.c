@@ -47,6 +47,7 @@ static void the_request_is_what_the_sdk_sends(void **unused)
     assert_int_equal(fake_outcome.kind, OUTCOME_ACCEPTED);
     assert_string_equal(fake_outcome.provider_id, "SM1");
     assert_int_equal(fake_outcome.status, 201);
+    assert_int_equal(fake_outcome.segments, 1);
     adapter_twilio.close(state);
 }
 
@@ -170,6 +171,44 @@ static void what_cannot_be_sent_is_refused(void **unused)
     adapter_twilio.close(state);
 }
 
+static void long_texts_are_counted_and_bounded(void **unused)
+{
+    void *state = open_twilio("max_segments", "2");
+    char content[600] = "{\"body\":\"";
+    struct job job;
+
+    (void)unused;
+    memset(content + 9, 'x', 306);
+    strcpy(content + 9 + 306, "\"}");
+    job = fake_job("+15005550006", content);
+    assert_int_equal(fake_send(&adapter_twilio, state, &job), 0);
+    fake_answer(201, "{}", -1);
+    assert_int_equal(fake_outcome.segments, 2);
+    strcpy(content + 9 + 306, "x\"}");
+    job = fake_job("+15005550006", content);
+    fake_check_refused(&adapter_twilio, state, &job, OUTCOME_PERMANENT, REASON_PAYLOAD_TOO_LARGE);
+    assert_int_equal(fake_outcome.segments, 3);
+    adapter_twilio.close(state);
+}
+
+static void typography_becomes_gsm_when_asked(void **unused)
+{
+    void *state = open_twilio("transliterate", "true");
+    struct job job =
+        fake_job("+15005550006", "{\"body\":\"\xe2\x80\x9cit\xe2\x80\x99s\xe2\x80\xa6\"}");
+
+    (void)unused;
+    assert_int_equal(fake_send(&adapter_twilio, state, &job), 0);
+    assert_non_null(strstr(fake_last()->body, "Body=%22it%27s..."));
+    fake_answer(201, "{}", -1);
+    /* One character beyond help: the text stays as it was written. */
+    job = fake_job("+15005550006", "{\"body\":\"\xe2\x80\xa6 \xd0\x96\"}");
+    assert_int_equal(fake_send(&adapter_twilio, state, &job), 0);
+    assert_non_null(strstr(fake_last()->body, "Body=%E2%80%A6%20%D0%96"));
+    fake_answer(201, "{}", -1);
+    adapter_twilio.close(state);
+}
+
 static void bad_settings_are_named(void **unused)
 {
     const char *no_sender[] = {"account_sid", "AC1", "auth_token_file", fake_file("t"), NULL};
@@ -204,6 +243,8 @@ int main(void)
         cmocka_unit_test_teardown(every_answer_ends_in_its_class, forget),
         cmocka_unit_test_teardown(bare_statuses_end_in_their_class, forget),
         cmocka_unit_test_teardown(what_cannot_be_sent_is_refused, forget),
+        cmocka_unit_test_teardown(long_texts_are_counted_and_bounded, forget),
+        cmocka_unit_test_teardown(typography_becomes_gsm_when_asked, forget),
         cmocka_unit_test(bad_settings_are_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
