@@ -96,7 +96,20 @@ static bool names_audience(const struct issuer *iss, json_t *aud)
     return is_ours;
 }
 
-/* "claim=value": the claim is that string, or an array that holds it. */
+static bool has_word(const char *text, const char *word)
+{
+    size_t len = strlen(word);
+
+    for (const char *at = text; *at; at += strspn(at, " ")) {
+        size_t have = strcspn(at, " ");
+        if (have == len && memcmp(at, word, len) == 0)
+            return true;
+        at += have;
+    }
+    return false;
+}
+
+/* "claim=value": the claim is that string, or an array that holds it; scope is a list of words. */
 static bool rule_holds(json_t *payload, const char *rule)
 {
     char claim[256];
@@ -110,7 +123,8 @@ static bool rule_holds(json_t *payload, const char *rule)
     claim[len] = '\0';
     json_t *value = claims_get(payload, claim);
     if (json_is_string(value))
-        return strcmp(json_string_value(value), equals + 1) == 0;
+        return strcmp(claim, "scope") == 0 ? has_word(json_string_value(value), equals + 1)
+                                           : strcmp(json_string_value(value), equals + 1) == 0;
     json_array_foreach(value, i, item)
     {
         if (json_is_string(item) && strcmp(json_string_value(item), equals + 1) == 0)

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 enum { CONFIG_MAX = 1 << 20, COMMAND_MAX = 8192 };
@@ -61,7 +62,7 @@ static bool scan_file(const char *path, bool may_include)
         const char *setting = value_of(line, "per_listener_settings");
         const char *dir = value_of(line, "include_dir");
         if (setting)
-            found = strncmp(setting, "true", 4) == 0 || *setting == '1';
+            found = strncasecmp(setting, "true", 4) == 0 || *setting == '1';
         else if (dir && may_include)
             found = scan_dir(dir) || found;
     }

@@ -91,7 +91,7 @@ int reload_start(struct plugin *pl, char err[FILE_ERROR_SIZE])
     pl->stamp_count = 1;
     (void)each_key_file(pl->options, count_one, &pl->stamp_count);
     pl->stamps = calloc(pl->stamp_count, sizeof(*pl->stamps));
-    if (!pl->stamps)
+    if (!pl->stamps || revocations_init(&pl->revocations) != 0)
         return -1;
     /* Stamped before they are read: what changes in between is read once more. */
     (void)keys_have_changed(pl);
