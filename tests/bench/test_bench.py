@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: MIT
+"""The load generator against a real broker: what it calls lost and doubled really is.
+
+A few lines of Python stand in for the bridge, so that the test decides what goes wrong.
+"""
+import json
+import os
+import subprocess
+import sys
+import threading
+
+import pytest
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import document  # noqa: E402
+import measure  # noqa: E402
+import servers  # noqa: E402
+
+paho = pytest.importorskip("paho.mqtt.client")
+LOAD = os.path.join(servers.build_dir(), "tests", "bench", "load")
+
+
+class Responder:
+    """Answers requests as the bridge would, but `lose` and `double` name those it spoils."""
+
+    def __init__(self, broker, lose=(), double=(), bury=()):
+        self.lose, self.double, self.bury = set(lose), set(double), set(bury)
+        self.count, self.waiting, self.ready = 0, {}, threading.Event()
+        self.client = paho.Client("bridge/%s/bench" % servers.BRIDGE_SUBJECT,
+                                  protocol=paho.MQTTv311)
+        self.client.username_pw_set(servers.BRIDGE_SUBJECT,
+                                    broker.token("bridge", servers.BRIDGE_SUBJECT))
+        self.client.on_message = self.on_message
+        self.client.on_subscribe = lambda *_: self.ready.set()
+        self.client.connect("127.0.0.1", broker.port)
+        self.client.subscribe([("notify/v1/services/+/up/#", 1), ("notify/v1/users/+/up/#", 1)])
+        self.client.loop_start()
+        assert self.ready.wait(10)
+
+    def publish(self, topic, payload):
+        self.client.publish("notify/v1/" + topic, json.dumps(payload), 1)
+
+    def receipt(self, service, request, status):
+        self.publish("services/%s/down/receipt" % service, {"id": request, "status": status})
+
+    def on_message(self, _client, _data, message):
+        kind, name = message.topic.split("/")[2:4]
+        payload = json.loads(message.payload)
+        if kind == "users":
+            for number in payload["ids"]:
+                self.receipt(*self.waiting[number], "delivered")
+            return
+        for request in payload if isinstance(payload, list) else [payload]:
+            self.on_request(name, request)
+
+    def on_request(self, service, request):
+        self.count += 1
+        number = "%016x" % self.count
+        self.waiting[number] = (service, request["id"])
+        self.receipt(service, request["id"], "accepted")
+        if self.count in self.bury:
+            self.receipt(service, request["id"], "dead")
+        elif self.count not in self.lose:
+            for _ in range(2 if self.count in self.double else 1):
+                self.publish("users/%s/down/inbox" % request["to"]["user"],
+                             {"id": number, "data": request["data"], "body": request["body"]})
+
+    def close(self):
+        self.client.disconnect()
+        self.client.loop_stop()
+
+
+def run_load(broker, *options, **faults):
+    responder = Responder(broker, **faults)
+    try:
+        done = subprocess.run(
+            [LOAD, "notify", "--url", broker.url, "--secret-file", broker.secret_file, "--users",
+             "20", "--services", "2", "--drain", "1", *options],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=60, check=False)
+    finally:
+        responder.close()
+    return done.returncode, json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("options", [
+    ("--count", "200"), ("--count", "200", "--batch", "7"), ("--count", "200", "--flood"),
+    ("--count", "200", "--user-level", "4", "--ack-qos", "0"), ("--count", "60", "--rate", "200"),
+    ("--seconds", "0.5", "--warmup", "0.2", "--window", "20")], ids=" ".join)
+def test_all_that_was_sent_is_counted_as_settled(broker, options):
+    code, figures = run_load(broker, *options)
+    assert code == 0, figures
+    assert figures["sent"] == figures["accepted"] == figures["arrived"] == figures["settled"] > 0
+    assert figures["lost"] == figures["duplicates"] == figures["unarrived"] == 0
+    assert figures["latency_ms"]["settled"]["p50"] > 0
+
+
+def test_what_never_arrives_is_lost_and_fails_the_run(broker):
+    code, figures = run_load(broker, "--count", "100", lose={5, 50})
+    assert code == 1
+    assert (figures["lost"], figures["settled"], figures["accepted"]) == (2, 98, 100)
+
+
+def test_what_arrives_twice_is_a_duplicate_and_not_a_second_success(broker):
+    code, figures = run_load(broker, "--count", "100", double={7, 8, 9})
+    assert code == 0
+    assert (figures["duplicates"], figures["settled"]) == (3, 100)
+
+
+def test_what_ends_dead_fails_the_run_and_says_why(broker):
+    code, figures = run_load(broker, "--count", "50", bury={10})
+    assert code == 1
+    assert (figures["dead"], figures["lost"]) == (1, 0)
+    assert figures["first_reason"].startswith("dead")
+
+
+def test_latency_counts_from_when_the_request_was_due(broker):
+    """A stopped broker makes all that was due meanwhile late, not only the one under way."""
+    timer = threading.Timer(1.5, broker.pause)
+    resume = threading.Timer(2.5, broker.resume)
+    timer.start()
+    resume.start()
+    try:
+        code, figures = run_load(broker, "--rate", "200", "--warmup", "0", "--seconds", "4",
+                                 "--drain", "5")
+    finally:
+        timer.join()
+        resume.join()
+        broker.resume()
+    assert code == 0, figures
+    late = figures["latency_ms"]["settled"]
+    assert late["max"] > 800
+    assert late["p95"] > 500  # a quarter of all was due in that second
+
+
+def test_cpu_of_a_tree_includes_children_that_are_gone():
+    burn = "import time\nwhile time.process_time() < 0.3: pass"
+    parent = subprocess.Popen(
+        [sys.executable, "-c", "import subprocess, sys; subprocess.run([sys.executable, '-c', %r]);"
+         "print(flush=True); sys.stdin.read()" % burn],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    parent.stdout.readline()
+    assert measure.cpu_seconds(parent.pid) >= 0.29
+    parent.communicate()
+
+
+def test_tables_survive_figures_that_were_not_measured():
+    latency = {"p50": 0.0, "p95": 0.0, "p99": 0.0, "max": 0.0, "count": 0}
+    figures = {"settled_per_s": 12345.6, "sent": 1, "duplicates": 0, "latency_ms": {
+        "accepted": latency, "inbox": latency, "settled": latency}}
+    lines = document.table({"scenario": "growth", "phases": {"10 k rows": figures}})
+    assert any("12,346" in line for line in lines)
