@@ -49,7 +49,8 @@ struct mqtt_message {
     const char *topic;
     const void *payload;
     size_t payload_bytes;
-    bool is_duplicate, is_retained;
+    bool is_duplicate; /* libmosquitto does not tell: false */
+    bool is_retained;
     const char *response_topic;    /* NULL when absent */
     const void *correlation;       /* NULL when absent */
     size_t correlation_bytes;
@@ -59,10 +60,21 @@ struct mqtt_message {
 struct mqtt_handlers {
     /* The connection (and each subscription of a lane) is accepted. */
     void (*on_up)(void *ctx, bool session_present);
-    /* It ended; why is a constant text.  Publishes without their PUBACK stay unconfirmed. */
+    /*
+     * It ended; why is a constant text.  Publishes without their PUBACK stay unconfirmed: the
+     * library does not send them again, and their mids are void.  Comes once after each on_up,
+     * and also when a lane handed over messages without having come up.
+     */
     void (*on_down)(void *ctx, const char *why);
-    void (*on_message)(void *ctx, const struct mqtt_message *message); /* lanes */
-    /* The lane is now held; count messages came since the last release.  May release at once. */
+    /*
+     * Lanes.  With a present session it may come before on_up.  From here one may not release,
+     * read on, discard or close.
+     */
+    void (*on_message)(void *ctx, const struct mqtt_message *message);
+    /*
+     * The lane is now held; count messages came since the last release, on this connection.
+     * May release at once.
+     */
     void (*on_batch)(void *ctx, size_t count);
     /* reason is the MQTT 5 reason code; 0x10 is "no matching subscribers". */
     void (*on_puback)(void *ctx, int mid, uint8_t reason);
@@ -90,8 +102,18 @@ NODISCARD int mqtt_publish_reply(struct mqtt *mqtt, const char *topic, const voi
 /* How many more QoS 1 messages may be under way now. */
 size_t mqtt_publish_room(const struct mqtt *mqtt);
 
+/*
+ * Acknowledges every message that on_message has shown on this connection, held or not: whoever
+ * calls it has stored them all.  Nothing happens when there is none.
+ */
 void mqtt_release(struct mqtt *lane);
 void mqtt_read_on(struct mqtt *lane);
+/*
+ * Counts connections.  Whoever commits asynchronously notes it in on_batch and compares it
+ * before mqtt_release(): the messages of an ended connection come again, and its commit must
+ * not acknowledge those of the next.
+ */
+uint64_t mqtt_generation(const struct mqtt *mqtt);
 void mqtt_discard(struct mqtt *lane, const char *why);
 /* Writes what is queued; called by itself at the end of a turn, public for the drain. */
 void mqtt_flush(struct mqtt *publisher);

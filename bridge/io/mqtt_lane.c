@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: MIT */
+#include "io/mqtt.h"
+#include "io/mqtt_private.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <mqtt_protocol.h>
+
+#include "base/log.h"
+
+#define SLICE 256 /* packets per turn: the loop has others to serve */
+
+/* The user property called traceparent, allocated, or NULL. */
+static char *read_traceparent(const mosquitto_property *properties)
+{
+    const mosquitto_property *at = properties;
+    bool is_first = true;
+    char *name, *value;
+
+    for (;; is_first = false) {
+        bool is_it;
+
+        name = value = NULL;
+        at = mosquitto_property_read_string_pair(at, MQTT_PROP_USER_PROPERTY, &name, &value,
+                                                 !is_first);
+        if (!at)
+            return NULL;
+        is_it = name && strcmp(name, "traceparent") == 0;
+        free(name);
+        if (is_it)
+            return value;
+        free(value);
+    }
+}
+
+static void hand_over(struct mqtt *lane, const struct mosquitto_message *message,
+                      const mosquitto_property *properties)
+{
+    struct mqtt_message out = {.topic = message->topic,
+                               .payload = message->payload ? message->payload : "",
+                               .payload_bytes = (size_t)message->payloadlen,
+                               .is_retained = message->retain};
+    char *response_topic = NULL, *traceparent = NULL;
+    void *correlation = NULL;
+    uint16_t correlation_bytes = 0;
+
+    if (properties) {
+        mosquitto_property_read_string(properties, MQTT_PROP_RESPONSE_TOPIC, &response_topic,
+                                       false);
+        mosquitto_property_read_binary(properties, MQTT_PROP_CORRELATION_DATA, &correlation,
+                                       &correlation_bytes, false);
+        traceparent = read_traceparent(properties);
+        out.response_topic = response_topic;
+        out.correlation = correlation;
+        out.correlation_bytes = correlation_bytes;
+        out.traceparent = traceparent;
+    }
+    lane->handlers.on_message(lane->ctx, &out);
+    free(response_topic);
+    free(correlation);
+    free(traceparent);
+}
+
+/* From inside the library, which has queued the PUBACK already. */
+void mqtt_lane_take(struct mqtt *lane, const struct mosquitto_message *message,
+                    const mosquitto_property *properties)
+{
+    lane->heard++;
+    if (lane->config.batch_max == 0 || lane->lost_why)
+        return; /* a publisher subscribes to nothing; a lost lane's messages come again */
+    if (lane->unreleased++ == 0)
+        lane->first_ms = loop_now_ms(lane->loop);
+    lane->helping++;
+    lane->is_told = true;
+    if (lane->handlers.on_message)
+        hand_over(lane, message, properties);
+}
+
+static bool has_to_open_further(const struct mqtt *lane)
+{
+    return lane->state == MQTT_OPENING && lane->is_connected &&
+           (!lane->is_asked || lane->is_subscribed);
+}
+
+static void hold(struct mqtt *lane)
+{
+    lane->is_held = true;
+    lane->helping = 0;
+    if (lane->handlers.on_batch)
+        lane->handlers.on_batch(lane->ctx, lane->unreleased);
+}
+
+void mqtt_lane_read(struct mqtt *lane)
+{
+    bool is_dry = false;
+
+    if (lane->is_held) {
+        /* Only now: most batches are released before more comes, at no cost. */
+        loop_watch_start(lane->loop, &lane->watch, lane->watch.fd, 0, NULL, NULL);
+        return;
+    }
+    for (unsigned i = 0; i < SLICE && lane->helping < lane->config.batch_max; i++) {
+        if (!mqtt_read(lane)) {
+            is_dry = true;
+            break;
+        }
+        if (has_to_open_further(lane))
+            break;
+    }
+    if (lane->lost_why)
+        return;
+    if (lane->helping && (is_dry || lane->helping >= lane->config.batch_max))
+        hold(lane);
+    else if (!is_dry)
+        loop_defer(lane->loop, &lane->later); /* a dry socket would not wake us for the rest */
+}
+
+/*
+ * The broker gives up one and a half keep-alives after our last packet.  Held messages keep us
+ * from writing, so leave first: in good time, and by our own account.
+ */
+void mqtt_lane_tick(struct mqtt *lane)
+{
+    int64_t now_ms = loop_now_ms(lane->loop);
+
+    if (now_ms - lane->first_ms >= lane->keepalive_ms * 3 / 4 ||
+        now_ms - lane->written_ms >= lane->keepalive_ms * 5 / 4)
+        mqtt_lose(lane, "messages were held for too long to stay connected");
+}
+
+static void resume(struct mqtt *lane)
+{
+    lane->is_held = false;
+    lane->helping = 0;
+    if (lane->is_tls)
+        loop_defer(lane->loop, &lane->later);
+}
+
+void mqtt_release(struct mqtt *lane)
+{
+    ASSERT(lane->inside == 0);
+    if (!lane->mosq || lane->lost_why || lane->is_releasing)
+        return;
+    mqtt_enter(lane);
+    resume(lane);
+    if (lane->unreleased) {
+        lane->is_releasing = true;
+        mqtt_write(lane);
+    } else {
+        mqtt_watch(lane);
+    }
+    mqtt_leave(lane);
+}
+
+void mqtt_read_on(struct mqtt *lane)
+{
+    ASSERT(lane->inside == 0);
+    if (!lane->mosq || lane->lost_why || !lane->is_held)
+        return;
+    resume(lane);
+    mqtt_watch(lane);
+}
+
+void mqtt_discard(struct mqtt *lane, const char *why)
+{
+    ASSERT(lane->inside == 0);
+    if (!lane->mosq)
+        return;
+    mqtt_lose(lane, why);
+    mqtt_end_if_lost(lane);
+}
