@@ -352,8 +352,13 @@ def test_spool_takes_all_input_while_the_broker_is_away(bridge, service, tmp_pat
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
         away = "mqtt://127.0.0.1:%d" % nobody.getsockname()[1]
-        result = service.run("send", "--spool", str(spool), "--window", "10", "--url", away,
-                             "--connect-timeout", "500ms", text=text, want=5)
+        process = service.start("send", "--spool", str(spool), "--window", "10", "--url", away,
+                                "--connect-timeout", "300ms", stdin=subprocess.PIPE)
+        given_up = time.monotonic() + 0.6
+        process.stdin.write(text[:len(text) // 2])
+        process.stdin.flush()
+        wait_until(lambda: time.monotonic() > given_up)  # it goes on as long as input comes
+        result = service.finish(process, 5, text[len(text) // 2:])
     assert "cannot reach the broker" in result.err and len(spooled(spool)) == 300
     service.run("send", "--spool", str(spool), text="")
     assert set(bridge.accepted) == {"r-%d" % n for n in range(300)}
@@ -417,8 +422,20 @@ def test_requests_survive_a_killed_broker(tmp_path):
         wait_until(lambda: bridge.client.connects > connects, 10, "the bridge to come back")
         process.stdin.write(lines(*[request(n) for n in range(100, 200)]))
         result = service.finish(process, 0, "")
-    assert len(bridge.accepted) == 200
-    assert "connection lost" in result.err and "connected again" in result.err
+        assert "connection lost" in result.err and "connected again" in result.err
+        assert len(bridge.accepted) == 200
+
+        bridge.hold = True  # and what had reached the bridge only, which forgot it
+        process = service.start("send", "--resend-after", "1h", stdin=subprocess.PIPE)
+        process.stdin.write(lines(request(500)))
+        process.stdin.flush()
+        wait_until(lambda: bridge.requests[-1][1]["id"] == "r-500")
+        connects = bridge.client.connects
+        broker.kill()
+        broker.start()
+        wait_until(lambda: bridge.client.connects > connects, 10, "the bridge to come back")
+        bridge.hold = False
+        service.finish(process, 0, "")
 
 
 # ---- refusals and ends
