@@ -15,6 +15,7 @@ import h2.settings
 from http1 import date_line, reset
 from wire import Request, text_answer
 
+BEFORE_SETTINGS = 100  # streams that a client may open before it knows our limit
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 STREAMS = h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS
 CONFIG = h2.config.H2Configuration(client_side=False, header_encoding="utf-8",
@@ -63,6 +64,8 @@ class Http2(asyncio.Protocol):
         listener = engine.listeners.get(provider.name)
         self.is_forced = listener is not None and listener.max_streams is not None
         self.limit = listener.max_streams if self.is_forced else provider.max_streams
+        self.enforced = BEFORE_SETTINGS
+        self.announced = [self.limit]
         self.goaway_every = listener.goaway_every if listener is not None else None
         self.h2 = h2.connection.H2Connection(CONFIG)
 
@@ -111,6 +114,8 @@ class Http2(asyncio.Protocol):
                 self.ended(event.stream_id)
             elif isinstance(event, h2.events.WindowUpdated):
                 self.wake(event.stream_id)
+            elif isinstance(event, h2.events.SettingsAcknowledged):
+                self.acknowledged()
             elif isinstance(event, h2.events.StreamReset):
                 stream = self.streams.pop(event.stream_id, None)
                 if stream is not None and stream.wake is not None:
@@ -118,6 +123,11 @@ class Http2(asyncio.Protocol):
             elif isinstance(event, h2.events.ConnectionTerminated):
                 self.transport.close()
         self.flush()
+
+    def acknowledged(self):
+        """A limit binds the client from its acknowledgement on, RFC 9113 6.5.3."""
+        if self.announced:
+            self.enforced = self.announced.pop(0)
 
     # requests
 
@@ -127,7 +137,7 @@ class Http2(asyncio.Protocol):
             self.is_closing = True
             reset(self.transport) if fault.startswith("reset") else self.transport.close()
             return
-        if len(self.streams) >= self.limit:
+        if len(self.streams) >= self.enforced:
             self.h2.reset_stream(event.stream_id, h2.errors.ErrorCodes.REFUSED_STREAM)
             return
         self.streams[event.stream_id] = Stream(event.headers)
@@ -161,6 +171,7 @@ class Http2(asyncio.Protocol):
         """Raise the stream limit, unless a script has set it."""
         if not self.is_forced and limit != self.limit:
             self.limit = limit
+            self.announced.append(limit)
             self.h2.update_settings({STREAMS: limit})
 
     # answers

@@ -18,8 +18,9 @@ CODES = {
     300: (422, "Invalid email request"), 400: (422, "Sender Signature not found."),
     401: (422, "Sender signature not confirmed"), 402: (422, "Invalid JSON"),
     403: (422, "Invalid request field(s)"), 405: (422, "Not allowed to send"),
-    406: (422, "You tried to send to recipient(s) that have been marked as inactive. Found "
-          "inactive addresses: {to}."),
+    # The official library finds the addresses by the words around them.
+    406: (422, "Some recipients are marked as inactive. Found inactive addresses: {to}. Inactive "
+          "recipients are those with a hard bounce, a complaint or a manual suppression."),
     409: (422, "JSON required"), 410: (422, "Too many batch messages"),
     411: (422, "Forbidden attachment type"), 412: (422, "Account is pending"),
     413: (422, "Account may not send"), 1101: (422, "Template not found"),

@@ -235,11 +235,20 @@ def test_apns_opens_streams_only_after_a_success(p):
         headers = [(":method", "POST"), (":scheme", "https"), (":authority", "localhost"),
                    (":path", "/3/device/" + entry["valid_tokens"][0]),
                    ("authorization", "bearer " + apns_token(p)), ("apns-topic", entry["topic"])]
+        sock.sendall(h2c.data_to_send())
+        limits, refused, done = [], [], []
+        while not limits:
+            for event in h2c.receive_data(sock.recv(65536)):
+                if isinstance(event, h2.events.RemoteSettingsChanged):
+                    limits += [c.new_value for c in event.changed_settings.values()
+                               if c.setting == 3]
+        sock.sendall(h2c.data_to_send())  # the acknowledgement; from here on the limit binds
+        h2c.remote_settings.max_concurrent_streams = 9
+        h2c.remote_settings.acknowledge()
         for stream in (1, 3):
             h2c.send_headers(stream, headers)
         h2c.send_data(1, b'{"aps":{}}', end_stream=True)
         sock.sendall(h2c.data_to_send())
-        limits, refused, done = [], [], []
         while not (done and len(limits) > 1):
             for event in h2c.receive_data(sock.recv(65536)):
                 if isinstance(event, h2.events.RemoteSettingsChanged):
