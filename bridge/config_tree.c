@@ -63,7 +63,7 @@ static int add(struct reader *reader, const char *const path[3], const char *tex
     struct config_tree *tree = reader->tree;
     struct config_entry *entry;
     char missing[MISSING_BYTES];
-    char *value = substitute(text, &missing);
+    char *value = substitute(text, missing);
 
     if (!value)
         return fail(reader, line, "this environment variable is not set", missing);

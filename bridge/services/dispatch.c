@@ -23,10 +23,38 @@
 struct attempt {
     struct dispatch *dispatch;
     struct destination *destination;
+    struct opened *opened;
     struct task *task;
     unsigned generation;
     int64_t started_us;
 };
+
+static struct opened *opened_new(const struct destination_config *config)
+{
+    struct opened *opened = xcalloc(1, sizeof(*opened));
+
+    opened->send = config->send;
+    opened->state = config->state;
+    opened->close = config->close;
+    return opened;
+}
+
+static void opened_retire(struct opened *opened)
+{
+    opened->is_retired = true;
+    if (opened->inflight)
+        return;
+    if (opened->close)
+        opened->close(opened->state);
+    free(opened);
+}
+
+static void opened_done(struct opened *opened)
+{
+    opened->inflight--;
+    if (opened->is_retired)
+        opened_retire(opened);
+}
 
 static void make_metrics(struct destination *destination, struct metrics *metrics)
 {
@@ -62,11 +90,7 @@ struct dispatch *dispatch_new(struct loop *loop, const struct dispatch_config *c
 
     dispatch->loop = loop;
     dispatch->config = *config;
-    memcpy(dispatch->channels, channels, sizeof(dispatch->channels));
-    dispatch->types = types;
-    dispatch->type_count = type_count;
-    for (size_t i = 0; i < type_count; i++)
-        strmap_set(&dispatch->type_by_name, types[i].name, (void *)(uintptr_t)(i + 1));
+    dispatch_reload_policies(dispatch, channels, types, type_count);
     dispatch->store = store;
     dispatch->fence = fence;
     dispatch->ops = *ops;
@@ -95,6 +119,8 @@ void dispatch_free(struct dispatch *dispatch)
     dispatch_fenced(dispatch);
     for (size_t i = 0; i < dispatch->destination_count; i++) {
         active_queue_free(dispatch->destinations[i]->queue);
+        opened_retire(dispatch->destinations[i]->opened);
+        free((char *)(uintptr_t)dispatch->destinations[i]->config.name);
         free(dispatch->destinations[i]);
     }
     idmap_fini(&dispatch->tasks);
@@ -112,6 +138,9 @@ void dispatch_add_destination(struct dispatch *dispatch, const struct destinatio
         return;
     destination = xcalloc(1, sizeof(*destination));
     destination->config = *config;
+    /* Outlives the configuration it was read from. */
+    destination->config.name = xstrdup(config->name);
+    destination->opened = opened_new(config);
     destination->id = id;
     destination->queue = active_queue_new();
     destination->cap = (size_t)config->throttle.max_window * CAP_FACTOR;
@@ -121,6 +150,36 @@ void dispatch_add_destination(struct dispatch *dispatch, const struct destinatio
     bucket_init(&destination->bucket, &destination->config.bucket, loop_now_ms(dispatch->loop));
     make_metrics(destination, dispatch->metrics);
     dispatch->destinations[dispatch->destination_count++] = destination;
+}
+
+int dispatch_reload_destination(struct dispatch *dispatch, const struct destination_config *config)
+{
+    for (size_t i = 0; i < dispatch->destination_count; i++) {
+        struct destination *destination = dispatch->destinations[i];
+        const char *name = destination->config.name;
+
+        if (strcmp(name, config->name) != 0)
+            continue;
+        opened_retire(destination->opened);
+        destination->opened = opened_new(config);
+        destination->config = *config;
+        destination->config.name = name;
+        return 0;
+    }
+    return ERR_NOT_FOUND;
+}
+
+void dispatch_reload_policies(struct dispatch *dispatch,
+                              const struct channel_config channels[CHANNEL_COUNT],
+                              const struct type_config *types, size_t type_count)
+{
+    memcpy(dispatch->channels, channels, sizeof(dispatch->channels));
+    strmap_fini(&dispatch->type_by_name);
+    dispatch->type_by_name = (struct strmap){0};
+    dispatch->types = types;
+    dispatch->type_count = type_count;
+    for (size_t i = 0; i < type_count; i++)
+        strmap_set(&dispatch->type_by_name, types[i].name, (void *)(uintptr_t)(i + 1));
 }
 
 struct destination *dispatch_find(struct dispatch *dispatch, int32_t id)
@@ -316,6 +375,7 @@ static void on_outcome(void *ctx, const struct outcome *outcome)
     enum breaker before = destination->throttle.breaker;
     bool is_current = attempt->generation == dispatch->generation;
 
+    opened_done(attempt->opened);
     free(attempt);
     dispatch->sending--;
     throttle_give(&destination->throttle, outcome, loop_now_ms(dispatch->loop));
@@ -389,10 +449,11 @@ static int send_one(struct dispatch *dispatch, struct destination *destination, 
     int err;
 
     fill_job(&job, task);
-    *attempt = (struct attempt){dispatch, destination, task, dispatch->generation,
-                                clock_boot_us()};
-    err = destination->config.send(destination->config.state, &job, on_outcome, attempt);
+    *attempt = (struct attempt){dispatch, destination, destination->opened, task,
+                                dispatch->generation, clock_boot_us()};
+    err = destination->opened->send(destination->opened->state, &job, on_outcome, attempt);
     if (!err) {
+        destination->opened->inflight++;
         task->is_sending = true;
         dispatch->sending++;
         return 0;

@@ -51,6 +51,7 @@ struct destination_config {
     /* An opened adapter; for in-app the struct in_app. */
     int (*send)(void *state, const struct job *job, adapter_outcome_fn *on_outcome, void *ctx);
     void *state;
+    void (*close)(void *state); /* NULL: not ours to close */
     bool has_receipts;
 };
 
@@ -74,6 +75,16 @@ void dispatch_free(struct dispatch *dispatch);
 /* All destinations are added before the first turn; id is the database's number. */
 void dispatch_add_destination(struct dispatch *dispatch,
                               const struct destination_config *config, int32_t id);
+
+/*
+ * Puts new settings in the place of a destination's; what is under way ends on the old adapter,
+ * which is closed then.  ERR_NOT_FOUND when there is none of this name.
+ */
+NODISCARD int dispatch_reload_destination(struct dispatch *dispatch,
+                                          const struct destination_config *config);
+void dispatch_reload_policies(struct dispatch *dispatch,
+                              const struct channel_config channels[CHANNEL_COUNT],
+                              const struct type_config *types, size_t type_count);
 
 /* ---- for ingest ---- */
 /* The destination for a new delivery of a channel; ERR_NOT_FOUND when none is configured. */

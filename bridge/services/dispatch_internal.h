@@ -10,8 +10,18 @@
 #include "services/dispatch.h"
 #include "store/queue.h"
 
+/* An adapter as it was opened; outlives a reload while attempts are under way on it. */
+struct opened {
+    int (*send)(void *state, const struct job *job, adapter_outcome_fn *on_outcome, void *ctx);
+    void *state;
+    void (*close)(void *state);
+    size_t inflight;
+    bool is_retired;
+};
+
 struct destination {
     struct destination_config config;
+    struct opened *opened;
     int32_t id;
     struct active_queue *queue;
     struct throttle throttle;

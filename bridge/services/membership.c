@@ -23,7 +23,7 @@ struct membership {
     struct membership_ops ops;
     struct loop_timer timer;
     bool is_registering, is_leaving, is_beating, is_reaping;
-    bool has_lane[LANE_COUNT], lane_seen[LANE_COUNT];
+    bool has_lane[LANE_COUNT];
     bool is_reap_due; /* something died: sweep */
     int64_t beat_sent_ms, beat_ms, swept_ms;
     void (*on_left)(void *ctx);
@@ -256,6 +256,12 @@ void membership_store_up(struct membership *membership)
 {
     if (!membership->is_leaving)
         arm(membership, 0);
+}
+
+void membership_store_down(struct membership *membership)
+{
+    membership->is_beating = membership->is_registering = membership->is_reaping = false;
+    memset(membership->has_lane, 0, sizeof(membership->has_lane));
 }
 
 static void on_left(void *ctx, int err)

@@ -43,6 +43,8 @@ struct membership *membership_new(struct loop *loop, const struct membership_con
 void membership_free(struct membership *membership);
 /* The database is there (again). */
 void membership_store_up(struct membership *membership);
+/* It is gone: lanes count as lost until a heartbeat has shown that they are still ours. */
+void membership_store_down(struct membership *membership);
 /* Ends the epoch for good; on_left comes once. */
 void membership_leave(struct membership *membership, void (*on_left)(void *ctx), void *ctx);
 bool membership_is_joined(const struct membership *membership);

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * bridge - every long-lived object of the daemon, in the order in which they are made
+ *
+ * They die in reverse order.  main.c wires them: services do not know each other.
+ */
+#ifndef TOCSIN_BRIDGE_H
+#define TOCSIN_BRIDGE_H
+#include "base/metrics.h"
+#include "config.h"
+#include "core/fence.h"
+#include "io/http_client.h"
+#include "services/admin.h"
+#include "services/chores.h"
+#include "services/dispatch.h"
+#include "services/events.h"
+#include "services/health.h"
+#include "services/in_app.h"
+#include "services/ingest.h"
+#include "services/membership.h"
+#include "services/outbox.h"
+#include "services/receipts.h"
+#include "store/store.h"
+
+/* A destination as configured, and its number once the database has told it. */
+struct bridge_destination {
+    struct bridge *bridge;
+    struct destination_config config;
+    int32_t id; /* 0 until known */
+    bool is_asked;
+};
+
+enum bridge_stage { BRIDGE_RUNNING, BRIDGE_DRAINING, BRIDGE_TELLING, BRIDGE_LEAVING, BRIDGE_OVER };
+
+struct bridge {
+    struct config *config, *old_config; /* old: until nothing borrows from it */
+    const char *config_file;
+    struct loop *loop;
+    struct metrics *metrics;
+    struct fence fence;
+    struct health *health;
+    char *name, *host;
+    struct store *store;
+    struct outbox *outbox;
+    struct receipts *receipts;
+    struct http_client *http;
+    struct in_app *in_app;
+    struct dispatch *dispatch;
+    struct type_config *types;
+    struct bridge_destination destinations[64];
+    size_t destination_count, destinations_known;
+    unsigned available; /* channels that have a destination */
+    struct ingest *ingest;
+    struct events *events;
+    struct admin *admin;
+    struct membership *membership;
+    struct chores *chores;
+    char *lane_ids[LANE_COUNT], *outbox_id;
+    struct loop_timer drain_timer, watchdog_timer, reload_timer;
+    int64_t watchdog_ms;
+    enum bridge_stage stage;
+    bool is_told_ready, is_drain_over;
+    struct buf scratch;
+};
+
+/* bridge_setup.c: reads what the configuration says into the modules' own structs. */
+void bridge_channel_configs(const struct config *config,
+                            struct channel_config out[CHANNEL_COUNT]);
+/* The result is the caller's; its names are borrowed from the configuration. */
+struct type_config *bridge_type_configs(const struct config *config);
+struct mqtt_config bridge_mqtt_config(const struct config *config, const char *client_id,
+                                      const char *const *filters);
+/* Opens the adapter; why gets a sentence. */
+NODISCARD int bridge_open_destination(struct bridge *bridge,
+                                      const struct config_destination *from,
+                                      struct destination_config *out, char *why,
+                                      size_t why_bytes);
+void bridge_reload(struct bridge *bridge);
+
+#endif

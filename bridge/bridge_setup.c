@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: MIT */
+#include "bridge.h"
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "io/service_manager.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A session that nobody resumes for this long is the broker's to forget: a week. */
+#define SESSION_EXPIRY_S (7 * 86400)
+
+void bridge_channel_configs(const struct config *config, struct channel_config out[CHANNEL_COUNT])
+{
+    for (int channel = 0; channel < CHANNEL_COUNT; channel++) {
+        const struct config_channel *from = &config->channels[channel];
+
+        out[channel].retry = (struct retry_policy){
+            .attempts = (int)from->attempts,
+            .base_ms = from->base_ms,
+            .max_ms = from->max_ms,
+            .factor = from->factor,
+            .is_jittered = from->is_jittered,
+        };
+    }
+}
+
+/* "sms email" to a bit set; an unknown word was refused by config_check. */
+static unsigned channel_set(const char *words)
+{
+    unsigned set = 0;
+    char word[16];
+    int used;
+
+    while (words && sscanf(words, " %15s%n", word, &used) == 1) {
+        enum channel channel;
+
+        if (!channel_parse(word, &channel))
+            set |= 1u << channel;
+        words += used;
+    }
+    return set;
+}
+
+struct type_config *bridge_type_configs(const struct config *config)
+{
+    struct type_config *types = xcalloc(config->type_count + 1, sizeof(*types));
+
+    for (size_t i = 0; i < config->type_count; i++) {
+        const struct config_type *from = &config->types[i];
+
+        types[i] = (struct type_config){
+            .name = from->name,
+            .attempts = (int)from->attempts,
+            .base_ms = from->base_ms,
+            .max_ms = from->max_ms,
+            .factor = from->factor,
+            .channels = channel_set(from->channels),
+        };
+    }
+    return types;
+}
+
+struct mqtt_config bridge_mqtt_config(const struct config *config, const char *client_id,
+                                      const char *const *filters)
+{
+    bool is_lane = filters != NULL;
+
+    return (struct mqtt_config){
+        .url = config->mqtt.url,
+        .client_id = client_id,
+        .username = config->mqtt.id,
+        .token_file = config->mqtt.token_file,
+        .ca_file = config->mqtt.ca_file,
+        .clean_start = !is_lane,
+        .session_expiry_s = is_lane ? SESSION_EXPIRY_S : 0,
+        .receive_maximum = (uint16_t)(is_lane ? config->mqtt.lane_batch : config->mqtt.window),
+        .keepalive_s = (uint16_t)(config->mqtt.keepalive_ms / 1000),
+        .batch_max = is_lane ? (size_t)config->mqtt.lane_batch : 0,
+        .filters = filters,
+        .backoff_min_ms = 100,
+        .backoff_max_ms = config->mqtt.backoff_max_ms,
+    };
+}
+
+int bridge_open_destination(struct bridge *bridge, const struct config_destination *from,
+                            struct destination_config *out, char *why, size_t why_bytes)
+{
+    struct adapter_env env = {bridge->loop, bridge->http, clock_wall_ms};
+    struct adapter_settings settings = {from->name, config_destination_get,
+                                        (void *)(uintptr_t)from};
+    void *state = NULL;
+    int err = from->adapter->open(&env, &settings, &state, why, why_bytes);
+
+    if (err)
+        return err;
+    *out = (struct destination_config){
+        .name = from->name,
+        .channel = from->adapter->channel,
+        .adapter_name = from->adapter->name,
+        .throttle = {.max_window = (unsigned)from->concurrency,
+                     .max_strikes = (unsigned)from->strikes,
+                     .shut_min_ms = from->shut_min_ms,
+                     .shut_max_ms = from->shut_max_ms},
+        .bucket = {.per_second = (uint32_t)from->per_second,
+                   .per_minute = (uint32_t)from->per_minute,
+                   .per_hour = (uint32_t)from->per_hour,
+                   .per_day = (uint32_t)from->per_day},
+        .send = from->adapter->send,
+        .close = from->adapter->close,
+        .state = state,
+        .has_receipts = from->adapter->has_receipts,
+    };
+    return 0;
+}
+
+/* ---- SIGHUP ---- */
+
+static void on_old_config_free(void *ctx)
+{
+    struct bridge *bridge = ctx;
+
+    config_free(bridge->old_config);
+    bridge->old_config = NULL;
+}
+
+/* Opens every destination of the new configuration before anything is changed. */
+static size_t open_all(struct bridge *bridge, struct config *config,
+                       struct destination_config *opened, char *why, size_t why_bytes)
+{
+    for (size_t i = 0; i < config->destination_count; i++) {
+        if (!bridge_open_destination(bridge, &config->destinations[i], &opened[i], why, why_bytes))
+            continue;
+        while (i > 0) {
+            i--;
+            opened[i].close(opened[i].state);
+        }
+        return 0;
+    }
+    return config->destination_count;
+}
+
+static void swap(struct bridge *bridge, struct config *config,
+                 const struct destination_config *opened, size_t count)
+{
+    struct channel_config channels[CHANNEL_COUNT];
+    struct type_config *types = bridge_type_configs(config);
+
+    bridge_channel_configs(config, channels);
+    dispatch_reload_policies(bridge->dispatch, channels, types, config->type_count);
+    free(bridge->types);
+    bridge->types = types;
+    for (size_t i = 0; i < count; i++) {
+        if (!dispatch_reload_destination(bridge->dispatch, &opened[i]))
+            continue;
+        log_warn("reload.ignored", LOG_STR("destination", opened[i].name),
+                 LOG_STR("why", "a new destination needs a restart"));
+        opened[i].close(opened[i].state);
+    }
+    bridge->old_config = bridge->config;
+    bridge->config = config;
+    loop_timer_start(bridge->loop, &bridge->reload_timer, config->bridge.lease_ms,
+                     on_old_config_free, bridge);
+}
+
+void bridge_reload(struct bridge *bridge)
+{
+    static const char *const levels[] = {"debug", "info", "warn", "error"};
+    struct destination_config opened[64];
+    char why[512] = "";
+    struct config *config;
+    size_t count;
+
+    if (bridge->old_config) {
+        log_warn("reload.refused", LOG_STR("why", "the reload before this one is not over yet"));
+        return;
+    }
+    service_manager_tell("RELOADING=1");
+    config = config_read(bridge->config_file, why, sizeof(why));
+    count = config ? open_all(bridge, config, opened, why, sizeof(why)) : 0;
+    if (!config || (config->destination_count && !count)) {
+        log_error("reload.refused", LOG_STR("why", why));
+        if (config)
+            config_free(config);
+    } else {
+        for (int level = 0; level < 4; level++)
+            if (strcmp(config->log.level, levels[level]) == 0)
+                log_set_level((enum log_level)level);
+        swap(bridge, config, opened, count);
+        log_info("reload.done", LOG_INT("destinations", count));
+    }
+    service_manager_tell("READY=1");
+}

@@ -1,0 +1,788 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * main - argv, start-up order, signals, the loop turn, shutdown; nothing else
+ */
+#include "bridge.h"
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/panic.h"
+#include "io/service_manager.h"
+#include "services/dead.h"
+#include "store/migrate.h"
+
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* How long the end waits for the broker to have the last receipts, and for the database. */
+#define TELL_MS  5000
+#define LEAVE_MS 5000
+
+/* ---- wiring: who is told what ---- */
+
+static void publish(void *ctx, const char *topic, const void *payload, size_t bytes)
+{
+    struct bridge *bridge = ctx;
+
+    outbox_keep(bridge->outbox, topic, payload, bytes, false);
+}
+
+static void add_receipt(void *ctx, const char *service, const struct receipt *receipt)
+{
+    struct bridge *bridge = ctx;
+
+    receipts_add(bridge->receipts, service, receipt);
+}
+
+static void on_dead(void *ctx, const struct task *task, const struct outcome *outcome,
+                    const char *destination)
+{
+    struct bridge *bridge = ctx;
+    char topic[DEAD_TOPIC_BYTES];
+
+    buf_clear(&bridge->scratch);
+    dead_write(task, outcome, destination, clock_wall_ms(), topic, &bridge->scratch);
+    outbox_keep(bridge->outbox, topic, buf_text(&bridge->scratch), bridge->scratch.length, false);
+}
+
+static bool is_outbox_full(void *ctx)
+{
+    struct bridge *bridge = ctx;
+
+    return outbox_is_full(bridge->outbox);
+}
+
+static int watch(void *ctx, const char *topic, const void *payload, size_t bytes,
+                 in_app_result_fn *on_result, void *result_ctx)
+{
+    struct bridge *bridge = ctx;
+
+    return outbox_watch(bridge->outbox, topic, payload, bytes, on_result, result_ctx);
+}
+
+static bool on_acked(void *ctx, uint64_t delivery)
+{
+    struct bridge *bridge = ctx;
+    bool is_known = dispatch_acked(bridge->dispatch, delivery);
+
+    in_app_acked(bridge->in_app, delivery);
+    return is_known;
+}
+
+static void on_rpc(void *ctx, const struct topic_up *from, const struct mqtt_message *message)
+{
+    struct bridge *bridge = ctx;
+
+    admin_rpc(bridge->admin, from, message);
+}
+
+static void poke(void *ctx)
+{
+    struct bridge *bridge = ctx;
+
+    dispatch_poke(bridge->dispatch, 0);
+}
+
+static unsigned available(void *ctx)
+{
+    struct bridge *bridge = ctx;
+
+    return bridge->available;
+}
+
+static unsigned type_channels(void *ctx, const char *type)
+{
+    struct bridge *bridge = ctx;
+
+    return dispatch_type_channels(bridge->dispatch, type);
+}
+
+static int choose(void *ctx, enum channel channel, int32_t *destination)
+{
+    struct bridge *bridge = ctx;
+
+    return dispatch_choose(bridge->dispatch, channel, destination);
+}
+
+static bool admit(void *ctx, int32_t destination)
+{
+    struct bridge *bridge = ctx;
+
+    return dispatch_admit(bridge->dispatch, destination);
+}
+
+static void enter(void *ctx, int32_t destination, struct task *task)
+{
+    struct bridge *bridge = ctx;
+
+    dispatch_enter(bridge->dispatch, destination, task);
+}
+
+static void withdraw(void *ctx, int32_t destination)
+{
+    struct bridge *bridge = ctx;
+
+    dispatch_withdraw(bridge->dispatch, destination);
+}
+
+static void poke_one(void *ctx, int32_t destination)
+{
+    struct bridge *bridge = ctx;
+
+    dispatch_poke(bridge->dispatch, destination);
+}
+
+static void on_doubt(void *ctx)
+{
+    struct bridge *bridge = ctx;
+
+    dispatch_reconcile(bridge->dispatch);
+}
+
+static void on_outbox_change(void *ctx)
+{
+    struct bridge *bridge = ctx;
+
+    log_debug("outbox.change", LOG_INT("up", outbox_is_up(bridge->outbox)));
+}
+
+/* ---- membership ---- */
+
+static void on_joined(void *ctx)
+{
+    (void)ctx; /* the lanes come by themselves */
+}
+
+static void close_lanes(struct bridge *bridge)
+{
+    ingest_close(bridge->ingest);
+    events_close(bridge->events);
+    admin_close(bridge->admin);
+}
+
+static void on_fenced(void *ctx)
+{
+    struct bridge *bridge = ctx;
+
+    /* In this order: closing gives back what the dispatcher is about to forget. */
+    close_lanes(bridge);
+    dispatch_fenced(bridge->dispatch);
+}
+
+static void on_lane(void *ctx, enum lane lane)
+{
+    struct bridge *bridge = ctx;
+
+    if (bridge->stage != BRIDGE_RUNNING)
+        return;
+    if (lane == LANE_REQUESTS)
+        ingest_open(bridge->ingest);
+    else if (lane == LANE_USERS)
+        events_open(bridge->events);
+    else
+        admin_open(bridge->admin);
+}
+
+/* What a dead bridge settled at its end is told again: receivers drop repeats. */
+static void on_unsent(void *ctx, const struct ending *ending)
+{
+    struct bridge *bridge = ctx;
+    struct receipt receipt = {
+        .id = ending->request,
+        .notification = ending->notification,
+        .status = delivery_state_name((enum delivery_state)ending->state),
+        .channel = channel_name(ending->channel),
+        .provider = ending->channel == CHANNEL_IN_APP ? NULL : ending->provider,
+        .provider_id = ending->provider_id,
+        .reason = ending->reason ? reason_name((enum reason)ending->reason) : NULL,
+        .detail = ending->detail,
+        .attempt = ending->number,
+        .segments = ending->segments,
+        .at_ms = ending->at_ms,
+    };
+
+    if (ending->receipts != RECEIPTS_NONE)
+        receipts_add(bridge->receipts, ending->service, &receipt);
+}
+
+static void on_swept(void *ctx)
+{
+    poke(ctx);
+}
+
+/* ---- the database comes and goes ---- */
+
+static void ask_destination(struct bridge_destination *destination);
+
+static void on_destination(void *ctx, int err, int32_t id)
+{
+    struct bridge_destination *destination = ctx;
+    struct bridge *bridge = destination->bridge;
+
+    destination->is_asked = false;
+    if (err) {
+        log_warn("destination.unknown", LOG_STR("destination", destination->config.name),
+                 LOG_STR("err", err_name(err)));
+        if (err == ERR_AGAIN)
+            ask_destination(destination);
+        return;
+    }
+    destination->id = id;
+    bridge->available |= 1u << destination->config.channel;
+    bridge->destinations_known++;
+    if (bridge->destinations_known < bridge->destination_count)
+        return;
+    /* In the order of the configuration: the first of a channel is its first choice. */
+    for (size_t i = 0; i < bridge->destination_count; i++)
+        dispatch_add_destination(bridge->dispatch, &bridge->destinations[i].config,
+                                 bridge->destinations[i].id);
+    membership_store_up(bridge->membership);
+}
+
+static void ask_destination(struct bridge_destination *destination)
+{
+    struct bridge *bridge = destination->bridge;
+
+    if (destination->id || destination->is_asked)
+        return;
+    destination->is_asked =
+        store_destination(bridge->store, destination->config.name, destination->config.channel,
+                          destination->config.adapter_name, on_destination, destination) == 0;
+}
+
+static void on_store_up(void *ctx)
+{
+    struct bridge *bridge = ctx;
+
+    log_info("store.up", LOG_INT("destinations", bridge->destination_count));
+    for (size_t i = 0; i < bridge->destination_count; i++)
+        ask_destination(&bridge->destinations[i]);
+    if (bridge->destinations_known == bridge->destination_count)
+        membership_store_up(bridge->membership);
+}
+
+static void on_store_down(void *ctx, const char *why)
+{
+    struct bridge *bridge = ctx;
+
+    log_error("store.down", LOG_STR("why", why));
+    for (size_t i = 0; i < bridge->destination_count; i++)
+        bridge->destinations[i].is_asked = false;
+    membership_store_down(bridge->membership);
+    close_lanes(bridge);
+}
+
+/* ---- health ---- */
+
+static void missing(struct buf *out, bool *is_ready, bool is_there, const char *what)
+{
+    if (is_there)
+        return;
+    *is_ready = false;
+    buf_printf(out, "%s\n", what);
+}
+
+static bool is_ready(void *ctx, struct buf *out)
+{
+    struct bridge *bridge = ctx;
+    int64_t silent_ms = loop_now_ms(bridge->loop) - membership_beat_ms(bridge->membership);
+    bool ready = true;
+
+    missing(out, &ready, bridge->stage == BRIDGE_RUNNING, "bridge: shutting down");
+    missing(out, &ready, store_is_up(bridge->store), "postgres: not connected");
+    missing(out, &ready, membership_is_joined(bridge->membership), "lease: not registered");
+    missing(out, &ready, silent_ms < bridge->config->bridge.lease_ms,
+            "postgres: no heartbeat was committed lately");
+    missing(out, &ready, outbox_is_up(bridge->outbox), "mqtt: the publishing connection is down");
+    missing(out, &ready,
+            !membership_has_lane(bridge->membership, LANE_REQUESTS) ||
+                ingest_is_ready(bridge->ingest),
+            "mqtt: the requests lane is not reading");
+    missing(out, &ready,
+            !membership_has_lane(bridge->membership, LANE_USERS) || events_is_ready(bridge->events),
+            "mqtt: the users lane is not reading");
+    missing(out, &ready,
+            !membership_has_lane(bridge->membership, LANE_ADMINS) || admin_is_ready(bridge->admin),
+            "mqtt: the admins lane is not reading");
+    return ready;
+}
+
+static void refresh(void *ctx)
+{
+    struct bridge *bridge = ctx;
+    struct metric *up = metrics_get(bridge->metrics, METRIC_GAUGE, "tocsin_up",
+                                    "1 when the part is connected.", "part=\"postgres\"");
+
+    metric_set(up, store_is_up(bridge->store));
+    up = metrics_get(bridge->metrics, METRIC_GAUGE, "tocsin_up", "1 when the part is connected.",
+                     "part=\"mqtt\"");
+    metric_set(up, outbox_is_up(bridge->outbox));
+    up = metrics_get(bridge->metrics, METRIC_COUNTER, "tocsin_log_dropped_total",
+                     "Log lines that could not be written at once.", NULL);
+    metric_set(up, (double)log_dropped());
+}
+
+/* ---- shutdown: stop ingest, drain, tell, leave, close ---- */
+
+static void on_left(void *ctx)
+{
+    struct bridge *bridge = ctx;
+
+    bridge->stage = BRIDGE_OVER;
+    loop_stop(bridge->loop);
+}
+
+static void on_stage_late(void *ctx)
+{
+    struct bridge *bridge = ctx;
+
+    bridge->is_drain_over = true;
+    loop_wake(bridge->loop);
+}
+
+static void enter_stage(struct bridge *bridge, enum bridge_stage stage, int64_t limit_ms)
+{
+    bridge->stage = stage;
+    bridge->is_drain_over = false;
+    loop_timer_stop(&bridge->drain_timer);
+    loop_timer_start(bridge->loop, &bridge->drain_timer, limit_ms, on_stage_late, bridge);
+}
+
+static void on_terminate(void *ctx, int signo)
+{
+    struct bridge *bridge = ctx;
+
+    if (bridge->stage != BRIDGE_RUNNING)
+        return;
+    log_info("bridge.stopping", LOG_INT("signal", signo),
+             LOG_INT("under_way", dispatch_busy(bridge->dispatch)));
+    service_manager_tell("STOPPING=1");
+    ingest_close(bridge->ingest);
+    admin_close(bridge->admin);
+    dispatch_drain(bridge->dispatch);
+    enter_stage(bridge, BRIDGE_DRAINING, bridge->config->bridge.drain_ms);
+}
+
+/* Moves on when a stage is done, or its time is up. */
+static void shutdown_turn(struct bridge *bridge)
+{
+    bool is_late = bridge->is_drain_over;
+
+    if (bridge->stage == BRIDGE_DRAINING && (is_late || !dispatch_busy(bridge->dispatch))) {
+        if (is_late)
+            log_warn("bridge.cut", LOG_INT("under_way", dispatch_busy(bridge->dispatch)));
+        events_close(bridge->events);
+        in_app_abandon(bridge->in_app);
+        enter_stage(bridge, BRIDGE_TELLING, TELL_MS);
+        is_late = false;
+    }
+    if (bridge->stage == BRIDGE_TELLING &&
+        (is_late || (!outbox_waiting(bridge->outbox) && !dispatch_busy(bridge->dispatch)))) {
+        enter_stage(bridge, BRIDGE_LEAVING, LEAVE_MS);
+        membership_leave(bridge->membership, on_left, bridge);
+        is_late = false;
+    }
+    if (bridge->stage == BRIDGE_LEAVING && is_late)
+        on_left(bridge);
+}
+
+static void on_hangup(void *ctx, int signo)
+{
+    (void)signo;
+    bridge_reload(ctx);
+}
+
+/* ---- the loop ---- */
+
+static void on_watchdog(void *ctx)
+{
+    struct bridge *bridge = ctx;
+
+    service_manager_tell("WATCHDOG=1");
+    loop_timer_start(bridge->loop, &bridge->watchdog_timer, bridge->watchdog_ms, on_watchdog,
+                     bridge);
+}
+
+static int64_t bridge_turn(void *ctx)
+{
+    struct bridge *bridge = ctx;
+    int64_t next_ms;
+
+    membership_turn(bridge->membership);
+    next_ms = dispatch_turn(bridge->dispatch);
+    receipts_flush(bridge->receipts);
+    if (bridge->stage != BRIDGE_RUNNING)
+        shutdown_turn(bridge);
+    else if (!bridge->is_told_ready) {
+        buf_clear(&bridge->scratch);
+        if (is_ready(bridge, &bridge->scratch)) {
+            bridge->is_told_ready = true;
+            log_info("bridge.ready", LOG_INT("port", health_port(bridge->health)));
+            service_manager_tell("READY=1");
+        }
+    }
+    return next_ms;
+}
+
+/* ---- start-up ---- */
+
+static const char *const request_filters[] = {"notify/v1/services/+/up/#", NULL};
+static const char *const user_filters[] = {"notify/v1/users/+/up/#", NULL};
+static const char *const admin_filters[] = {"notify/v1/admins/+/up/#", NULL};
+
+static char *client_id(const struct config *config, const char *what, unsigned number)
+{
+    struct buf id = {0};
+
+    buf_printf(&id, "bridge/%s/%s", config->mqtt.id, what);
+    if (number)
+        buf_printf(&id, "-%u", number);
+    return id.data;
+}
+
+static void open_health(struct bridge *bridge)
+{
+    struct health_config config = {bridge->config->http.listen};
+    struct health_ops ops = {is_ready, refresh, bridge};
+    struct buf name = {0};
+    char host[256] = "localhost", why[256];
+
+    if (health_open(bridge->loop, &config, bridge->metrics, &ops, &bridge->health, why,
+                    sizeof(why)))
+        fatal("http.listen", why);
+    host[sizeof(host) - 1] = '\0';
+    (void)gethostname(host, sizeof(host) - 1);
+    bridge->host = xstrdup(host);
+    if (bridge->config->bridge.name)
+        buf_add_text(&name, bridge->config->bridge.name);
+    else
+        buf_printf(&name, "%s:%u", host, (unsigned)health_port(bridge->health));
+    bridge->name = name.data;
+}
+
+static void open_outbox(struct bridge *bridge)
+{
+    struct outbox_config config = {.bytes_max = (size_t)bridge->config->mqtt.outbox_bytes};
+
+    bridge->outbox_id = client_id(bridge->config, "out", (unsigned)getpid());
+    config.mqtt = bridge_mqtt_config(bridge->config, bridge->outbox_id, NULL);
+    bridge->outbox = outbox_open(bridge->loop, &config, bridge->metrics, on_outbox_change, bridge);
+    bridge->receipts = receipts_new(publish, bridge);
+}
+
+static void add_in_app(struct bridge *bridge)
+{
+    struct in_app_config config = {bridge->config->ack_timeout_ms};
+    struct in_app_ops ops = {watch, bridge};
+    struct bridge_destination *destination =
+        &bridge->destinations[bridge->destination_count++];
+
+    bridge->in_app = in_app_open(bridge->loop, &config, &ops);
+    destination->bridge = bridge;
+    /* What fails here fails for one user: it says nothing about the way there. */
+    destination->config = (struct destination_config){
+        .name = "in_app",
+        .channel = CHANNEL_IN_APP,
+        .adapter_name = "in_app",
+        .throttle = {.max_window = (unsigned)bridge->config->in_app_window,
+                     .max_strikes = 0,
+                     .shut_min_ms = 1000,
+                     .shut_max_ms = 1000},
+        .send = in_app_send,
+        .state = bridge->in_app,
+    };
+}
+
+static void open_destinations(struct bridge *bridge)
+{
+    struct http_client_config http = {
+        .max_inflight = (size_t)bridge->config->queue.http_inflight,
+        .max_connections = (size_t)bridge->config->queue.http_connections,
+    };
+    const struct config *config = bridge->config;
+    char why[512];
+
+    bridge->http = http_client_open(bridge->loop, &http);
+    add_in_app(bridge);
+    if (config->destination_count >=
+        sizeof(bridge->destinations) / sizeof(bridge->destinations[0]))
+        fatal("config.destinations", "there are more than 63 destinations");
+    for (size_t i = 0; i < config->destination_count; i++) {
+        struct bridge_destination *destination =
+            &bridge->destinations[bridge->destination_count++];
+
+        destination->bridge = bridge;
+        if (bridge_open_destination(bridge, &config->destinations[i], &destination->config, why,
+                                    sizeof(why)))
+            fatal("config.destination", why);
+    }
+}
+
+static void open_dispatch(struct bridge *bridge)
+{
+    const struct config *config = bridge->config;
+    struct dispatch_config dispatch = {
+        .active_max = (size_t)config->queue.active_limit,
+        .bytes_max = (size_t)config->queue.active_bytes,
+        .poll_min_ms = config->queue.poll_min_ms,
+        .poll_max_ms = config->queue.poll_max_ms,
+        .settle_batch = (size_t)config->queue.settle_batch,
+    };
+    struct dispatch_ops ops = {add_receipt, on_dead, is_outbox_full, bridge};
+    struct channel_config channels[CHANNEL_COUNT];
+
+    bridge_channel_configs(config, channels);
+    bridge->types = bridge_type_configs(config);
+    bridge->dispatch =
+        dispatch_new(bridge->loop, &dispatch, channels, bridge->types, config->type_count,
+                     bridge->store, &bridge->fence, bridge->metrics, &ops);
+}
+
+static void open_lanes(struct bridge *bridge)
+{
+    const struct config *config = bridge->config;
+    struct ingest_ops ingest_ops = {available, type_channels, choose,  admit,  enter,  withdraw,
+                                    poke_one,  on_doubt,      add_receipt, on_rpc, bridge};
+    struct events_ops events_ops = {on_acked, add_receipt, on_rpc, bridge};
+    struct admin_ops admin_ops = {publish, poke, bridge};
+    struct ingest_config ingest;
+    struct events_config events;
+    struct admin_config admin;
+
+    for (int lane = 0; lane < LANE_COUNT; lane++) {
+        char what[32];
+
+        snprintf(what, sizeof(what), "lane/%s", lane_name((enum lane)lane));
+        bridge->lane_ids[lane] = client_id(config, what, 0);
+    }
+    ingest.lane = bridge_mqtt_config(config, bridge->lane_ids[LANE_REQUESTS], request_filters);
+    events.lane = bridge_mqtt_config(config, bridge->lane_ids[LANE_USERS], user_filters);
+    admin.lane = bridge_mqtt_config(config, bridge->lane_ids[LANE_ADMINS], admin_filters);
+    bridge->ingest = ingest_new(bridge->loop, &ingest, bridge->store, &bridge->fence,
+                                bridge->metrics, &ingest_ops);
+    bridge->events = events_new(bridge->loop, &events, bridge->store, &bridge->fence,
+                                bridge->metrics, &events_ops);
+    bridge->admin = admin_new(bridge->loop, &admin, bridge->store, &bridge->fence,
+                              bridge->metrics, &admin_ops);
+}
+
+static void open_membership(struct bridge *bridge)
+{
+    const struct config *config = bridge->config;
+    struct membership_config membership = {
+        .name = bridge->name,
+        .host = bridge->host,
+        .node = (int)config->bridge.node,
+        .lease_ms = config->bridge.lease_ms,
+        .grace_ms = config->bridge.lease_ms,
+    };
+    struct membership_ops ops = {on_joined, on_fenced, on_lane, on_unsent, on_swept, bridge};
+    struct chores_config chores = {(int)config->retention.days};
+
+    bridge->membership =
+        membership_new(bridge->loop, &membership, bridge->store, &bridge->fence, &ops);
+    bridge->chores =
+        chores_new(bridge->loop, &chores, bridge->store, &bridge->fence, poke, bridge);
+}
+
+static void open_store(struct bridge *bridge)
+{
+    const struct config *config = bridge->config;
+    struct store_config store = {
+        .conninfo = config->postgres.url,
+        .password_file = config->postgres.password_file,
+        .deadline_ms = config->postgres.deadline_ms,
+        .connect_ms = config->postgres.connect_ms,
+        .backoff_min_ms = 100,
+        .backoff_max_ms = config->postgres.backoff_max_ms,
+    };
+    struct store_handlers handlers = {on_store_up, on_store_down};
+
+    bridge->store = store_open(bridge->loop, &store, &handlers, bridge);
+}
+
+static void bridge_close(struct bridge *bridge)
+{
+    close_lanes(bridge);
+    loop_timer_stop(&bridge->drain_timer);
+    loop_timer_stop(&bridge->watchdog_timer);
+    loop_timer_stop(&bridge->reload_timer);
+    chores_free(bridge->chores);
+    in_app_abandon(bridge->in_app);
+    http_client_close(bridge->http);
+    outbox_close(bridge->outbox);
+    store_close(bridge->store);
+    membership_free(bridge->membership);
+    admin_free(bridge->admin);
+    events_free(bridge->events);
+    ingest_free(bridge->ingest);
+    dispatch_free(bridge->dispatch);
+    in_app_close(bridge->in_app);
+    receipts_free(bridge->receipts);
+    health_close(bridge->health);
+    loop_free(bridge->loop);
+    metrics_free(bridge->metrics);
+    for (int lane = 0; lane < LANE_COUNT; lane++)
+        free(bridge->lane_ids[lane]);
+    free(bridge->outbox_id);
+    free(bridge->types);
+    free(bridge->name);
+    free(bridge->host);
+    buf_fini(&bridge->scratch);
+    if (bridge->old_config)
+        config_free(bridge->old_config);
+    config_free(bridge->config);
+}
+
+static int run(struct config *config, const char *file)
+{
+    struct bridge bridge = {.config = config, .config_file = file};
+
+    mqtt_library_init();
+    http_library_init();
+    bridge.loop = loop_new();
+    bridge.metrics = metrics_new();
+    open_health(&bridge);
+    open_store(&bridge);
+    open_outbox(&bridge);
+    open_dispatch(&bridge);
+    open_destinations(&bridge);
+    open_lanes(&bridge);
+    open_membership(&bridge);
+    loop_on_signal(bridge.loop, SIGTERM, on_terminate, &bridge);
+    loop_on_signal(bridge.loop, SIGINT, on_terminate, &bridge);
+    loop_on_signal(bridge.loop, SIGHUP, on_hangup, &bridge);
+    bridge.watchdog_ms = service_manager_watchdog_ms();
+    if (bridge.watchdog_ms)
+        on_watchdog(&bridge);
+    log_info("bridge.started", LOG_STR("version", TOCSIN_VERSION), LOG_STR("name", bridge.name),
+             LOG_INT("pid", getpid()));
+    loop_run(bridge.loop, bridge_turn, &bridge);
+    log_info("bridge.stopped", LOG_INT("pid", getpid()));
+    bridge_close(&bridge);
+    http_library_fini();
+    mqtt_library_fini();
+    return 0;
+}
+
+static int migrate(const struct config *config)
+{
+    char why[512] = "";
+    int from = 0, to = 0;
+
+    if (store_migrate(config->postgres.url, config->postgres.password_file, &from, &to, why,
+                      sizeof(why))) {
+        fprintf(stderr, "tocsind: %s\n", why);
+        return 1;
+    }
+    printf("schema version %d%s\n", to, from == to ? " (nothing to do)" : "");
+    return 0;
+}
+
+static int print(const struct config *config)
+{
+    struct buf out = {0};
+
+    if (config)
+        config_print(config, &out);
+    else
+        config_reference(&out);
+    fputs(buf_text(&out), stdout);
+    buf_fini(&out);
+    return 0;
+}
+
+static void usage(FILE *out)
+{
+    fputs("usage: tocsind --config FILE [--migrate | --check-config | --print-config]\n"
+          "       tocsind --config-reference | --version | --help\n",
+          out);
+}
+
+enum mode { MODE_RUN, MODE_MIGRATE, MODE_CHECK, MODE_PRINT, MODE_REFERENCE };
+
+static int start(enum mode mode, const char *file)
+{
+    static const char *const levels[] = {"debug", "info", "warn", "error"};
+    char why[512];
+    struct config *config;
+    int status = 0;
+
+    if (mode == MODE_REFERENCE)
+        return print(NULL);
+    config = config_read(file, why, sizeof(why));
+    if (!config) {
+        fprintf(stderr, "tocsind: %s\n", why);
+        return 1;
+    }
+    for (int level = 0; level < 4; level++)
+        if (strcmp(config->log.level, levels[level]) == 0)
+            log_init((enum log_level)level, strcmp(config->log.format, "json") == 0
+                                                ? LOG_FORMAT_JSON
+                                                : LOG_FORMAT_TEXT);
+    if (mode == MODE_RUN)
+        return run(config, file);
+    if (mode == MODE_MIGRATE)
+        status = migrate(config);
+    else if (mode == MODE_PRINT)
+        status = print(config);
+    else
+        printf("%s: ok\n", file);
+    config_free(config);
+    return status;
+}
+
+int main(int argc, char **argv)
+{
+    static const struct option options[] = {
+        {"config", required_argument, NULL, 'c'},
+        {"migrate", no_argument, NULL, 'm'},
+        {"check-config", no_argument, NULL, 't'},
+        {"print-config", no_argument, NULL, 'p'},
+        {"config-reference", no_argument, NULL, 'r'},
+        {"version", no_argument, NULL, 'v'},
+        {"help", no_argument, NULL, 'h'},
+        {NULL, 0, NULL, 0}};
+    const char *file = NULL;
+    enum mode mode = MODE_RUN;
+    int option;
+
+    while ((option = getopt_long(argc, argv, "c:mtprvh", options, NULL)) != -1) {
+        switch (option) {
+        case 'c':
+            file = optarg;
+            break;
+        case 'm':
+            mode = MODE_MIGRATE;
+            break;
+        case 't':
+            mode = MODE_CHECK;
+            break;
+        case 'p':
+            mode = MODE_PRINT;
+            break;
+        case 'r':
+            mode = MODE_REFERENCE;
+            break;
+        case 'v':
+            puts("tocsind " TOCSIN_VERSION);
+            return 0;
+        case 'h':
+            usage(stdout);
+            return 0;
+        default:
+            usage(stderr);
+            return 2;
+        }
+    }
+    if (optind < argc || (!file && mode != MODE_REFERENCE)) {
+        usage(stderr);
+        return 2;
+    }
+    return start(mode, file);
+}

@@ -1,0 +1,346 @@
+/* SPDX-License-Identifier: MIT */
+#include "services/events.h"
+
+#include "base/alloc.h"
+#include "base/arena.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "core/ack.h"
+#include "core/request.h"
+#include "store/queue.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* One notification whose service is to be told, and that was not in memory. */
+struct stranger {
+    uint64_t delivery, notification;
+    int attempts;
+    const char *user;
+};
+
+struct events {
+    struct loop *loop;
+    struct events_config config;
+    struct store *store;
+    const struct fence *fence;
+    struct events_ops ops;
+    struct mqtt *lane;
+    bool is_up;
+    unsigned generation; /* of the lane */
+    struct arena *arena;
+    struct ack_item *acks;
+    size_t ack_count, ack_capacity;
+    struct stranger *strangers;
+    size_t stranger_count, stranger_capacity;
+    int64_t held_since_ms;
+    struct metric *messages, *malformed, *acked, *late;
+};
+
+/* One statement under way. */
+struct storing {
+    struct events *events;
+    unsigned generation;
+};
+
+struct events *events_new(struct loop *loop, const struct events_config *config,
+                          struct store *store, const struct fence *fence, struct metrics *metrics,
+                          const struct events_ops *ops)
+{
+    struct events *events = xcalloc(1, sizeof(*events));
+
+    events->loop = loop;
+    events->config = *config;
+    events->store = store;
+    events->fence = fence;
+    events->ops = *ops;
+    events->arena = arena_new(32768);
+    events->messages = metrics_get(metrics, METRIC_COUNTER, "tocsin_event_messages_total",
+                                   "MQTT messages read from the users lane.", NULL);
+    events->malformed = metrics_get(metrics, METRIC_COUNTER, "tocsin_events_malformed_total",
+                                    "User events that could not be read.", NULL);
+    events->acked = metrics_get(metrics, METRIC_COUNTER, "tocsin_acks_total",
+                                "Acknowledgements that ended a delivery.", NULL);
+    events->late = metrics_get(metrics, METRIC_COUNTER, "tocsin_acks_late_total",
+                               "Acknowledgements of what was over, unknown or somebody else's.",
+                               NULL);
+    return events;
+}
+
+void events_free(struct events *events)
+{
+    events_close(events);
+    arena_free(events->arena);
+    free(events->acks);
+    free(events->strangers);
+    free(events);
+}
+
+static void add_ack(struct events *events, uint64_t id, const char *user)
+{
+    if (events->ack_count == events->ack_capacity) {
+        events->ack_capacity = events->ack_capacity ? events->ack_capacity * 2 : 128;
+        events->acks = xrealloc(events->acks, events->ack_capacity * sizeof(*events->acks));
+    }
+    events->acks[events->ack_count++] = (struct ack_item){id, user};
+}
+
+static void on_event(struct events *events, const struct topic_up *up,
+                     const struct mqtt_message *message)
+{
+    struct rejection rejection;
+    struct ack ack;
+    enum ack_kind kind;
+    const char *user;
+
+    if (ack_kind_parse(up->event, &kind) ||
+        ack_decode(kind, message->payload, message->payload_bytes, events->arena, &ack,
+                   &rejection)) {
+        metric_add(events->malformed, 1);
+        return;
+    }
+    if (kind != ACK_ACK)
+        return;
+    user = arena_strdup(events->arena, up->id);
+    for (size_t i = 0; i < ack.id_count; i++)
+        add_ack(events, ack.ids[i], user);
+}
+
+static void on_message(void *ctx, const struct mqtt_message *message)
+{
+    struct events *events = ctx;
+    struct topic_up up;
+
+    metric_add(events->messages, 1);
+    if (topic_parse_up(message->topic, &up))
+        metric_add(events->malformed, 1);
+    else if (strncmp(up.event, "rpc/", 4) == 0)
+        events->ops.rpc(events->ops.ctx, &up, message);
+    else
+        on_event(events, &up, message);
+}
+
+static void reset(struct events *events)
+{
+    events->ack_count = 0;
+    events->stranger_count = 0;
+    events->held_since_ms = 0;
+    events->generation++;
+    arena_reset(events->arena);
+}
+
+static void finish(struct events *events)
+{
+    reset(events);
+    mqtt_release(events->lane);
+}
+
+static void abandon(struct events *events, int err)
+{
+    log_warn("events.abandoned", LOG_STR("err", err_name(err)),
+             LOG_INT("acks", events->ack_count));
+    reset(events);
+    mqtt_discard(events->lane, "the acknowledgements could not be stored");
+}
+
+static struct storing *storing_new(struct events *events)
+{
+    struct storing *storing = xmalloc(sizeof(*storing));
+
+    *storing = (struct storing){events, events->generation};
+    return storing;
+}
+
+/* ---- deliveries of other bridges, or of before our start ---- */
+
+static void on_about(void *ctx, const struct about *about)
+{
+    struct storing *storing = ctx;
+    struct events *events = storing->events;
+
+    if (storing->generation != events->generation || about->receipts == RECEIPTS_NONE)
+        return;
+    for (size_t i = 0; i < events->stranger_count; i++) {
+        const struct stranger *stranger = &events->strangers[i];
+        struct receipt receipt = {
+            .id = about->request,
+            .notification = about->notification,
+            .status = "delivered",
+            .channel = channel_name(CHANNEL_IN_APP),
+            .user = stranger->user,
+            .attempt = stranger->attempts,
+            .at_ms = clock_wall_ms(),
+        };
+
+        if (stranger->notification == about->notification)
+            events->ops.receipt(events->ops.ctx, about->service, &receipt);
+    }
+}
+
+static void on_about_done(void *ctx, int err)
+{
+    struct storing *storing = ctx;
+    struct events *events = storing->events;
+    bool is_current = storing->generation == events->generation;
+
+    free(storing);
+    if (!is_current)
+        return;
+    if (err)
+        log_warn("events.untold", LOG_STR("err", err_name(err)),
+                 LOG_INT("deliveries", events->stranger_count));
+    finish(events);
+}
+
+static int by_number(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+    return x < y ? -1 : x > y;
+}
+
+static void ask_about(struct events *events)
+{
+    struct storing *storing = storing_new(events);
+    struct about_call call = {on_about, on_about_done, storing};
+    uint64_t *ids = xmalloc(events->stranger_count * sizeof(*ids));
+    size_t count = 0;
+
+    for (size_t i = 0; i < events->stranger_count; i++)
+        ids[i] = events->strangers[i].notification;
+    qsort(ids, events->stranger_count, sizeof(*ids), by_number);
+    for (size_t i = 0; i < events->stranger_count; i++)
+        if (i == 0 || ids[i] != ids[i - 1])
+            ids[count++] = ids[i];
+    if (store_about(events->store, ids, count, &call))
+        on_about_done(storing, ERR_CLOSED);
+    free(ids);
+}
+
+/* ---- the batch ---- */
+
+static int by_delivery(const void *a, const void *b)
+{
+    const struct ack_item *x = a, *y = b;
+
+    return x->id < y->id ? -1 : x->id > y->id;
+}
+
+/* Whose acknowledgement it was; the batch is in the order of ids. */
+static const char *user_of(const struct events *events, uint64_t id)
+{
+    struct ack_item wanted = {id, NULL};
+    const struct ack_item *found =
+        bsearch(&wanted, events->acks, events->ack_count, sizeof(wanted), by_delivery);
+
+    return found ? found->user : "";
+}
+
+static void on_acked(void *ctx, uint64_t id, uint64_t notification, int attempts)
+{
+    struct storing *storing = ctx;
+    struct events *events = storing->events;
+
+    metric_add(events->acked, 1);
+    if (events->ops.acked(events->ops.ctx, id) || storing->generation != events->generation)
+        return;
+    if (events->stranger_count == events->stranger_capacity) {
+        events->stranger_capacity = events->stranger_capacity ? events->stranger_capacity * 2 : 64;
+        events->strangers =
+            xrealloc(events->strangers, events->stranger_capacity * sizeof(*events->strangers));
+    }
+    events->strangers[events->stranger_count++] =
+        (struct stranger){id, notification, attempts, user_of(events, id)};
+}
+
+static void on_stored(void *ctx, int err)
+{
+    struct storing *storing = ctx;
+    struct events *events = storing->events;
+    bool is_current = storing->generation == events->generation;
+
+    free(storing);
+    if (!is_current)
+        return;
+    if (err)
+        abandon(events, err);
+    else if (events->stranger_count)
+        ask_about(events);
+    else
+        finish(events);
+}
+
+static void on_batch(void *ctx, size_t count)
+{
+    struct events *events = ctx;
+    struct storing *storing;
+    struct settled settled;
+
+    (void)count;
+    events->held_since_ms = loop_now_ms(events->loop);
+    if (events->ack_count == 0) {
+        finish(events);
+        return;
+    }
+    /* In the order of ids, as everywhere: two bridges must not wait for each other's rows. */
+    qsort(events->acks, events->ack_count, sizeof(*events->acks), by_delivery);
+    storing = storing_new(events);
+    settled = (struct settled){on_acked, on_stored, storing};
+    if (store_ack(events->store, events->fence->epoch, events->acks, events->ack_count, &settled)) {
+        free(storing);
+        abandon(events, ERR_CLOSED);
+    }
+}
+
+/* ---- the lane ---- */
+
+static void on_up(void *ctx, bool session_present)
+{
+    struct events *events = ctx;
+
+    events->is_up = true;
+    log_info("events.up", LOG_INT("session_present", session_present));
+}
+
+static void on_down(void *ctx, const char *why)
+{
+    struct events *events = ctx;
+
+    events->is_up = false;
+    log_warn("events.down", LOG_STR("why", why));
+    reset(events);
+}
+
+void events_open(struct events *events)
+{
+    static const struct mqtt_handlers handlers = {
+        .on_up = on_up, .on_down = on_down, .on_message = on_message, .on_batch = on_batch};
+
+    if (!events->lane)
+        events->lane = mqtt_open(events->loop, &events->config.lane, &handlers, events);
+}
+
+void events_close(struct events *events)
+{
+    struct mqtt *lane = events->lane;
+
+    if (!lane)
+        return;
+    events->lane = NULL;
+    events->is_up = false;
+    mqtt_close(lane);
+    reset(events);
+}
+
+bool events_is_open(const struct events *events)
+{
+    return events->lane != NULL;
+}
+
+bool events_is_ready(const struct events *events)
+{
+    int64_t held_ms =
+        events->held_since_ms ? loop_now_ms(events->loop) - events->held_since_ms : 0;
+
+    return events->is_up && held_ms < 10000;
+}

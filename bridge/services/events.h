@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * events - the users lane: what people's devices tell, committed before it is acknowledged
+ *
+ * An `ack` makes an in-app delivery delivered, whichever bridge holds it, and only for the user
+ * whose topic it came on.  Not here: questions (rpc), which go to admin.
+ */
+#ifndef TOCSIN_SERVICES_EVENTS_H
+#define TOCSIN_SERVICES_EVENTS_H
+#include "base/metrics.h"
+#include "core/fence.h"
+#include "core/receipt.h"
+#include "core/topic.h"
+#include "io/mqtt.h"
+#include "store/store.h"
+
+struct events;
+
+struct events_config {
+    struct mqtt_config lane;
+};
+
+struct events_ops {
+    /* The delivery is delivered and that is committed; false: not in our memory. */
+    bool (*acked)(void *ctx, uint64_t delivery);
+    void (*receipt)(void *ctx, const char *service, const struct receipt *receipt);
+    void (*rpc)(void *ctx, const struct topic_up *from, const struct mqtt_message *message);
+    void *ctx;
+};
+
+struct events *events_new(struct loop *loop, const struct events_config *config,
+                          struct store *store, const struct fence *fence, struct metrics *metrics,
+                          const struct events_ops *ops);
+void events_free(struct events *events);
+void events_open(struct events *events);
+void events_close(struct events *events);
+bool events_is_open(const struct events *events);
+bool events_is_ready(const struct events *events);
+
+#endif

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * health - /healthz, /readyz and /metrics
+ *
+ * healthz: the loop turns.  readyz: consuming and committing work, by what was done lately and
+ * not by what is configured; the body names what is missing.
+ */
+#ifndef TOCSIN_SERVICES_HEALTH_H
+#define TOCSIN_SERVICES_HEALTH_H
+#include "base/metrics.h"
+#include "io/http_server.h"
+
+struct health;
+struct health_config {
+    const char *listen;
+};
+struct health_ops {
+    /* Appends "what: why\n" for each thing that is missing; true when nothing is. */
+    bool (*is_ready)(void *ctx, struct buf *missing);
+    /* Sets gauges that are read on demand. */
+    void (*refresh)(void *ctx);
+    void *ctx;
+};
+NODISCARD int health_open(struct loop *loop, const struct health_config *config,
+                          struct metrics *metrics, const struct health_ops *ops,
+                          struct health **out, char *why, size_t why_bytes);
+void health_close(struct health *health);
+uint16_t health_port(const struct health *health);
+
+#endif
