@@ -24,15 +24,15 @@ struct cli {
 };
 
 struct command {
-    const char *name;    /* "send", or "dlq list": a group and a name */
-    unsigned kinds;      /* whose tokens will do */
-    const char *words;   /* how help names the arguments, e.g. "ID", or NULL */
+    const char *name;  /* "send", or "dlq list": a group and a name */
+    unsigned kinds;    /* whose tokens will do */
+    const char *words; /* how help names the arguments, e.g. "ID", or NULL */
     size_t min_words, max_words;
-    const char *summary; /* one line for help */
+    const char *summary;            /* one line for help */
     const struct opt *options;      /* its own, or NULL */
     const struct opt *more_options; /* a shared table, or NULL */
     enum cli_exit (*run)(struct cli *cli);
-    const struct desk_call *call;   /* for desk_run() only, see desk.h */
+    const struct desk_call *call; /* for desk_run() only, see desk.h */
 };
 
 enum cli_exit cmd_send(struct cli *cli);

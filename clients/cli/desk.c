@@ -15,31 +15,27 @@ const struct opt desk_options[] = {
     {NULL, OPT_FLAG, NULL, NULL, NULL}};
 
 /* Parameters of the same name, in every call that takes a filter. */
-#define FILTERS                                                                                    \
-    {"channel", OPT_STRING, "CHANNEL", "only of this channel", NULL},                              \
-        {"reason", OPT_STRING, "REASON", "only those that died of this", NULL},                    \
-        {"type", OPT_STRING, "TYPE", "only of this notification type", NULL},                      \
-        {"service", OPT_STRING, "SERVICE", "only those asked for by this service", NULL},          \
-        {"user", OPT_STRING, "USER", "only those for this user", NULL},                            \
-        {"since", OPT_STRING, "TIME", "died at or after: RFC 3339, or 2h for two hours ago", NULL}, \
-    {                                                                                              \
-        "until", OPT_STRING, "TIME", "died before", NULL                                           \
-    }
-#define END_AND_TIMEOUT                                                                            \
-    {"timeout", OPT_DURATION, "TIME", "how long to wait for the answer (10s)", NULL},              \
-    {                                                                                              \
-        NULL, OPT_FLAG, NULL, NULL, NULL                                                           \
-    }
+const struct opt desk_filter_options[] = {
+    {"channel", OPT_STRING, "CHANNEL", "only of this channel", NULL},
+    {"reason", OPT_STRING, "REASON", "only those that died of this", NULL},
+    {"type", OPT_STRING, "TYPE", "only of this notification type", NULL},
+    {"service", OPT_STRING, "SERVICE", "only those asked for by this service", NULL},
+    {"user", OPT_STRING, "USER", "only those for this user", NULL},
+    {"since", OPT_STRING, "TIME", "died since: RFC 3339, or 2h for two hours ago", NULL},
+    {"until", OPT_STRING, "TIME", "died before", NULL},
+    {NULL, OPT_FLAG, NULL, NULL, NULL}};
 
-const struct opt desk_filter_options[] = {FILTERS, {NULL, OPT_FLAG, NULL, NULL, NULL}};
 const struct opt desk_list_options[] = {
     {"limit", OPT_INT, "N", "entries in one answer", NULL},
     {"after", OPT_STRING, "CURSOR", "go on after an earlier answer", NULL},
     {"pages", OPT_FLAG, NULL, "fetch answer after answer until there are no more", NULL},
-    END_AND_TIMEOUT};
+    {"timeout", OPT_DURATION, "TIME", "how long to wait for the answer (10s)", NULL},
+    {NULL, OPT_FLAG, NULL, NULL, NULL}};
+
 const struct opt desk_bulk_options[] = {
     {"all", OPT_FLAG, NULL, "everything, where neither ids nor a filter are given", NULL},
-    END_AND_TIMEOUT};
+    {"timeout", OPT_DURATION, "TIME", "how long to wait for the answer (10s)", NULL},
+    {NULL, OPT_FLAG, NULL, NULL, NULL}};
 
 /* ---- results ---- */
 
@@ -69,7 +65,8 @@ static void show_history(const json_t *delivery)
     json_t *attempt;
     size_t i;
 
-    json_array_foreach(json_object_get(delivery, "history"), i, attempt) {
+    json_array_foreach(json_object_get(delivery, "history"), i, attempt)
+    {
         char *at = clean_field(attempt, "at"), *outcome = clean_field(attempt, "outcome");
         char *reason = clean_field(attempt, "reason"), *detail = clean_field(attempt, "detail");
         char *provider = clean_field(attempt, "provider");
@@ -94,7 +91,8 @@ static void show_status(const json_t *result)
     size_t i;
 
     say("%s  %s  accepted %s\n", id, type, *accepted_at ? accepted_at : "-");
-    json_array_foreach(deliveries, i, d) {
+    json_array_foreach(deliveries, i, d)
+    {
         char *channel = clean_field(d, "channel"), *state = clean_field(d, "state");
         char *user = clean_field(d, "user"), *target = clean_field(d, "target");
         char *reason = clean_field(d, "reason"), *due = clean_field(d, "due_at");
@@ -122,8 +120,7 @@ static void show_status(const json_t *result)
 
 static void show_cancelled(const json_t *result)
 {
-    say("%lld cancelled\n",
-        (long long)json_integer_value(json_object_get(result, "cancelled")));
+    say("%lld cancelled\n", (long long)json_integer_value(json_object_get(result, "cancelled")));
 }
 
 static void show_retried(const json_t *result)
@@ -133,7 +130,7 @@ static void show_retried(const json_t *result)
 
 static void show_dead(const json_t *result)
 {
-    static const char *const headings[] = {"DELIVERY", "CHANNEL", "REASON",  "TYPE", "SERVICE",
+    static const char *const headings[] = {"DELIVERY", "CHANNEL", "REASON",  "TYPE",  "SERVICE",
                                            "TO",       "TRIES",   "DIED AT", "STATUS"};
     json_t *entries = json_object_get(result, "entries"), *e;
     struct table t;
@@ -144,7 +141,8 @@ static void show_dead(const json_t *result)
         return;
     }
     table_init(&t, sizeof(headings) / sizeof(headings[0]), headings);
-    json_array_foreach(entries, i, e) {
+    json_array_foreach(entries, i, e)
+    {
         add_number(&t, json_object_get(e, "delivery"));
         table_add(&t, text_of(e, "channel"));
         table_add(&t, text_of(e, "reason"));
@@ -177,10 +175,10 @@ const struct desk_call desk_status = {"request.status", WORDS_ID, FILTER_NONE, f
                                       show_status};
 const struct desk_call desk_cancel = {"request.cancel", WORDS_ID, FILTER_NONE, false, NULL,
                                       show_cancelled};
-const struct desk_call desk_dlq_list = {"dlq.list", WORDS_NONE, FILTER_FLAT, false, "entries",
-                                        show_dead};
-const struct desk_call desk_dlq_retry = {"dlq.retry", WORDS_IDS, FILTER_NESTED, true, NULL,
-                                         show_retried};
+const struct desk_call desk_dlq_list = {"dlq.list", WORDS_NONE, FILTER_FLAT,
+                                        false,      "entries",  show_dead};
+const struct desk_call desk_dlq_retry = {"dlq.retry", WORDS_IDS, FILTER_NESTED,
+                                         true,        NULL,      show_retried};
 const struct desk_call desk_any = {NULL, WORDS_CALL, FILTER_NONE, false, NULL, show_any};
 
 /* ---- parameters ---- */
@@ -282,7 +280,8 @@ static void show(const struct cli *cli, const struct desk_call *call, const json
     }
     if (!list)
         say_json(result);
-    json_array_foreach(list, i, item) {
+    json_array_foreach(list, i, item)
+    {
         say_json(item);
     }
 }
@@ -290,8 +289,8 @@ static void show(const struct cli *cli, const struct desk_call *call, const json
 static enum cli_exit call_all(struct cli *cli, struct rpc *rpc, json_t *params)
 {
     const struct desk_call *call = cli->command->call;
-    const char *method = call->method ? call->method
-                                      : json_string_value(json_array_get(cli->words, 0));
+    const char *method =
+        call->method ? call->method : json_string_value(json_array_get(cli->words, 0));
     enum cli_exit status;
     json_t *result;
     bool is_more;
@@ -326,8 +325,7 @@ enum cli_exit desk_run(struct cli *cli)
     struct rpc *rpc = NULL;
     enum cli_exit status = CLI_USAGE;
 
-    if (call->words == WORDS_CALL &&
-        !is_method(json_string_value(json_array_get(cli->words, 0)))) {
+    if (call->words == WORDS_CALL && !is_method(json_string_value(json_array_get(cli->words, 0)))) {
         say_error("that is not the name of a method");
         goto out;
     }

@@ -20,16 +20,16 @@ enum desk_words {
 
 enum desk_filter {
     FILTER_NONE,
-    FILTER_FLAT,   /* each filter option is a parameter */
-    FILTER_NESTED  /* they go under params.filter, unless ids are given */
+    FILTER_FLAT,  /* each filter option is a parameter */
+    FILTER_NESTED /* they go under params.filter, unless ids are given */
 };
 
 struct desk_call {
     const char *method; /* NULL with WORDS_CALL */
     enum desk_words words;
     enum desk_filter filter;
-    bool needs_choice;     /* nothing chosen is refused, short of --all */
-    const char *list;      /* the result's array, shown one JSON line each, and paged by `next` */
+    bool needs_choice; /* nothing chosen is refused, short of --all */
+    const char *list;  /* the result's array, shown one JSON line each, and paged by `next` */
     void (*show)(const json_t *result); /* readable; for `list` called page by page */
 };
 

@@ -25,10 +25,9 @@ enum cli_exit {
 /* The graver of two outcomes: signals, then errors by how little got done. */
 static inline enum cli_exit exit_worse(enum cli_exit a, enum cli_exit b)
 {
-    static const enum cli_exit gravity[] = {CLI_OK,       CLI_UNDELIVERED, CLI_BAD_INPUT,
-                                            CLI_REJECTED, CLI_TIMEOUT,     CLI_REFUSED,
-                                            CLI_USAGE,    CLI_ERROR,       CLI_PIPE,
-                                            CLI_TERM,     CLI_INT};
+    static const enum cli_exit gravity[] = {
+        CLI_OK,    CLI_UNDELIVERED, CLI_BAD_INPUT, CLI_REJECTED, CLI_TIMEOUT, CLI_REFUSED,
+        CLI_USAGE, CLI_ERROR,       CLI_PIPE,      CLI_TERM,     CLI_INT};
     enum cli_exit worst = CLI_OK;
 
     for (unsigned i = 0; i < sizeof(gravity) / sizeof(gravity[0]); i++)

@@ -87,8 +87,7 @@ int parse_duration(const char *text, int64_t *out_ms)
     static const struct {
         const char *unit;
         int64_t ms;
-    } units[] = {{"", 1000},   {"ms", 1},       {"s", 1000},
-                 {"m", 60000}, {"h", 3600000}, {"d", 86400000}};
+    } units[] = {{"", 1000}, {"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}, {"d", 86400000}};
     char *end;
 
     if (!isdigit((unsigned char)text[0]))

@@ -26,13 +26,13 @@
 
 enum event_kind {
     EV_CONNECTED,
-    EV_UNCONNECTED,  /* code: MQTT reason when is_connack, else errno or library error */
+    EV_UNCONNECTED, /* code: MQTT reason when is_connack, else errno or library error */
     EV_LOST,
-    EV_KICKED,       /* code: the reason of the broker's DISCONNECT */
-    EV_SUBSCRIBED,   /* tag: index, code: reason */
-    EV_PUBLISHED,    /* pub, code */
+    EV_KICKED,     /* code: the reason of the broker's DISCONNECT */
+    EV_SUBSCRIBED, /* tag: index, code: reason */
+    EV_PUBLISHED,  /* pub, code */
     EV_MESSAGE,
-    EV_GONE          /* our own disconnect is done */
+    EV_GONE /* our own disconnect is done */
 };
 
 /* A publication or subscription under way; the library holds a pointer to it. */
@@ -61,7 +61,7 @@ struct subscription {
 enum link_state { LINK_WAITING, LINK_CONNECTING, LINK_SUBSCRIBING, LINK_UP, LINK_OVER };
 
 struct link {
-    struct config *conf;           /* borrowed; outlives us */
+    struct config *conf; /* borrowed; outlives us */
     struct link_handlers handlers;
     MQTTAsync client;
     bool is_durable;
@@ -373,9 +373,12 @@ static void refused(struct link *link, int code)
 {
     int64_t exp = link->conf->principal.expires_at;
     /* MQTT 3.1.1's codes, which an older broker answers with, are 1 to 5. */
-    static const char *const old[] = {"", "unacceptable protocol version (MQTT 5 is needed)",
-                                      "client id rejected", "server unavailable",
-                                      "bad user name or password", "not authorized"};
+    static const char *const old[] = {"",
+                                      "unacceptable protocol version (MQTT 5 is needed)",
+                                      "client id rejected",
+                                      "server unavailable",
+                                      "bad user name or password",
+                                      "not authorized"};
     const char *reason = code > 0 && code < 6 ? old[code] : link_reason(code);
 
     if (exp && exp * 1000 < wall_ms())
@@ -635,8 +638,7 @@ static void say_goodbye(struct link *link)
     int64_t until = now_ms() + GOODBYE_MS;
 
     link->state = LINK_OVER;
-    while (MQTTAsync_isConnected(link->client) && link->ops.next != &link->ops &&
-           now_ms() < until)
+    while (MQTTAsync_isConnected(link->client) && link->ops.next != &link->ops && now_ms() < until)
         wait_for_event(link, until);
     opts.onSuccess5 = on_gone;
     opts.onFailure5 = on_not_gone;

@@ -39,7 +39,10 @@ static void turn(struct loop *loop, int64_t wait_ms)
         {.fd = hooks->input_fd ? hooks->input_fd(hooks->ctx) : -1, .events = POLLIN},
     };
 
-    if (poll(fds, 3, wait_ms < 0 ? -1 : wait_ms > 60000 ? 60000 : (int)wait_ms) < 0 &&
+    if (poll(fds, 3,
+             wait_ms < 0       ? -1
+             : wait_ms > 60000 ? 60000
+                               : (int)wait_ms) < 0 &&
         errno != EINTR) {
         say_error("poll: %s", strerror(errno));
         loop_stop(loop, CLI_ERROR);

@@ -21,8 +21,8 @@ struct loop_hooks {
 };
 
 struct loop {
-    struct cli *cli;         /* borrowed */
-    struct link *link;       /* borrowed */
+    struct cli *cli;   /* borrowed */
+    struct link *link; /* borrowed */
     struct loop_hooks hooks;
     bool is_over;
     enum cli_exit status;

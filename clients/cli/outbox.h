@@ -24,11 +24,11 @@ struct entry {
     struct entry *chain;       /* in the table */
     enum entry_state state;
     struct request req;
-    uint64_t spool_key;  /* 0: not in the spool */
-    unsigned long line;  /* of the input; 0 when it has none */
-    uint64_t tag;        /* of the publication, or of the status call under way */
-    unsigned tries;      /* publications, or status calls, so far */
-    int64_t due_ms;      /* when to publish again, or to ask for the status */
+    uint64_t spool_key; /* 0: not in the spool */
+    unsigned long line; /* of the input; 0 when it has none */
+    uint64_t tag;       /* of the publication, or of the status call under way */
+    unsigned tries;     /* publications, or status calls, so far */
+    int64_t due_ms;     /* when to publish again, or to ask for the status */
 
     /* --wait final only */
     uint64_t *seen; /* receipts by hash, to drop repeats */

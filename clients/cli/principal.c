@@ -9,10 +9,8 @@
 static const struct {
     const char *name;
     enum principal_kind kind;
-} kinds[] = {{"user", KIND_USER},
-             {"service", KIND_SERVICE},
-             {"admin", KIND_ADMIN},
-             {"bridge", KIND_BRIDGE}};
+} kinds[] = {
+    {"user", KIND_USER}, {"service", KIND_SERVICE}, {"admin", KIND_ADMIN}, {"bridge", KIND_BRIDGE}};
 
 static int base64url_value(char c)
 {
@@ -86,7 +84,8 @@ static void read_roles(struct principal *p, const json_t *roles)
     char encoded[ENCODED_ID_MAX + 1];
 
     p->roles = xcalloc(json_array_size(roles), sizeof(*p->roles));
-    json_array_foreach(roles, i, role) {
+    json_array_foreach(roles, i, role)
+    {
         if (json_is_string(role) && principal_encode(json_string_value(role), encoded) == 0)
             p->roles[p->role_count++] = xstrdup(encoded);
     }

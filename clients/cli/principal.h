@@ -18,20 +18,15 @@
 
 #define ENCODED_ID_MAX 128
 
-enum principal_kind {
-    KIND_USER = 1,
-    KIND_SERVICE = 2,
-    KIND_ADMIN = 4,
-    KIND_BRIDGE = 8
-};
+enum principal_kind { KIND_USER = 1, KIND_SERVICE = 2, KIND_ADMIN = 4, KIND_BRIDGE = 8 };
 
 struct principal {
     enum principal_kind kind;
-    const char *kind_name;         /* static: "user" */
-    char id[ENCODED_ID_MAX + 1];   /* percent-encoded: exactly one topic level */
-    char **roles;                  /* percent-encoded */
+    const char *kind_name;       /* static: "user" */
+    char id[ENCODED_ID_MAX + 1]; /* percent-encoded: exactly one topic level */
+    char **roles;                /* percent-encoded */
     size_t role_count;
-    int64_t expires_at;            /* seconds since 1970, 0 when the token does not say */
+    int64_t expires_at; /* seconds since 1970, 0 when the token does not say */
 };
 
 /* Fills *out. 0, or -1 with *error set to a static sentence. */

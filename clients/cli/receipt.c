@@ -50,7 +50,7 @@ uint64_t receipt_hash(const json_t *receipt)
 
 void receipt_show(const json_t *receipt, bool is_json)
 {
-    static const char *const fields[] = {"channel", "user",   "target",
+    static const char *const fields[] = {"channel",  "user",   "target",
                                          "provider", "reason", "detail"};
 
     if (is_json) {
@@ -85,7 +85,8 @@ int receipt_each(const char *payload, size_t len, void (*each)(void *ctx, const 
 
     if (json_is_object(value))
         each(ctx, value);
-    json_array_foreach(value, i, receipt) {
+    json_array_foreach(value, i, receipt)
+    {
         if (json_is_object(receipt))
             each(ctx, receipt);
     }

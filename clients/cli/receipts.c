@@ -40,7 +40,8 @@ static bool is_wanted(const struct receipts *r, const char *option, const json_t
 
     if (!wanted)
         return true;
-    json_array_foreach(wanted, i, one) {
+    json_array_foreach(wanted, i, one)
+    {
         if (json_equal(one, value))
             return true;
     }
@@ -63,8 +64,7 @@ static void on_message(void *ctx, const struct link_message *msg)
 {
     struct receipts *r = ctx;
 
-    if (strcmp(msg->topic, r->topic) == 0 &&
-        receipt_each(msg->payload, msg->len, on_receipt, r))
+    if (strcmp(msg->topic, r->topic) == 0 && receipt_each(msg->payload, msg->len, on_receipt, r))
         say_error("a receipt that is not JSON was ignored");
 }
 

@@ -40,18 +40,14 @@ const struct opt request_options[] = {
 
 /* Options whose field is their name with '-' as '_'. */
 static const char *const plain[] = {
-    "id",     "type",     "channels",   "route", "priority",     "title", "body",  "template",
-    "locale", "data",     "content",    "at",    "schedule",     "ttl",   "group", "retry",
-    "campaign", "receipts", "expires-at", "collapse-key", NULL};
+    "id",       "type",   "channels", "route",    "priority",   "title",        "body",
+    "template", "locale", "data",     "content",  "at",         "schedule",     "ttl",
+    "group",    "retry",  "campaign", "receipts", "expires-at", "collapse-key", NULL};
 /* Options that say whom, and the field of `to` each becomes. */
 static const struct {
     const char *option, *field;
-} targets[] = {{"to-role", "role"},
-               {"to-topic", "topic"},
-               {"to-broadcast", "broadcast"},
-               {"to-email", "email"},
-               {"to-phone", "phone"},
-               {"to-push-token", "push_token"},
+} targets[] = {{"to-role", "role"},   {"to-topic", "topic"}, {"to-broadcast", "broadcast"},
+               {"to-email", "email"}, {"to-phone", "phone"}, {"to-push-token", "push_token"},
                {"to-url", "url"}};
 #define TARGETS (sizeof(targets) / sizeof(targets[0]))
 

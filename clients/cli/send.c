@@ -9,10 +9,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#define AGAIN_MS   10000 /* `accepted` is overdue: publish again, doubling the wait ... */
-#define AGAIN_CAP  30    /* ... up to so many times the first */
-#define ABSORB_MS  50    /* of one turn may go into writing the spool */
-#define NAMED_MAX  20    /* unanswered requests named at the end; the others are counted */
+#define AGAIN_MS  10000 /* `accepted` is overdue: publish again, doubling the wait ... */
+#define AGAIN_CAP 30    /* ... up to so many times the first */
+#define ABSORB_MS 50    /* of one turn may go into writing the spool */
+#define NAMED_MAX 20    /* unanswered requests named at the end; the others are counted */
 
 const struct opt send_options[] = {
     {"file", OPT_STRING, "FILE", "requests from a file, - for stdin", NULL},
@@ -21,7 +21,7 @@ const struct opt send_options[] = {
     {"timeout", OPT_DURATION, "TIME", "give up when nothing gets on for so long (30s; final 5m)",
      NULL},
     {"spool", OPT_STRING, "DIR", "keep requests on disk until they are accepted", NULL},
-    {"resend-after", OPT_DURATION, "TIME", "publish again what is not accepted by then (10s)", NULL},
+    {"resend-after", OPT_DURATION, "TIME", "publish again if not accepted by then (10s)", NULL},
     {"window", OPT_INT, "N", "requests under way at once (256)", NULL},
     {"batch", OPT_INT, "N", "requests in one message, at most 500 (1)", NULL},
     {NULL, OPT_FLAG, NULL, NULL, NULL}};
@@ -140,8 +140,7 @@ static bool read_spool(struct send *s, uint64_t key, struct request *req)
     object = json_loadb(text, len, JSON_REJECT_DUPLICATES, NULL);
     is_good = json_is_object(object) && request_init(req, object, &error) == 0;
     if (!is_good) {
-        say_error("spool: %016llx.json is no request, moved to rejected/",
-                  (unsigned long long)key);
+        say_error("spool: %016llx.json is no request, moved to rejected/", (unsigned long long)key);
         s->worst = exit_worse(s->worst, CLI_BAD_INPUT);
         s->bad_lines++;
         spool_reject(s->spool, key);
@@ -278,8 +277,7 @@ static void name_unanswered(struct send *s)
 
         for (; entry; entry = outbox_next(s->outbox, entry)) {
             if (s->cli->is_json) {
-                json_t *line =
-                    json_pack("{s:s, s:s}", "status", words[state], "id", entry->req.id);
+                json_t *line = json_pack("{s:s, s:s}", "status", words[state], "id", entry->req.id);
                 say_json(line);
                 json_decref(line);
             } else if (named++ < NAMED_MAX) {
@@ -484,8 +482,8 @@ enum cli_exit cmd_send(struct cli *cli)
     if (status == CLI_OK)
         status = open_link(&s);
     if (status == CLI_OK) {
-        s.loop = (struct loop){
-            .cli = cli, .link = s.link, .hooks = {&s, on_tick, input_fd, on_input}};
+        s.loop =
+            (struct loop){.cli = cli, .link = s.link, .hooks = {&s, on_tick, input_fd, on_input}};
         status = loop_run(&s.loop);
         status = exit_worse(status, s.worst);
         summarise(&s);

@@ -28,7 +28,7 @@ struct send {
     char *request_topic, *receipt_topic, *status_topic, *reply_topic;
     bool is_final; /* --wait final */
     size_t batch;
-    int64_t timeout_ms; /* 0: none */
+    int64_t timeout_ms;  /* 0: none */
     int64_t again_ms;    /* the first wait before publishing again */
     int64_t progress_ms; /* when something last got on */
     uint64_t next_tag;

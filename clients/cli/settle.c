@@ -148,8 +148,8 @@ static bool is_over(const struct entry *entry, const json_t *delivery)
 /* Shows an end whose receipt did not reach us. */
 static void show_missed(struct send *s, struct entry *entry, const json_t *delivery)
 {
-    static const char *const fields[] = {"channel", "user", "target", "reason", "detail",
-                                         "provider"};
+    static const char *const fields[] = {"channel", "user",   "target",
+                                         "reason",  "detail", "provider"};
     const char *state = json_string_value(json_object_get(delivery, "state"));
 
     if (!entry_see(entry, receipt_place(delivery, state)))
@@ -170,7 +170,8 @@ static void look_at(struct send *s, struct entry *entry, const json_t *deliverie
     json_t *delivery;
     size_t i, over = 0;
 
-    json_array_foreach(deliveries, i, delivery) {
+    json_array_foreach(deliveries, i, delivery)
+    {
         const char *state = json_string_value(json_object_get(delivery, "state"));
 
         if (!is_over(entry, delivery))

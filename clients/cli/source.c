@@ -20,7 +20,7 @@ struct source {
     unsigned long line;
     bool is_skipping; /* inside a line that is too long */
     char *read_error;
-    json_t *array;    /* an array being handed out, or NULL */
+    json_t *array; /* an array being handed out, or NULL */
     size_t array_at;
     unsigned long array_line;
     json_t *document; /* not yet handed out */

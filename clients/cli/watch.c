@@ -140,7 +140,8 @@ static void on_changed(struct watch *w, const json_t *changed)
 
     if (w->cli->is_json)
         show_json("changed", changed);
-    json_array_foreach(json_object_get(changed, "ids"), i, id) {
+    json_array_foreach(json_object_get(changed, "ids"), i, id)
+    {
         char *text = clean_text(json_string_value(id));
         if (!w->cli->is_json)
             say("%s is %s now\n", text, state);
@@ -157,8 +158,8 @@ static void on_shared(struct watch *w, const char *topic, const json_t *payload)
     if (strcmp(topic, broadcast) == 0)
         on_notification(w, payload, "everybody");
     else if (strncmp(topic, role, strlen(role)) == 0 && strcmp(end, "/inbox") == 0) {
-        char *name = xasprintf("role %.*s", (int)(end - topic - (long)strlen(role)),
-                               topic + strlen(role));
+        char *name =
+            xasprintf("role %.*s", (int)(end - topic - (long)strlen(role)), topic + strlen(role));
         on_notification(w, payload, name);
         free(name);
     }
