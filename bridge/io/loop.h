@@ -34,6 +34,13 @@ int64_t loop_now_ms(const struct loop *loop);
 /* Makes the coming wait not wait; for work queued outside an event. */
 void loop_wake(struct loop *loop);
 
+/*
+ * Sleeps for up to us microseconds before the coming wait.  A peer that writes to a process
+ * asleep in the kernel's poll pays for waking it, once per message; what it writes meanwhile
+ * gathers instead.  For a busy loop only: it adds as much to the latency.
+ */
+void loop_linger(struct loop *loop, unsigned us);
+
 /* A one-shot timer.  Zero-initialise; start again as often as wanted. */
 struct loop_timer {
     void *handle; /* loop's */

@@ -24,6 +24,7 @@ struct membership {
     struct loop_timer timer;
     bool is_registering, is_leaving, is_beating, is_reaping;
     bool has_lane[LANE_COUNT];
+    bool has_asked; /* for lanes, under this epoch and connection */
     bool is_reap_due; /* something died: sweep */
     int64_t beat_sent_ms, beat_ms, swept_ms;
     void (*on_left)(void *ctx);
@@ -83,6 +84,7 @@ static void fenced(struct membership *membership, const char *why)
     log_warn("membership.fenced", LOG_STR("why", why), LOG_INT("epoch", membership->fence->epoch));
     membership->fence->epoch = 0;
     membership->fence->send_until_ms = 0;
+    membership->has_asked = false;
     memset(membership->has_lane, 0, sizeof(membership->has_lane));
     membership->ops.on_fenced(membership->ops.ctx);
     arm(membership, 0);
@@ -200,9 +202,12 @@ static void on_lane(void *ctx, const char *name)
 
 static void on_lanes_done(void *ctx, int err)
 {
-    (void)ctx;
+    struct membership *membership = ctx;
+
     if (err)
         log_warn("membership.lanes", LOG_STR("err", err_name(err)));
+    else
+        membership->has_asked = true;
 }
 
 /* ---- the heartbeat ---- */
@@ -261,6 +266,7 @@ void membership_store_up(struct membership *membership)
 void membership_store_down(struct membership *membership)
 {
     membership->is_beating = membership->is_registering = membership->is_reaping = false;
+    membership->has_asked = false;
     memset(membership->has_lane, 0, sizeof(membership->has_lane));
 }
 
@@ -289,6 +295,11 @@ void membership_leave(struct membership *membership, void (*left)(void *ctx), vo
 bool membership_is_joined(const struct membership *membership)
 {
     return membership->fence->epoch != 0;
+}
+
+bool membership_has_asked(const struct membership *membership)
+{
+    return membership->has_asked;
 }
 
 bool membership_has_lane(const struct membership *membership, enum lane lane)

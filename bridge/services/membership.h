@@ -48,6 +48,8 @@ void membership_store_down(struct membership *membership);
 /* Ends the epoch for good; on_left comes once. */
 void membership_leave(struct membership *membership, void (*on_left)(void *ctx), void *ctx);
 bool membership_is_joined(const struct membership *membership);
+/* Which lanes are ours is known: the database has answered under this epoch. */
+bool membership_has_asked(const struct membership *membership);
 bool membership_has_lane(const struct membership *membership, enum lane lane);
 /* Boot-clock ms of the last heartbeat that was committed. */
 int64_t membership_beat_ms(const struct membership *membership);

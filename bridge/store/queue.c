@@ -41,7 +41,8 @@ const struct pg_statement store_sql_reconcile = {
     .name = "reconcile",
     .params = 2,
     .sql = "UPDATE delivery SET state = 0, epoch = NULL"
-           " WHERE state = 1 AND epoch = $1::bigint AND NOT (id = ANY ($2::bigint[]))",
+           " WHERE state = 1 AND epoch = $1::bigint AND NOT EXISTS"
+           " (SELECT FROM unnest($2::bigint[]) AS k(id) WHERE k.id = delivery.id)",
 };
 
 #define SETTLE_COLUMNS                                                                             \
