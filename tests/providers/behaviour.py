@@ -10,6 +10,7 @@ target wins over one for the whole provider. A rule whose steps are used up disa
 import fnmatch
 import itertools
 import random
+import time
 
 FAULTS = frozenset((
     "drop",            # read the request, process it, close without an answer
@@ -34,8 +35,9 @@ UNPROCESSED = frozenset(("drop_unprocessed", "goaway", "refuse_stream")) | EARLY
 STEP_KEYS = frozenset(("status", "error", "fault", "delay_ms", "retry_after", "body", "headers",
                        "bytes", "byte_ms", "stage", "text", "timestamp", "ok"))
 RULE_KEYS = STEP_KEYS | frozenset(("provider", "target", "op", "times", "answers", "repeat",
-                                   "callbacks", "callback_url", "callback_delay_ms", "share"))
-LISTENER_KEYS = frozenset(("listen", "tls", "max_streams", "goaway_every", "close_connections"))
+                                   "callbacks", "callback_url", "callback_delay_ms", "share", "limit"))
+LISTENER_KEYS = frozenset(("listen", "tls", "max_streams", "goaway_every", "close_every",
+                           "drop_every", "close_connections"))
 
 
 class ScriptError(ValueError):
@@ -74,6 +76,27 @@ def parse_step(item, provider):
     return step
 
 
+class Bucket:
+    """A rate limit that the provider itself enforces."""
+
+    def __init__(self, spec):
+        unknown = set(spec) - {"per_second", "burst"}
+        if unknown:
+            raise ScriptError(f"unknown keys {sorted(unknown)} in limit")
+        self.rate = float(spec["per_second"])
+        self.burst = float(spec.get("burst", max(1, self.rate)))
+        self.tokens, self.at = self.burst, time.monotonic()
+
+    def allows(self):
+        now = time.monotonic()
+        self.tokens = min(self.burst, self.tokens + (now - self.at) * self.rate)
+        self.at = now
+        if self.tokens < 1:
+            return False
+        self.tokens -= 1
+        return True
+
+
 class Rule:
     numbers = itertools.count(1)
 
@@ -92,7 +115,14 @@ class Rule:
         self.repeat = bool(spec.get("repeat"))
         self.left = spec.get("times")
         self.share = float(spec.get("share", 1))
+        self.bucket = Bucket(spec["limit"]) if "limit" in spec else None
         self.used = 0
+
+    def applies(self):
+        """Whether a request that matches is one of those that the rule is for."""
+        if self.bucket is not None:
+            return not self.bucket.allows()
+        return self.share >= 1 or random.random() < self.share
 
     def matches(self, op, target):
         if op != self.op and self.op != "*":
@@ -139,7 +169,7 @@ class Behaviours:
         if not rules:
             return None
         for rule in rules:
-            if rule.matches(op, target) and (rule.share >= 1 or random.random() < rule.share):
+            if rule.matches(op, target) and rule.applies():
                 step, spent = rule.take()
                 if spent:
                     rules.remove(rule)

@@ -20,6 +20,7 @@ class Control:
 
     name = "control"
     body_limit = 1024 * 1024
+    listeners = {}
 
     def __init__(self, engine, callbacks):
         self.engine = engine

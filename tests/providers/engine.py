@@ -59,7 +59,7 @@ class Engine:
             self.control.handle(request, link)
             return
         counters = self.counters[provider.name]
-        counters.started()
+        counters.started(request.at_ns)
         step = None
         try:
             answer, step = self.judge(provider, request)

@@ -46,6 +46,8 @@ class Http1(asyncio.Protocol):
         self.is_pumping = False
         self.is_closing = False
         self.wants_close = False
+        self.answered = 0
+        self.listener = None
         self.can_write = None
         self.task = None
 
@@ -54,6 +56,7 @@ class Http1(asyncio.Protocol):
     def connection_made(self, transport):
         self.transport = transport
         self.number = self.engine.link_opened(self)
+        self.listener = self.engine.listeners.get(self.provider.name)
 
     def connection_lost(self, exc):
         self.is_closing = True
@@ -210,6 +213,14 @@ class Http1(asyncio.Protocol):
         """Send the answer and go on with what was pipelined."""
         if self.is_closing:
             return
+        self.answered += 1
+        listener = self.listener
+        if listener is not None and (listener.close_every or listener.drop_every):
+            if listener.close_every and self.answered >= listener.close_every:
+                answer.headers.append(("connection", "close"))
+                self.wants_close = True
+            if listener.drop_every and self.answered >= listener.drop_every:
+                self.wants_close = True
         self.write_answer(answer)
         if self.wants_close:
             self.is_closing = True

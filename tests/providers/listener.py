@@ -107,7 +107,7 @@ class Listener:
         self.engine, self.provider, self.authority = engine, provider, authority
         self.tls = "normal"
         self.max_streams = None
-        self.goaway_every = None
+        self.goaway_every = self.close_every = self.drop_every = None
         self.doors = {}
 
     def add(self, name, factory, with_tls=False, alpn=("h2", "http/1.1")):
@@ -140,7 +140,8 @@ class Listener:
             raise ValueError(f"tls is one of {TLS}")
         self.tls = settings.get("tls", self.tls)
         self.max_streams = settings.get("max_streams", self.max_streams)
-        self.goaway_every = settings.get("goaway_every", self.goaway_every)
+        for name in ("goaway_every", "close_every", "drop_every"):
+            setattr(self, name, settings.get(name, getattr(self, name)))
         if listen is not None:
             for door in self.doors.values():
                 await door.open(listen)
@@ -148,9 +149,11 @@ class Listener:
             for link in list(self.engine.links[self.provider.name]):
                 link.shut()
         return {"listen": next(iter(self.doors.values())).mode, "tls": self.tls,
-                "max_streams": self.max_streams, "goaway_every": self.goaway_every}
+                "max_streams": self.max_streams, "goaway_every": self.goaway_every,
+                "close_every": self.close_every, "drop_every": self.drop_every}
 
     async def normal(self):
-        self.tls, self.max_streams, self.goaway_every = "normal", None, None
+        self.tls, self.max_streams = "normal", None
+        self.goaway_every = self.close_every = self.drop_every = None
         for door in self.doors.values():
             await door.open("normal")

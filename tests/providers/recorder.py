@@ -8,6 +8,7 @@ import collections
 
 KEEP = 50_000
 KEEP_BYTES = 192 * 1024 * 1024
+KEEP_SECONDS = 900
 FIELDS = ("seq", "provider", "op", "at_ns", "method", "path", "headers", "body", "body_kind",
           "raw", "size", "proto", "tls", "connection", "stream", "target", "dedupe", "verdict",
           "status", "why", "warnings", "extra")
@@ -23,7 +24,7 @@ class Recorder:
     def add(self, request):
         self.last += 1
         request.seq = self.last
-        request.link = None
+        request.link = request._map = request._json = None  # what parsing left behind is large
         self.requests.append(request)
         self.bytes += request.size + 1024
         while len(self.requests) > KEEP or self.bytes > KEEP_BYTES:
@@ -100,6 +101,7 @@ class Counters:
         for name in self.NAMES:
             setattr(self, name, keep.get(name, 0))
         self.statuses = collections.Counter()
+        self.seconds = {}
         self.peak_connections = self.open_connections
 
     def opened(self):
@@ -107,12 +109,20 @@ class Counters:
         self.open_connections += 1
         self.peak_connections = max(self.peak_connections, self.open_connections)
 
-    def started(self):
+    def started(self, at_ns):
         self.requests += 1
+        second = at_ns // 1_000_000_000
+        if second in self.seconds:
+            self.seconds[second] += 1
+        else:
+            self.seconds[second] = 1
+            if len(self.seconds) > KEEP_SECONDS:
+                del self.seconds[next(iter(self.seconds))]
         self.in_flight += 1
         if self.in_flight > self.peak_in_flight:
             self.peak_in_flight = self.in_flight
 
     def describe(self):
         return {**{name: getattr(self, name) for name in self.NAMES},
-                "statuses": {str(k): v for k, v in self.statuses.items()}}
+                "statuses": {str(k): v for k, v in self.statuses.items()},
+                "per_second": {str(k): v for k, v in self.seconds.items()}}

@@ -148,7 +148,8 @@ class Session(asyncio.Protocol):
                          "user": self.user, **extra}
         counters = self.engine.counters[self.provider.name]
         if op == "send":
-            counters.requests += 1
+            counters.started(request.at_ns)
+            counters.in_flight -= 1
         counters.statuses[code] += 1
         setattr(counters, verdict, getattr(counters, verdict, 0) + 1)
         self.engine.recorder.add(request)

@@ -512,3 +512,100 @@ def test_smtp_xoauth2(p):
             if got == 334:
                 got, _ = client.docmd("")
             assert got == code
+
+
+# Limits and connections
+
+
+def test_a_rate_limit_answers_only_what_is_above_it(p):
+    p.script("twilio", limit={"per_second": 1, "burst": 3}, error="20429", retry_after=1)
+    statuses = [twilio_send(p).status for _ in range(6)]
+    assert statuses[:3] == [201] * 3 and statuses.count(429) >= 2
+    assert sum(p.stats("twilio")["per_second"].values()) == 6
+
+
+def test_kept_connections_end_with_and_without_a_word(p):
+    entry = p.info["webhook"]
+    for how, said in (("close_every", "close"), ("drop_every", None)):
+        p.unscript("webhook")
+        p.script("webhook", **{how: 2})
+        connection = http.client.HTTPConnection(urlsplit(entry["base_url"]).netloc, timeout=5)
+        heard = []
+        for _ in range(2):
+            connection.request("POST", "/gone", "{}", {"Content-Type": "application/json"})
+            answer = connection.getresponse()
+            answer.read()
+            heard.append(answer.getheader("connection"))
+        assert heard == [None, said]
+        connection.close()
+
+
+def test_only_the_newest_records_are_kept():
+    import recorder
+
+    class Fake:
+        def __init__(self, size=10):
+            self.size = size
+    kept = recorder.Recorder()
+    for _ in range(recorder.KEEP + 10):
+        kept.add(Fake())
+    assert len(kept.requests) == recorder.KEEP and kept.requests[0].seq == 11
+    assert [r.seq for r in kept.after(kept.last - 2)] == [kept.last - 1, kept.last]
+    kept.add(Fake(recorder.KEEP_BYTES // 2))
+    kept.add(Fake(recorder.KEEP_BYTES))
+    assert len(kept.requests) == 1
+
+
+# HTTP/2
+
+
+def curl_h2(p, *more, token=None):
+    entry = p.info["fcm"]
+    body = json.dumps({"message": {"token": entry["valid_tokens"][0]}})
+    done = subprocess.run(
+        ["curl", "-sS", "--http2", "--max-time", "2", "--cacert", entry["ca_file"], "-H",
+         "authorization: Bearer " + token, "-H", "content-type: application/json", "-d", body,
+         "-o", "/dev/null", "-w", "%{http_version} %{http_code} %{size_download}", *more,
+         f"{entry['tls_base_url']}/v1/projects/{entry['project_id']}/messages:send"],
+        capture_output=True, text=True, timeout=20, check=False)
+    return done.returncode, done.stdout
+
+
+@pytest.mark.parametrize("fault, code", [
+    ("reset", 92), ("drop", (16, 18, 52, 56, 92)), ("reset_connection", (16, 52, 56, 92)),
+    ("garbage", (16, 52, 56, 92)), ("hang", 28), ({"fault": "slow_headers", "byte_ms": 300}, 28),
+    ({"fault": "slow_body", "byte_ms": 300}, 28), ("truncate", (18, 92)), ("endless", 28)])
+def test_faults_over_http2(p, fault, code):
+    token = fcm_token(p).json["access_token"]
+    p.script("fcm", answers=[fault])
+    got, _ = curl_h2(p, token=token)
+    assert got in (code if isinstance(code, tuple) else (code,))
+    assert curl_h2(p, token=token)[1].startswith("2 200")
+
+
+def test_huge_bodies_obey_flow_control(p):
+    token = fcm_token(p).json["access_token"]
+    p.script("fcm", answers=[{"fault": "huge", "bytes": 3_000_000}])
+    assert curl_h2(p, token=token) == (0, "2 200 3000000")
+
+
+def test_a_refused_stream_is_tried_again_by_a_good_client(p):
+    token = fcm_token(p).json["access_token"]
+    p.script("fcm", answers=["refuse_stream"])
+    assert curl_h2(p, token=token)[1].startswith("2 200")
+    assert [r["verdict"] for r in p.requests("fcm", op="send")] == ["fault", "accepted"]
+
+
+def test_goaway_leaves_a_stream_unprocessed(p):
+    """This libcurl then fails with CURLE_HTTP2 and does not repeat the request by itself."""
+    token = fcm_token(p).json["access_token"]
+    p.script("fcm", answers=["goaway"])
+    assert curl_h2(p, token=token)[0] == 16
+    assert [r["verdict"] for r in p.requests("fcm", op="send")] == ["fault"]
+    assert curl_h2(p, token=token)[1].startswith("2 200")
+
+
+def test_alpn_can_be_without_h2(p):
+    token = fcm_token(p).json["access_token"]
+    p.script("fcm", tls="http1")
+    assert curl_h2(p, token=token)[1].startswith("1.1 200")
