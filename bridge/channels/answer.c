@@ -56,6 +56,13 @@ static json_t *find(const struct answer *answer, const char *path)
     return at;
 }
 
+static struct arena *arena_of(struct answer *answer)
+{
+    if (!answer->arena)
+        answer->arena = arena_new(0);
+    return answer->arena;
+}
+
 const char *answer_text(struct answer *answer, const char *path)
 {
     json_t *at = find(answer, path);
@@ -66,9 +73,22 @@ const char *answer_text(struct answer *answer, const char *path)
         return json_is_true(at) ? "true" : "false";
     if (!json_is_integer(at))
         return NULL;
-    if (!answer->arena)
-        answer->arena = arena_new(0);
-    return arena_printf(answer->arena, "%lld", (long long)json_integer_value(at));
+    return arena_printf(arena_of(answer), "%lld", (long long)json_integer_value(at));
+}
+
+const char *answer_json(struct answer *answer, const char *path)
+{
+    json_t *at = find(answer, path);
+    size_t size;
+    char *text;
+
+    if (!at)
+        return NULL;
+    size = json_dumpb(at, NULL, 0, JSON_COMPACT | JSON_ENCODE_ANY);
+    text = arena_alloc(arena_of(answer), size + 1);
+    (void)json_dumpb(at, text, size, JSON_COMPACT | JSON_ENCODE_ANY);
+    text[size] = '\0';
+    return text;
 }
 
 int64_t answer_number(struct answer *answer, const char *path, int64_t otherwise)

@@ -23,6 +23,8 @@ void answer_free(struct answer *answer); /* NULL is allowed */
 /* A string as it is, an integer in decimal, true and false as words; else NULL. */
 const char *answer_text(struct answer *answer, const char *path);
 int64_t answer_number(struct answer *answer, const char *path, int64_t otherwise);
+/* Whatever is there, as compact JSON; NULL when nothing is. */
+const char *answer_json(struct answer *answer, const char *path);
 bool answer_has(struct answer *answer, const char *path);
 /* Elements of the array at the path; 0 when there is none. */
 size_t answer_count(struct answer *answer, const char *path);

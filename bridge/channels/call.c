@@ -36,6 +36,16 @@ void endpoint_fini(struct endpoint *endpoint)
     free(endpoint->ca_file);
 }
 
+char *endpoint_url(const struct endpoint *endpoint, const char *path)
+{
+    struct buf url = {0};
+
+    if (!endpoint->base_url)
+        return NULL;
+    buf_printf(&url, "%s%s", endpoint->base_url, path);
+    return url.data;
+}
+
 static int parse(struct call *call, enum channel channel)
 {
     char why[sizeof((struct outcome *)0)->detail] = "";

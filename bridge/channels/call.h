@@ -49,6 +49,8 @@ struct endpoint {
 void endpoint_init(struct endpoint *endpoint, const struct adapter_env *env,
                    const struct settings *settings);
 void endpoint_fini(struct endpoint *endpoint);
+/* base_url and a path, the caller's own; NULL without a base_url. */
+char *endpoint_url(const struct endpoint *endpoint, const char *path);
 
 struct call;
 /*

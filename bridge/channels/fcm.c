@@ -11,6 +11,7 @@
 #include "channels/answer.h"
 #include "channels/encode.h"
 #include "channels/jose.h"
+#include "channels/push.h"
 #include "channels/token.h"
 #include "core/id.h"
 #include <openssl/crypto.h>
@@ -206,7 +207,7 @@ static const char *check_content(const struct content *content, enum reason *rea
         (content->title ? strlen(content->title) : 0) + (content->body ? strlen(content->body) : 0);
 
     *reason = REASON_CONTENT_INVALID;
-    if (!content->title && !content->body && !content->data_count)
+    if (!push_has_content(content))
         return "a push needs a title, a body or data";
     for (size_t i = 0; i < content->data_count; i++) {
         if (is_reserved_key(content->data[i].key))
@@ -217,15 +218,6 @@ static const char *check_content(const struct content *content, enum reason *rea
     return bytes > PAYLOAD_MAX ? "the push is over 4096 bytes" : NULL;
 }
 
-static void member(struct buf *out, bool *is_first, const char *name, const char *value)
-{
-    if (!value)
-        return;
-    buf_printf(out, "%s\"%s\":", *is_first ? "" : ",", name);
-    buf_add_json(out, value);
-    *is_first = false;
-}
-
 static void write_notification(struct buf *out, const struct content *content)
 {
     bool is_first = true;
@@ -233,9 +225,9 @@ static void write_notification(struct buf *out, const struct content *content)
     if (!content->title && !content->body)
         return;
     buf_add_text(out, ",\"notification\":{");
-    member(out, &is_first, "title", content->title);
-    member(out, &is_first, "body", content->body);
-    member(out, &is_first, "image", content->image);
+    push_member(out, &is_first, "title", content->title);
+    push_member(out, &is_first, "body", content->body);
+    push_member(out, &is_first, "image", content->image);
     buf_add_char(out, '}');
 }
 
@@ -261,14 +253,8 @@ static void write_data(struct buf *out, const struct call *call)
 /* Seconds that FCM may keep it; -1 for its own default. */
 static int64_t ttl_of(const struct call *call)
 {
-    int64_t ttl_s = call->content.ttl_ms >= 0 ? call->content.ttl_ms / 1000 : -1;
+    int64_t ttl_s = push_ttl_s(call);
 
-    if (call->job->expires_ms > 0) {
-        int64_t left_s = (call->job->expires_ms - call->endpoint->env.wall_ms()) / 1000;
-
-        left_s = left_s < 0 ? 0 : left_s;
-        ttl_s = ttl_s < 0 || left_s < ttl_s ? left_s : ttl_s;
-    }
     return ttl_s > TTL_MAX_S ? TTL_MAX_S : ttl_s;
 }
 
@@ -288,9 +274,9 @@ static void write_android(struct buf *out, const struct call *call)
         buf_printf(out, ",\"ttl\":\"%llds\"", (long long)ttl_s);
     if (content->channel_id || content->sound || call->job->collapse_key) {
         buf_add_text(out, ",\"notification\":{");
-        member(out, &is_first, "channel_id", content->channel_id);
-        member(out, &is_first, "sound", content->sound);
-        member(out, &is_first, "tag", call->job->collapse_key);
+        push_member(out, &is_first, "channel_id", content->channel_id);
+        push_member(out, &is_first, "sound", content->sound);
+        push_member(out, &is_first, "tag", call->job->collapse_key);
         buf_add_char(out, '}');
     }
     buf_add_char(out, '}');
@@ -314,7 +300,7 @@ static void write_apns(struct buf *out, const struct call *call)
     buf_add_char(out, '}');
     if (content->sound || content->badge >= 0) {
         buf_add_text(out, ",\"payload\":{\"aps\":{");
-        member(out, &is_first, "sound", content->sound);
+        push_member(out, &is_first, "sound", content->sound);
         if (content->badge >= 0)
             buf_printf(out, "%s\"badge\":%lld", is_first ? "" : ",", (long long)content->badge);
         buf_add_text(out, "}}");

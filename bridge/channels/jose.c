@@ -127,6 +127,11 @@ void jose_key_free(struct jose_key *key)
     free(key);
 }
 
+struct evp_pkey_st *jose_key_pkey(const struct jose_key *key)
+{
+    return key->pkey;
+}
+
 void jose_key_point(const struct jose_key *key, unsigned char out[65])
 {
     size_t length = 0;

@@ -21,6 +21,8 @@ NODISCARD int jose_key_from_pem(enum jose_alg alg, const char *pem, size_t lengt
 NODISCARD int jose_key_from_scalar(const unsigned char *scalar, size_t length,
                                    struct jose_key **key);
 void jose_key_free(struct jose_key *key); /* NULL is allowed */
+/* The OpenSSL key inside, borrowed: for this layer's own cryptography. */
+struct evp_pkey_st *jose_key_pkey(const struct jose_key *key);
 /* The 65 bytes of a P-256 key's public point, uncompressed. */
 void jose_key_point(const struct jose_key *key, unsigned char out[65]);
 /*

@@ -79,22 +79,48 @@ void mime_header(struct buf *out, const char *name, const char *value)
     buf_add_text(out, "\r\n");
 }
 
-static void mailbox_header(struct buf *out, const char *name, const struct mailbox *mailbox)
+/* The display name: a quoted string, or encoded words with breaks between them. */
+static void add_name(struct buf *out, const char *name, size_t column)
 {
-    buf_printf(out, "%s: ", name);
-    if (mailbox->name[0] && is_ascii(mailbox->name) && !strstr(mailbox->name, "=?")) {
-        buf_add_char(out, '"');
-        for (const char *p = mailbox->name; *p; p++) {
-            if (*p == '"' || *p == '\\')
-                buf_add_char(out, '\\');
-            buf_add_char(out, *p);
-        }
-        buf_add_text(out, "\"\r\n ");
-    } else if (mailbox->name[0]) {
-        add_encoded_words(out, mailbox->name, strlen(name) + 2);
-        buf_add_text(out, "\r\n ");
+    if (!is_ascii(name) || strstr(name, "=?")) {
+        add_encoded_words(out, name, column);
+        return;
     }
-    buf_printf(out, mailbox->name[0] ? "<%s>\r\n" : "%s\r\n", mailbox->address);
+    buf_add_char(out, '"');
+    for (; *name; name++) {
+        if (*name == '"' || *name == '\\')
+            buf_add_char(out, '\\');
+        buf_add_char(out, *name);
+    }
+    buf_add_char(out, '"');
+}
+
+void mime_mailbox(struct buf *out, const struct mailbox *mailbox)
+{
+    struct buf name = {0};
+
+    if (!mailbox->name[0]) {
+        buf_add_text(out, mailbox->address);
+        return;
+    }
+    add_name(&name, mailbox->name, 0);
+    for (size_t i = 0; i < name.length; i++) {
+        if (name.data[i] != '\r' && name.data[i] != '\n')
+            buf_add_char(out, name.data[i]);
+    }
+    buf_fini(&name);
+    buf_printf(out, " <%s>", mailbox->address);
+}
+
+static void mailbox_header(struct buf *out, const char *header, const struct mailbox *mailbox)
+{
+    buf_printf(out, "%s: ", header);
+    if (!mailbox->name[0]) {
+        buf_printf(out, "%s\r\n", mailbox->address);
+        return;
+    }
+    add_name(out, mailbox->name, strlen(header) + 2);
+    buf_printf(out, "\r\n <%s>\r\n", mailbox->address);
 }
 
 static void date_header(struct buf *out, int64_t wall_ms)

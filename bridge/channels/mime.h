@@ -22,6 +22,8 @@
 void mime_write(struct buf *out, const struct email *email);
 /* One header, encoded and folded, with its CRLF; used by mime_write() and its tests. */
 void mime_header(struct buf *out, const char *name, const char *value);
+/* "Name" <address> on one line, encoded where it must be. */
+void mime_mailbox(struct buf *out, const struct mailbox *mailbox);
 /* Quoted-printable with CRLF line ends whatever the text's were; ends with CRLF. */
 void mime_quoted_printable(struct buf *out, const char *text);
 

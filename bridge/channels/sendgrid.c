@@ -76,7 +76,6 @@ static int sendgrid_open(const struct adapter_env *env, const struct adapter_set
 {
     struct sendgrid *sendgrid = xcalloc(1, sizeof *sendgrid);
     struct settings settings;
-    struct buf url = {0};
 
     settings_begin(&settings, KEYS, from, why, why_bytes);
     endpoint_init(&sendgrid->endpoint, env, &settings);
@@ -89,8 +88,7 @@ static int sendgrid_open(const struct adapter_env *env, const struct adapter_set
         sendgrid_close(sendgrid);
         return settings.err;
     }
-    buf_printf(&url, "%s/v3/mail/send", sendgrid->endpoint.base_url);
-    sendgrid->url = url.data;
+    sendgrid->url = endpoint_url(&sendgrid->endpoint, "/v3/mail/send");
     *state = sendgrid;
     return 0;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "channels/settings.h"
+#include "base/alloc.h"
 #include "base/buf.h"
 #include "base/timefmt.h"
 #include <errno.h>
@@ -41,6 +42,13 @@ const char *settings_text(const struct settings *settings, const char *key)
     if (value && *value)
         return value;
     return row ? row->fallback : NULL;
+}
+
+char *settings_copy(const struct settings *settings, const char *key)
+{
+    const char *text = settings_text(settings, key);
+
+    return text ? xstrdup(text) : NULL;
 }
 
 bool settings_has(const struct settings *settings, const char *key)

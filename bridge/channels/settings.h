@@ -25,6 +25,8 @@ void settings_begin(struct settings *settings, const struct adapter_key *keys,
                     const struct adapter_settings *from, char *why, size_t why_bytes);
 /* The value, else the fallback, else NULL.  An empty value counts as not given. */
 const char *settings_text(const struct settings *settings, const char *key);
+/* The same as the caller's own copy. */
+char *settings_copy(const struct settings *settings, const char *key);
 bool settings_has(const struct settings *settings, const char *key);
 int64_t settings_ms(const struct settings *settings, const char *key, int64_t otherwise_ms);
 int64_t settings_number(const struct settings *settings, const char *key, int64_t otherwise);

@@ -102,11 +102,6 @@ static void twilio_close(void *state)
     free(twilio);
 }
 
-static char *copy(const char *text)
-{
-    return text ? xstrdup(text) : NULL;
-}
-
 static void make_url(struct twilio *twilio, const char *account)
 {
     struct buf url = {0};
@@ -122,17 +117,15 @@ static int twilio_open(const struct adapter_env *env, const struct adapter_setti
 {
     struct twilio *twilio = xcalloc(1, sizeof *twilio);
     struct settings settings;
-    const char *account, *user;
 
     settings_begin(&settings, KEYS, from, why, why_bytes);
     endpoint_init(&twilio->endpoint, env, &settings);
     sms_rules_init(&twilio->rules, &settings);
-    account = settings_text(&settings, "account_sid");
-    user = settings_text(&settings, "api_key_sid");
-    twilio->user = copy(user ? user : account);
-    twilio->from = copy(settings_text(&settings, "from"));
-    twilio->service = copy(settings_text(&settings, "messaging_service_sid"));
-    twilio->status_callback = copy(settings_text(&settings, "status_callback"));
+    twilio->user = settings_copy(&settings, settings_has(&settings, "api_key_sid") ? "api_key_sid"
+                                                                                   : "account_sid");
+    twilio->from = settings_copy(&settings, "from");
+    twilio->service = settings_copy(&settings, "messaging_service_sid");
+    twilio->status_callback = settings_copy(&settings, "status_callback");
     twilio->validity_s = settings_ms(&settings, "validity_period", 0) / 1000;
     if (twilio->validity_s < 0 || twilio->validity_s > 36000)
         settings_fail(&settings, "validity_period must be between 1s and 10h");
@@ -143,7 +136,7 @@ static int twilio_open(const struct adapter_env *env, const struct adapter_setti
         twilio_close(twilio);
         return settings.err;
     }
-    make_url(twilio, account);
+    make_url(twilio, settings_text(&settings, "account_sid"));
     *state = twilio;
     return 0;
 }
