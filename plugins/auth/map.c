@@ -107,6 +107,7 @@ int map_add(struct map *map, struct map_node *node, const void *key, size_t len)
     node->next = *slot;
     *slot = node;
     map->count++;
+    map->popped = 0;
     return 0;
 }
 
@@ -124,10 +125,10 @@ void map_remove(struct map *map, struct map_node *node)
 
 struct map_node *map_pop(struct map *map)
 {
-    for (size_t i = 0; map->count && i < map->room; i++)
-        if (map->slots[i]) {
-            struct map_node *node = map->slots[i];
-            map->slots[i] = node->next;
+    for (; map->count && map->popped < map->room; map->popped++)
+        if (map->slots[map->popped]) {
+            struct map_node *node = map->slots[map->popped];
+            map->slots[map->popped] = node->next;
             map->count--;
             return node;
         }

@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: MIT */
+#include "principal.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static void ids_are_encoded_into_one_level(void **state)
+{
+    static const struct {
+        const char *raw, *want;
+    } cases[] = {
+        {"alice", "alice"},
+        {"auth0|5f-7_c.~@", "auth0|5f-7_c.~@"},
+        {"a/b+c#d$e%f:g,h", "a%2Fb%2Bc%23d%24e%25f%3Ag%2Ch"},
+        {"\x01 \n\x7f", "%01%20%0A%7F"},
+        {"\xc3\xb1", "%C3%B1"},
+        {"%2F", "%252F"},
+        {"", ""},
+    };
+    char out[PRINCIPAL_ID_MAX + 1];
+    (void)state;
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        out[0] = '\0';
+        assert_int_equal(principal_encode(cases[i].raw, out, sizeof(out)), strlen(cases[i].want));
+        assert_string_equal(out, cases[i].want);
+    }
+}
+
+static void what_does_not_fit_is_refused_not_cut(void **state)
+{
+    char name[PRINCIPAL_NAME_SIZE], id[200], out[4];
+    (void)state;
+
+    memset(id, 'a', sizeof(id));
+    id[PRINCIPAL_ID_MAX] = '\0';
+    assert_int_equal(principal_begin(name, PRINCIPAL_USER, "", id), REFUSAL_NONE);
+    assert_int_equal(principal_begin(name, PRINCIPAL_USER, "p", id), REFUSAL_SUBJECT);
+    id[PRINCIPAL_ID_MAX] = 'a';
+    id[PRINCIPAL_ID_MAX + 1] = '\0';
+    assert_int_equal(principal_begin(name, PRINCIPAL_USER, "", id), REFUSAL_SUBJECT);
+    memset(id, '/', 43);
+    id[43] = '\0';
+    assert_int_equal(principal_begin(name, PRINCIPAL_USER, "", id), REFUSAL_SUBJECT);
+    id[42] = '\0';
+    assert_int_equal(principal_begin(name, PRINCIPAL_USER, "", id), REFUSAL_NONE);
+    assert_int_equal(principal_begin(name, PRINCIPAL_USER, "", ""), REFUSAL_SUBJECT);
+    assert_int_equal(principal_begin(name, PRINCIPAL_USER, "prefix|", ""), REFUSAL_SUBJECT);
+    assert_int_equal(principal_encode("abcd", out, sizeof(out)), 0);
+    assert_int_equal(principal_encode("a/", out, sizeof(out)), 0);
+    assert_int_equal(principal_encode("abc", out, sizeof(out)), 3);
+}
+
+static void written_and_read_it_is_the_same(void **state)
+{
+    char name[PRINCIPAL_NAME_SIZE];
+    struct principal p;
+    (void)state;
+
+    assert_int_equal(principal_begin(name, PRINCIPAL_ADMIN, "idp|", "a:b"), REFUSAL_NONE);
+    assert_int_equal(principal_add_role(name, "ops"), REFUSAL_NONE);
+    assert_int_equal(principal_add_role(name, "on,call"), REFUSAL_NONE);
+    assert_int_equal(principal_add_role(name, "ops"), REFUSAL_NONE);
+    assert_string_equal(name, "\x01"
+                              "a:idp|a%3Ab:ops,on%2Ccall");
+    assert_true(principal_parse(name, &p));
+    assert_int_equal(p.kind, PRINCIPAL_ADMIN);
+    assert_int_equal(p.id_len, strlen("idp|a%3Ab"));
+    assert_string_equal(p.roles, "ops,on%2Ccall");
+}
+
+static void the_longest_principal_fits(void **state)
+{
+    char name[PRINCIPAL_NAME_SIZE], id[PRINCIPAL_ID_MAX + 1], role[PRINCIPAL_ROLE_MAX + 2];
+    struct principal p;
+    unsigned roles = 0;
+    (void)state;
+
+    memset(id, 'i', PRINCIPAL_ID_MAX);
+    id[PRINCIPAL_ID_MAX] = '\0';
+    memset(role, 'r', sizeof(role));
+    role[PRINCIPAL_ROLE_MAX] = '\0';
+    assert_int_equal(principal_begin(name, PRINCIPAL_USER, "", id), REFUSAL_NONE);
+    while (roles < 100) {
+        role[0] = (char)('A' + roles % 26);
+        role[1] = (char)('A' + roles / 26);
+        if (principal_add_role(name, role) != REFUSAL_NONE)
+            break;
+        roles++;
+    }
+    assert_in_range(roles, 17, PRINCIPAL_ROLES_MAX); /* by bytes before it is by number */
+    assert_true(strlen(name) < PRINCIPAL_NAME_SIZE);
+    assert_true(principal_parse(name, &p));
+    role[PRINCIPAL_ROLE_MAX] = 'r';
+    role[PRINCIPAL_ROLE_MAX + 1] = '\0';
+    assert_int_equal(principal_begin(name, PRINCIPAL_USER, "", "a"), REFUSAL_NONE);
+    assert_int_equal(principal_add_role(name, role), REFUSAL_ROLES);
+    assert_int_equal(principal_add_role(name, ""), REFUSAL_ROLES);
+}
+
+static void other_user_names_are_no_principals(void **state)
+{
+    static const char *const wrong[] = {
+        "",         "alice", "\x01",    "\x01u",    "\x01u:",   "\x01u::",  "\x01u:a",
+        "\x01x:a:", "u:a:",  "\x01ua:", "\x01\x01", "\x02u:a:", "\x01U:a:", "\x01:a:ops"};
+    char longer[300] = "\x01u:";
+    struct principal p;
+    (void)state;
+
+    assert_false(principal_parse(NULL, &p));
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
+        assert_false(principal_parse(wrong[i], &p));
+    memset(longer + 3, 'a', PRINCIPAL_ID_MAX + 1);
+    memcpy(longer + 3 + PRINCIPAL_ID_MAX + 1, ":", 2);
+    assert_false(principal_parse(longer, &p));
+}
+
+static void client_ids_belong_to_one_principal(void **state)
+{
+    static const struct {
+        const char *id;
+        bool is_own;
+    } cases[] = {
+        {"user/alice", true},
+        {"user/alice/", true},
+        {"user/alice/a/b", true},
+        {"user/alice2", false},
+        {"user/alic", false},
+        {"user/alice ", false},
+        {"User/alice", false},
+        {"service/alice", false},
+        {"user", false},
+        {"user/", false},
+        {"", false},
+        {"alice", false},
+        {"user/alice/a+", false},
+        {"user/alice/#", false},
+        {"user/alice/$", false},
+        {"user/alice/\x7f", false},
+        {"user/alice/a b", false},
+        {"user/alice/\xc3\xb1", false},
+    };
+    struct principal p;
+    (void)state;
+
+    assert_true(principal_parse("\x01u:alice:ops", &p));
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+        assert_int_equal(principal_owns_client_id(&p, cases[i].id), cases[i].is_own);
+    assert_false(principal_owns_client_id(&p, NULL));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(ids_are_encoded_into_one_level),
+        cmocka_unit_test(what_does_not_fit_is_refused_not_cut),
+        cmocka_unit_test(written_and_read_it_is_the_same),
+        cmocka_unit_test(the_longest_principal_fits),
+        cmocka_unit_test(other_user_names_are_no_principals),
+        cmocka_unit_test(client_ids_belong_to_one_principal),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
