@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * decode - what the bridge says of requests, as JSON lines, for the tests in this folder
+ *
+ *   decode < FRAMES          one line of verdicts for each payload; a frame is the number of its
+ *                            bytes in decimal, a line feed, and the payload
+ *   decode --time N < FRAMES decodes each payload N times and prints the microseconds of each
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/buf.h"
+#include "core/receipt.h"
+#include "core/request.h"
+
+#define NOW_MS INT64_C(1795132800000) /* 2026-11-20T00:00:00Z: verdicts do not change with time */
+
+static void write_item(const struct request_item *item, struct buf *out)
+{
+    const struct rejection *rejection = &item->rejection;
+    struct receipt receipt = {.id = item->request.id, .status = "accepted", .at_ms = NOW_MS};
+
+    if (rejection->reason == REJECT_NONE) {
+        buf_printf(out, "{\"digest\":\"%016" PRIx64 "\",\"recipients\":%zu,", item->request.digest,
+                   item->request.recipient_count);
+        buf_printf(out, "\"deliver_at\":%" PRId64 ",\"expires_at\":%" PRId64 ",\"content\":",
+                   item->request.deliver_at_ms, item->request.expires_at_ms);
+        buf_add(out, item->request.content, item->request.content_bytes);
+        receipt.notification = 1;
+    } else {
+        buf_printf(out, "{\"reason\":\"%s\",\"pointer\":", reject_name(rejection->reason));
+        buf_add_json(out, rejection->pointer);
+        receipt.status = "rejected";
+        receipt.reason = reject_name(rejection->reason);
+        receipt.field = rejection->pointer;
+        receipt.detail = rejection->detail;
+    }
+    buf_add_text(out, ",\"receipt\":");
+    receipt_write(&receipt, out);
+    buf_add_char(out, '}');
+}
+
+static void print_verdicts(const char *payload, size_t bytes)
+{
+    struct arena *arena = arena_new(0);
+    struct request_batch batch;
+    struct buf out = {0};
+
+    request_decode(payload, bytes, NOW_MS, arena, &batch);
+    buf_add_char(&out, '[');
+    for (size_t i = 0; i < batch.count; i++) {
+        if (i > 0)
+            buf_add_char(&out, ',');
+        write_item(&batch.items[i], &out);
+    }
+    buf_add_char(&out, ']');
+    puts(buf_text(&out));
+    buf_fini(&out);
+    arena_free(arena);
+}
+
+static double now_us(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec * 1e6 + (double)now.tv_nsec / 1e3;
+}
+
+static void print_time(const char *payload, size_t bytes, long rounds)
+{
+    struct arena *arena = arena_new(4096);
+    struct request_batch batch;
+    double from_us = now_us();
+
+    for (long i = 0; i < rounds; i++) {
+        arena_reset(arena);
+        request_decode(payload, bytes, NOW_MS, arena, &batch);
+    }
+    printf("%zu bytes: %.3f us\n", bytes, (now_us() - from_us) / (double)rounds);
+    arena_free(arena);
+}
+
+/* The next payload in a block of exactly its size, so that reading beyond it is seen. */
+static char *read_frame(size_t *bytes)
+{
+    char line[32], *end, *payload;
+
+    if (!fgets(line, sizeof line, stdin))
+        return NULL;
+    errno = 0;
+    *bytes = strtoul(line, &end, 10);
+    if (errno || end == line || *end != '\n' || *bytes > 16U << 20)
+        return NULL;
+    payload = malloc(*bytes ? *bytes : 1);
+    if (payload && fread(payload, 1, *bytes, stdin) != *bytes) {
+        free(payload);
+        return NULL;
+    }
+    return payload;
+}
+
+int main(int argc, char **argv)
+{
+    long rounds = 0;
+    size_t bytes = 0;
+    char *payload;
+
+    if (argc == 3 && strcmp(argv[1], "--time") == 0)
+        rounds = strtol(argv[2], NULL, 10);
+    if (argc != 1 && rounds <= 0) {
+        fputs("usage: decode [--time ROUNDS] < FRAMES\n", stderr);
+        return 2;
+    }
+    while ((payload = read_frame(&bytes)) != NULL) {
+        if (rounds > 0)
+            print_time(payload, bytes, rounds);
+        else
+            print_verdicts(payload, bytes);
+        free(payload);
+    }
+    return feof(stdin) ? 0 : 1;
+}
