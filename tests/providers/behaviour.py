@@ -35,7 +35,8 @@ UNPROCESSED = frozenset(("drop_unprocessed", "goaway", "refuse_stream")) | EARLY
 STEP_KEYS = frozenset(("status", "error", "fault", "delay_ms", "retry_after", "body", "headers",
                        "bytes", "byte_ms", "stage", "text", "timestamp", "ok"))
 RULE_KEYS = STEP_KEYS | frozenset(("provider", "target", "op", "times", "answers", "repeat",
-                                   "callbacks", "callback_url", "callback_delay_ms", "share", "limit"))
+                                   "callbacks", "callback_url", "callback_delay_ms", "share",
+                                   "limit"))
 LISTENER_KEYS = frozenset(("listen", "tls", "max_streams", "goaway_every", "close_every",
                            "drop_every", "close_connections"))
 
@@ -178,7 +179,7 @@ class Behaviours:
         return None
 
     def early(self, name):
-        """A fault due before the request is read, or None. Only provider-wide rules can have one."""
+        """A fault due before the request is read, or None; only provider-wide rules have one."""
         for rule in self.rules.get(name, ()):
             following = rule.steps[rule.used % len(rule.steps)] if rule.steps else rule.common
             if rule.target is None and following.get("fault", rule.common.get("fault")) in EARLY:

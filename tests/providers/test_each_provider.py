@@ -54,7 +54,8 @@ def test_bird_replays_the_first_answer_for_a_key(p):
     ({"to": "31612345678"}, 422, "ValidationError"), ({"text": None}, 422, "ValidationError"),
     ({"category": None}, 422, "ValidationError"), ({"from": None}, 422, "ValidationError"),
     ({"text": "a" * 1837}, 422, "ValidationError"), ({"colour": 1}, 422, "ValidationError"),
-    ({"media_urls": []}, 422, "SMSUnsupportedFeature"), ({"token": "bk_us1_x"}, 401, "Unauthorized")])
+    ({"media_urls": []}, 422, "SMSUnsupportedFeature"),
+    ({"token": "bk_us1_x"}, 401, "Unauthorized")])
 def test_bird_refuses(p, changes, status, name):
     reply = bird(p, **changes)
     assert (reply.status, reply.json["error"]["name"]) == (status, name)
@@ -323,9 +324,9 @@ def test_webpush_decrypts_the_vector_of_the_rfc():
     from webpush import decrypt
     key = ec.derive_private_key(int.from_bytes(unb64u(
         "q1dXpw3UpT5VOmu_cf_v6ih07Aems3njxI-JWgLcM94"), "big"), ec.SECP256R1())
-    body = unb64u("DGv6ra1nlYgDCS1FRnbzlwAAEABBBP4z9KsN6nGRTbVYI_c7VJSPQTBtkgcy27mlmlMoZIIgDll6e3vCYL"
-                  "ocInmYWAmS6TlzAC8wEqKK6PBru3jl7A_yl95bQpu6cVPTpK4Mqgkf1CXztLVBSt2Ks3oZwbuwXPXLWyo"
-                  "uBWLVWGNWQexSgSxsj_Qulcy4a-fN")
+    body = unb64u("DGv6ra1nlYgDCS1FRnbzlwAAEABBBP4z9KsN6nGRTbVYI_c7VJSPQTBtkgcy27mlmlMoZIIgDll6e3v"
+                  "CYLocInmYWAmS6TlzAC8wEqKK6PBru3jl7A_yl95bQpu6cVPTpK4Mqgkf1CXztLVBSt2Ks3oZwbuw"
+                  "XPXLWyouBWLVWGNWQexSgSxsj_Qulcy4a-fN")
     assert decrypt(body, key, unb64u("BTBZMqHH6r4Tts7J_aSIgg")) == \
         b"When I grow up, I want to be a watermelon"
 
@@ -370,7 +371,8 @@ def test_mailgun_accepts_forms_and_multipart(p):
     done = subprocess.run(
         ["curl", "-sS", "-u", "api:" + secret(entry, "api_key_file"), "-F", "from=f@x.org", "-F",
          "to=a@example.org", "-F", "subject=s", "--form-string", "html=<p>x</p>", "-F",
-         "attachment=@/dev/stdin;filename=a.txt", entry["base_url"] + "/v3/mg.example.org/messages"],
+         "attachment=@/dev/stdin;filename=a.txt",
+         entry["base_url"] + "/v3/mg.example.org/messages"],
         input=b"attached", capture_output=True, timeout=20, check=True)
     assert json.loads(done.stdout)["id"].startswith("<")
     first, second = p.requests("mailgun")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The vendors' own libraries against the provider server: who believes the server may believe us."""
+"""The vendors' own libraries against the provider server, so that believing it means something."""
 
 import json
 import os
