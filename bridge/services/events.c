@@ -219,24 +219,8 @@ static void ask_about(struct events *events)
 
 /* ---- the batch ---- */
 
-static int by_delivery(const void *a, const void *b)
-{
-    const struct ack_item *x = a, *y = b;
-
-    return x->id < y->id ? -1 : x->id > y->id;
-}
-
-/* Whose acknowledgement it was; the batch is in the order of ids. */
-static const char *user_of(const struct events *events, uint64_t id)
-{
-    struct ack_item wanted = {id, NULL};
-    const struct ack_item *found =
-        bsearch(&wanted, events->acks, events->ack_count, sizeof(wanted), by_delivery);
-
-    return found ? found->user : "";
-}
-
-static void on_acked(void *ctx, uint64_t id, uint64_t notification, int attempts)
+static void on_acked(void *ctx, uint64_t id, uint64_t notification, int attempts,
+                     const char *user)
 {
     struct storing *storing = ctx;
     struct events *events = storing->events;
@@ -250,7 +234,7 @@ static void on_acked(void *ctx, uint64_t id, uint64_t notification, int attempts
             xrealloc(events->strangers, events->stranger_capacity * sizeof(*events->strangers));
     }
     events->strangers[events->stranger_count++] =
-        (struct stranger){id, notification, attempts, user_of(events, id)};
+        (struct stranger){id, notification, attempts, arena_strdup(events->arena, user)};
 }
 
 static void on_stored(void *ctx, int err)
@@ -270,11 +254,18 @@ static void on_stored(void *ctx, int err)
         finish(events);
 }
 
+static int by_delivery(const void *a, const void *b)
+{
+    const struct ack_item *x = a, *y = b;
+
+    return x->id < y->id ? -1 : x->id > y->id;
+}
+
 static void on_batch(void *ctx, size_t count)
 {
     struct events *events = ctx;
     struct storing *storing;
-    struct settled settled;
+    struct acked acked;
 
     (void)count;
     events->held_since_ms = loop_now_ms(events->loop);
@@ -285,8 +276,8 @@ static void on_batch(void *ctx, size_t count)
     /* In the order of ids, as everywhere: two bridges must not wait for each other's rows. */
     qsort(events->acks, events->ack_count, sizeof(*events->acks), by_delivery);
     storing = storing_new(events);
-    settled = (struct settled){on_acked, on_stored, storing};
-    if (store_ack(events->store, events->fence->epoch, events->acks, events->ack_count, &settled)) {
+    acked = (struct acked){on_acked, on_stored, storing};
+    if (store_ack(events->store, events->fence->epoch, events->acks, events->ack_count, &acked)) {
         free(storing);
         abandon(events, ERR_CLOSED);
     }

@@ -2,12 +2,14 @@
 #include "services/in_app.h"
 
 #include "base/alloc.h"
+#include "base/arena.h"
 #include "base/buf.h"
 #include "base/list.h"
 #include "base/map.h"
 #include "base/panic.h"
 #include "base/timefmt.h"
 #include "core/id.h"
+#include "core/inbox.h"
 #include "core/request.h"
 #include "core/topic.h"
 
@@ -36,6 +38,7 @@ struct in_app {
     struct idmap by_delivery;
     struct loop_timer timer;
     struct buf payload;
+    struct arena *scratch;
 };
 
 struct in_app *in_app_open(struct loop *loop, const struct in_app_config *config,
@@ -46,6 +49,7 @@ struct in_app *in_app_open(struct loop *loop, const struct in_app_config *config
     in_app->loop = loop;
     in_app->config = *config;
     in_app->ops = *ops;
+    in_app->scratch = arena_new(0);
     list_init(&in_app->waits);
     return in_app;
 }
@@ -56,6 +60,7 @@ void in_app_close(struct in_app *in_app)
     loop_timer_stop(&in_app->timer);
     idmap_fini(&in_app->by_delivery);
     buf_fini(&in_app->payload);
+    arena_free(in_app->scratch);
     free(in_app);
 }
 
@@ -148,7 +153,6 @@ static int build(struct in_app *in_app, const struct job *job)
     char text[TIMEFMT_BYTES];
     char id[ID_TEXT_BYTES];
 
-    ASSERT(job->content_bytes >= 2 && job->content[0] == '{');
     buf_clear(buf);
     buf_add_text(buf, "{\"id\":\"");
     buf_add_text(buf, id_format(job->delivery, id));
@@ -167,9 +171,9 @@ static int build(struct in_app *in_app, const struct job *job)
     }
     if (job->attempt > 1)
         buf_add_text(buf, ",\"replay\":true");
-    if (job->content[1] != '}')
-        buf_add_char(buf, ',');
-    buf_add(buf, job->content + 1, job->content_bytes - 1);
+    inbox_write_members(job->content, job->content_bytes, in_app->scratch, buf);
+    arena_reset(in_app->scratch);
+    buf_add_char(buf, '}');
     return buf->length > REQUEST_INBOX_MAX ? ERR_TOO_LARGE : 0;
 }
 

@@ -123,7 +123,7 @@ const struct pg_statement store_sql_ack = {
            "h AS (INSERT INTO " ATTEMPT_COLUMNS
            " SELECT clock_timestamp(), id, notification, $1::bigint, destination, 0, attempts + 1,"
            " 0, 0, 0, 0, 4, 0, recipient, NULL, NULL, NULL FROM x)"
-           "SELECT id, notification, attempts + 1 FROM x",
+           "SELECT id, notification, attempts + 1, recipient FROM x",
 };
 
 const struct pg_statement store_sql_about = {
@@ -233,6 +233,18 @@ static void on_settled(void *ctx, int err, const struct pg_result *result)
     settled.on_done(settled.ctx, err);
 }
 
+static void on_acked(void *ctx, int err, const struct pg_result *result)
+{
+    struct acked *call = ctx;
+    struct acked acked = *call;
+
+    free(call);
+    for (int i = 0; !err && i < pg_rows(result); i++)
+        acked.on_row(acked.ctx, (uint64_t)pg_int(result, i, 0), (uint64_t)pg_int(result, i, 1),
+                     (int)pg_int(result, i, 2), pg_text(result, i, 3));
+    acked.on_done(acked.ctx, err);
+}
+
 static const char *or_null(const char *text)
 {
     return text[0] ? text : NULL;
@@ -306,13 +318,13 @@ int store_bury(struct store *store, int64_t epoch, const struct settlement *item
 }
 
 int store_ack(struct store *store, int64_t epoch, const struct ack_item *items, size_t count,
-              const struct settled *settled)
+              const struct acked *acked)
 {
     struct pg_array ids, users;
-    struct settled *call = xmalloc(sizeof(*call));
+    struct acked *call = xmalloc(sizeof(*call));
     int err;
 
-    *call = *settled;
+    *call = *acked;
     pg_array_init(&ids, PG_INT8);
     pg_array_init(&users, PG_TEXT);
     for (size_t i = 0; i < count; i++) {
@@ -323,7 +335,7 @@ int store_ack(struct store *store, int64_t epoch, const struct ack_item *items, 
     pg_add_int8(&store->params, epoch);
     pg_add_array(&store->params, &ids);
     pg_add_array(&store->params, &users);
-    err = pg_send(store->pg[STORE_SETTLE], &store_sql_ack, &store->params, on_settled, call);
+    err = pg_send(store->pg[STORE_SETTLE], &store_sql_ack, &store->params, on_acked, call);
     if (err)
         free(call);
     pg_array_fini(&ids);

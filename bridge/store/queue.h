@@ -83,8 +83,13 @@ struct ack_item {
     uint64_t id;
     const char *user;
 };
+struct acked { /* names what was really there and this user's */
+    void (*on_row)(void *ctx, uint64_t id, uint64_t notification, int attempts, const char *user);
+    void (*on_done)(void *ctx, int err);
+    void *ctx;
+};
 NODISCARD int store_ack(struct store *store, int64_t epoch, const struct ack_item *items,
-                        size_t count, const struct settled *settled);
+                        size_t count, const struct acked *acked);
 
 /* What receipts need to know of a notification. */
 struct about {

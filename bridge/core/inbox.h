@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * inbox - what of a notification's content a user's client gets
+ *
+ * type, priority, title, body, data, locale and group as they are; title and body as
+ * content.in_app says where it says so.  The rest of `content` is for other channels, and
+ * campaign and schedule are nobody's business.
+ *
+ * Purity: no I/O.
+ */
+#ifndef TOCSIN_CORE_INBOX_H
+#define TOCSIN_CORE_INBOX_H
+#include "base/arena.h"
+#include "base/buf.h"
+#include <stddef.h>
+
+/* Appends the members, each with a comma before it; content is a request's stored content. */
+void inbox_write_members(const char *content, size_t bytes, struct arena *scratch,
+                         struct buf *out);
+
+#endif
