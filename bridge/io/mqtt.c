@@ -52,7 +52,8 @@ static void drop_connection(struct mqtt *mqtt)
     mqtt->lost_why = NULL;
     mqtt->is_connected = mqtt->is_asked = mqtt->is_subscribed = mqtt->is_told = false;
     mqtt->is_held = mqtt->is_releasing = false;
-    mqtt->unreleased = mqtt->helping = mqtt->outstanding = mqtt->queued = 0;
+    mqtt->unreleased = mqtt->helping = mqtt->helping_bytes = 0;
+    mqtt->outstanding = mqtt->queued = 0;
     if (mosq)
         mosquitto_destroy(mosq); /* closes the socket; what was queued is dropped */
 }

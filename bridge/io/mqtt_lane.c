@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 
+#define BATCH_BYTES 1048576 /* payloads in one batch, give or take one */
 #define SLICE 256 /* packets per turn: the loop has others to serve */
 
 /* The user property called traceparent, allocated, or NULL. */
@@ -72,6 +73,7 @@ void mqtt_lane_take(struct mqtt *lane, const struct mosquitto_message *message,
     if (lane->unreleased++ == 0)
         lane->first_ms = loop_now_ms(lane->loop);
     lane->helping++;
+    lane->helping_bytes += (size_t)message->payloadlen;
     lane->is_told = true;
     if (lane->handlers.on_message)
         hand_over(lane, message, properties);
@@ -83,10 +85,17 @@ static bool has_to_open_further(const struct mqtt *lane)
            (!lane->is_asked || lane->is_subscribed);
 }
 
+/* By number, or by bytes: a batch lives in memory until it is committed. */
+static bool is_full(const struct mqtt *lane)
+{
+    return lane->helping >= lane->config.batch_max || lane->helping_bytes >= BATCH_BYTES;
+}
+
 static void hold(struct mqtt *lane)
 {
     lane->is_held = true;
     lane->helping = 0;
+    lane->helping_bytes = 0;
     if (lane->handlers.on_batch)
         lane->handlers.on_batch(lane->ctx, lane->unreleased);
 }
@@ -100,7 +109,7 @@ void mqtt_lane_read(struct mqtt *lane)
         loop_watch_start(lane->loop, &lane->watch, lane->watch.fd, 0, NULL, NULL);
         return;
     }
-    for (unsigned i = 0; i < SLICE && lane->helping < lane->config.batch_max; i++) {
+    for (unsigned i = 0; i < SLICE && !is_full(lane); i++) {
         if (!mqtt_read(lane)) {
             is_dry = true;
             break;
@@ -110,7 +119,7 @@ void mqtt_lane_read(struct mqtt *lane)
     }
     if (lane->lost_why)
         return;
-    if (lane->helping && (is_dry || lane->helping >= lane->config.batch_max))
+    if (lane->helping && (is_dry || is_full(lane)))
         hold(lane);
     else if (!is_dry)
         loop_defer(lane->loop, &lane->later); /* a dry socket would not wake us for the rest */
@@ -133,6 +142,7 @@ static void resume(struct mqtt *lane)
 {
     lane->is_held = false;
     lane->helping = 0;
+    lane->helping_bytes = 0;
     if (lane->is_tls)
         loop_defer(lane->loop, &lane->later);
 }
