@@ -5,7 +5,9 @@
  * For health, metrics and provider callbacks.  Requests are read whole (bounded), handed to
  * on_request, and answered once with http_answer(), at once or later.
  *
- * Limits: body bytes, connections, per-connection time; over them 413, 503 or a close.
+ * Limits: body bytes, connections, the time a request may take to arrive and a connection may
+ *         rest; over them 413 or a close.
+ * Order:  an answer that comes late is sent even when the server gets no other event.
  */
 #ifndef TOCSIN_IO_HTTP_SERVER_H
 #define TOCSIN_IO_HTTP_SERVER_H
@@ -24,7 +26,8 @@ struct http_server_config {
 };
 
 struct http_server_request {
-    const char *method, *path, *query /* raw, "" when none */;
+    const char *method;
+    const char *path, *query; /* as they were sent, not decoded; query "" when there is none */
     const void *body;
     size_t body_bytes;
 };
@@ -36,6 +39,7 @@ typedef void http_request_fn(void *ctx, struct http_exchange *exchange,
 NODISCARD int http_server_open(struct loop *loop, const struct http_server_config *config,
                                http_request_fn *on_request, void *ctx, struct http_server **out,
                                char *why, size_t why_bytes);
+/* Ends every connection.  Exchanges not answered are void: nobody may answer them after. */
 void http_server_close(struct http_server *server);
 uint16_t http_server_port(const struct http_server *server);
 /* A request header by name (any case), NULL when absent; borrowed until the answer. */

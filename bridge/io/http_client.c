@@ -1,0 +1,375 @@
+/* SPDX-License-Identifier: MIT */
+#include "io/http_client.h"
+#include "io/http_private.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/log.h"
+
+#define RESTING_MAX      256 /* idle handles kept for reuse */
+#define DEADLINE_LATE_MS 100 /* libcurl's own time-out first: it knows more */
+
+/*
+ * One of libcurl's sockets.  Its watch lives as long as the descriptor, since telling epoll
+ * costs two system calls each time: after a request libcurl wants nothing, and with the next
+ * one on the same connection the same as before.
+ */
+struct http_socket {
+    struct http_client *client;
+    struct loop_watch watch;
+    int fd;
+    int wanted; /* LOOP_READ | LOOP_WRITE, or 0 between requests */
+};
+
+struct http_client {
+    struct loop *loop;
+    struct http_client_config config;
+    CURLM *multi;
+    struct loop_timer timer;      /* libcurl's */
+    struct list calls, resting;   /* of struct http_call */
+    struct http_socket **sockets; /* by descriptor */
+    size_t socket_slots;
+    unsigned depth; /* of our functions on the stack; the last one out frees */
+    bool is_closed;
+};
+
+void http_library_init(void)
+{
+    if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
+        fatal("http.broken", "curl_global_init() failed");
+}
+
+void http_library_fini(void)
+{
+    curl_global_cleanup();
+}
+
+/* ---- calls ---- */
+
+static struct http_call *call_take(struct http_client *client)
+{
+    struct list_node *node = list_pop_front(&client->resting);
+    struct http_call *call;
+
+    if (node)
+        return CONTAINER_OF(node, struct http_call, node);
+    call = xcalloc(1, sizeof *call);
+    call->client = client;
+    call->easy = curl_easy_init();
+    if (!call->easy)
+        fatal("memory.exhausted", "curl_easy_init() returned nothing");
+    return call;
+}
+
+static void call_free(struct http_call *call)
+{
+    curl_easy_cleanup(call->easy);
+    buf_fini(&call->sent);
+    buf_fini(&call->received);
+    free(call);
+}
+
+/* Back into the pool, without a trace of what it carried. */
+static void call_rest(struct http_call *call)
+{
+    struct http_client *client = call->client;
+    struct http_call fresh = {.client = client, .easy = call->easy};
+
+    curl_easy_reset(call->easy);
+    curl_slist_free_all(call->headers);
+    curl_slist_free_all(call->recipients);
+    if (call->sent.data)
+        explicit_bzero(call->sent.data, call->sent.length); /* OAuth requests carry secrets */
+    if (client->is_closed || client->resting.count >= RESTING_MAX) {
+        call_free(call);
+        return;
+    }
+    if (call->sent.capacity + call->received.capacity <= 65536) {
+        fresh.sent = call->sent;
+        fresh.received = call->received;
+        buf_clear(&fresh.sent);
+        buf_clear(&fresh.received);
+    } else {
+        buf_fini(&call->sent);
+        buf_fini(&call->received);
+    }
+    *call = fresh;
+    list_push_front(&client->resting, &call->node);
+}
+
+static void call_detach(struct http_call *call)
+{
+    list_remove(&call->client->calls, &call->node);
+    loop_timer_stop(&call->deadline);
+    curl_multi_remove_handle(call->client->multi, call->easy);
+}
+
+static void call_end(struct http_call *call, CURLcode code, enum http_fail closed)
+{
+    struct http_response response;
+
+    call_detach(call);
+    http_call_result(call, code, &response);
+    if (closed) {
+        response.fail = closed;
+        response.status = 0;
+    }
+    call->on_response(call->ctx, &response);
+    call_rest(call);
+}
+
+static void enter(struct http_client *client)
+{
+    client->depth++;
+}
+
+static void free_client(struct http_client *client)
+{
+    struct list_node *node;
+
+    while ((node = list_pop_front(&client->resting)))
+        call_free(CONTAINER_OF(node, struct http_call, node));
+    curl_multi_cleanup(client->multi); /* closes its sockets, each through on_close_socket() */
+    loop_timer_stop(&client->timer);
+    for (size_t i = 0; i < client->socket_slots; i++) {
+        if (!client->sockets[i])
+            continue;
+        loop_watch_stop(&client->sockets[i]->watch);
+        free(client->sockets[i]);
+    }
+    free(client->sockets);
+    free(client);
+}
+
+static void leave(struct http_client *client)
+{
+    if (--client->depth == 0 && client->is_closed)
+        free_client(client);
+}
+
+/* ---- libcurl's events ---- */
+
+static void reap(struct http_client *client)
+{
+    CURLMsg *message;
+    int left;
+
+    while (!client->is_closed && (message = curl_multi_info_read(client->multi, &left))) {
+        struct http_call *call = NULL;
+        CURLcode code = message->data.result;
+
+        if (message->msg != CURLMSG_DONE)
+            continue;
+        curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&call);
+        call_end(call, code, HTTP_FAIL_NONE);
+    }
+}
+
+static void act(struct http_client *client, curl_socket_t fd, int events)
+{
+    int running;
+
+    enter(client);
+    curl_multi_socket_action(client->multi, fd, events, &running);
+    reap(client);
+    leave(client);
+}
+
+static void on_timer(void *ctx)
+{
+    act(ctx, CURL_SOCKET_TIMEOUT, 0);
+}
+
+static void on_deadline(void *ctx)
+{
+    struct http_call *call = ctx;
+    struct http_client *client = call->client;
+
+    enter(client);
+    call_end(call, CURLE_OPERATION_TIMEDOUT, HTTP_FAIL_NONE);
+    leave(client);
+}
+
+static void on_ready(void *ctx, int events)
+{
+    struct http_socket *sock = ctx;
+    struct http_client *client = sock->client;
+    int fd = sock->fd;
+
+    if (!sock->wanted) {
+        /* An idle connection ended or got unasked-for data: libcurl will see when it looks. */
+        loop_watch_start(client->loop, &sock->watch, fd, 0, on_ready, sock);
+        return;
+    }
+    enter(client);
+    act(client, fd,
+        (events & LOOP_READ ? CURL_CSELECT_IN : 0) | (events & LOOP_WRITE ? CURL_CSELECT_OUT : 0));
+    sock = (size_t)fd < client->socket_slots ? client->sockets[fd] : NULL;
+    if (sock && sock->wanted) /* after an error libuv watches no more */
+        loop_watch_start(client->loop, &sock->watch, fd, sock->wanted, on_ready, sock);
+    leave(client);
+}
+
+static struct http_socket *socket_get(struct http_client *client, int fd)
+{
+    size_t slot = (size_t)fd;
+
+    if (slot >= client->socket_slots) {
+        size_t slots = client->socket_slots ? client->socket_slots : 64;
+
+        while (slots <= slot)
+            slots *= 2;
+        client->sockets = xrealloc(client->sockets, slots * sizeof *client->sockets);
+        memset(client->sockets + client->socket_slots, 0,
+               (slots - client->socket_slots) * sizeof *client->sockets);
+        client->socket_slots = slots;
+    }
+    if (!client->sockets[slot]) {
+        client->sockets[slot] = xcalloc(1, sizeof **client->sockets);
+        client->sockets[slot]->client = client;
+        client->sockets[slot]->fd = fd;
+    }
+    return client->sockets[slot];
+}
+
+static int on_socket_wish(CURL *easy, curl_socket_t fd, int what, void *ctx, void *unused)
+{
+    struct http_client *client = ctx;
+    struct http_socket *sock;
+
+    (void)easy, (void)unused;
+    if (what == CURL_POLL_REMOVE && ((size_t)fd >= client->socket_slots || !client->sockets[fd]))
+        return 0; /* closed already */
+    sock = socket_get(client, fd);
+    sock->wanted = (what & CURL_POLL_IN ? LOOP_READ : 0) | (what & CURL_POLL_OUT ? LOOP_WRITE : 0);
+    if (what == CURL_POLL_REMOVE)
+        sock->wanted = 0;
+    else
+        loop_watch_start(client->loop, &sock->watch, fd, sock->wanted, on_ready, sock);
+    return 0;
+}
+
+static int on_close_socket(void *ctx, curl_socket_t fd)
+{
+    struct http_client *client = ctx;
+
+    if ((size_t)fd < client->socket_slots && client->sockets[fd]) {
+        loop_watch_stop(&client->sockets[fd]->watch);
+        free(client->sockets[fd]);
+        client->sockets[fd] = NULL;
+    }
+    return close(fd);
+}
+
+static int on_timer_wish(CURLM *multi, long after_ms, void *ctx)
+{
+    struct http_client *client = ctx;
+
+    (void)multi;
+    if (after_ms < 0)
+        loop_timer_stop(&client->timer);
+    else
+        loop_timer_start(client->loop, &client->timer, after_ms, on_timer, client);
+    return 0;
+}
+
+/* ---- the public face ---- */
+
+struct http_client *http_client_open(struct loop *loop, const struct http_client_config *config)
+{
+    struct http_client *client = xcalloc(1, sizeof *client);
+
+    client->loop = loop;
+    client->config = *config;
+    list_init(&client->calls);
+    list_init(&client->resting);
+    client->multi = curl_multi_init();
+    if (!client->multi)
+        fatal("memory.exhausted", "curl_multi_init() returned nothing");
+    curl_multi_setopt(client->multi, CURLMOPT_SOCKETFUNCTION, on_socket_wish);
+    curl_multi_setopt(client->multi, CURLMOPT_SOCKETDATA, client);
+    curl_multi_setopt(client->multi, CURLMOPT_TIMERFUNCTION, on_timer_wish);
+    curl_multi_setopt(client->multi, CURLMOPT_TIMERDATA, client);
+    curl_multi_setopt(client->multi, CURLMOPT_MAX_HOST_CONNECTIONS, (long)config->max_connections);
+    curl_multi_setopt(client->multi, CURLMOPT_MAXCONNECTS, (long)config->max_inflight);
+    return client;
+}
+
+void http_client_close(struct http_client *client)
+{
+    struct list_node *node;
+
+    if (!client)
+        return;
+    enter(client);
+    client->is_closed = true;
+    while ((node = list_first(&client->calls)))
+        call_end(CONTAINER_OF(node, struct http_call, node), CURLE_OK, HTTP_FAIL_CLOSED);
+    leave(client);
+}
+
+size_t http_client_inflight(const struct http_client *client)
+{
+    return client->calls.count;
+}
+
+static void call_start(struct http_call *call, int64_t timeout_ms)
+{
+    struct http_client *client = call->client;
+
+    call->started_us = clock_boot_us();
+    curl_easy_setopt(call->easy, CURLOPT_CLOSESOCKETFUNCTION, on_close_socket);
+    curl_easy_setopt(call->easy, CURLOPT_CLOSESOCKETDATA, client);
+    list_push_back(&client->calls, &call->node);
+    loop_timer_start(client->loop, &call->deadline, timeout_ms + DEADLINE_LATE_MS, on_deadline,
+                     call);
+    if (curl_multi_add_handle(client->multi, call->easy) != CURLM_OK)
+        panic("libcurl refused a handle");
+}
+
+static bool is_full(const struct http_client *client)
+{
+    return client->is_closed || client->calls.count >= client->config.max_inflight;
+}
+
+int http_send(struct http_client *client, const struct http_request *request,
+              http_response_fn *on_response, void *ctx)
+{
+    struct http_call *call;
+    int err;
+
+    if (is_full(client))
+        return ERR_FULL;
+    call = call_take(client);
+    call->on_response = on_response;
+    call->ctx = ctx;
+    err = http_call_prepare(call, request);
+    if (err)
+        call_rest(call);
+    else
+        call_start(call, request->timeout_ms);
+    return err;
+}
+
+int http_send_mail(struct http_client *client, const struct http_mail *mail,
+                   http_response_fn *on_response, void *ctx)
+{
+    struct http_call *call;
+    int err;
+
+    if (is_full(client))
+        return ERR_FULL;
+    call = call_take(client);
+    call->on_response = on_response;
+    call->ctx = ctx;
+    err = http_call_prepare_mail(call, mail);
+    if (err)
+        call_rest(call);
+    else
+        call_start(call, mail->timeout_ms);
+    return err;
+}
