@@ -24,7 +24,7 @@
 enum http_fail {
     HTTP_FAIL_NONE,      /* there is a status */
     HTTP_FAIL_RESOLVE,   /* never sent */
-    HTTP_FAIL_CONNECT,   /* never sent */
+    HTTP_FAIL_CONNECT,   /* never sent; also when TCP or TLS were not ready in time */
     HTTP_FAIL_TLS,       /* never sent */
     HTTP_FAIL_FORBIDDEN, /* address in a private range and the request forbids that; never sent */
     HTTP_FAIL_TIMEOUT,

@@ -58,7 +58,8 @@ static int set_server(struct http_call *call, const struct http_mail *mail)
     int length = snprintf(url, sizeof url, "%s://%s%s%s:%u", scheme, is_v6 ? "[" : "", mail->host,
                           is_v6 ? "]" : "", mail->port);
 
-    if (length >= (int)sizeof url || mail->host[strcspn(mail->host, "/@?#[] \r\n")] != '\0')
+    if (length >= (int)sizeof url || mail->host[0] == '\0' ||
+        mail->host[strcspn(mail->host, "/@?#[] \r\n")] != '\0')
         return ERR_INVALID;
     curl_easy_setopt(call->easy, CURLOPT_URL, url);
     curl_easy_setopt(call->easy, CURLOPT_PROTOCOLS_STR, "smtp,smtps");

@@ -95,17 +95,11 @@ static int64_t info_us(CURL *easy, CURLINFO info)
 /* A time-out before anything was sent is better called by what it waited for. */
 static enum http_fail name_timeout(struct http_call *call)
 {
-    CURL *easy = call->easy;
-    char *scheme = NULL;
-
     if (call->starts > 0 || call->is_mail)
         return HTTP_FAIL_TIMEOUT;
-    if (info_us(easy, CURLINFO_NAMELOOKUP_TIME_T) == 0)
+    if (info_us(call->easy, CURLINFO_NAMELOOKUP_TIME_T) == 0)
         return HTTP_FAIL_TIMEOUT; /* perhaps it never left our own queue */
-    if (info_us(easy, CURLINFO_CONNECT_TIME_T) == 0)
-        return HTTP_FAIL_CONNECT;
-    curl_easy_getinfo(easy, CURLINFO_SCHEME, &scheme);
-    return scheme && curl_strequal(scheme, "https") ? HTTP_FAIL_TLS : HTTP_FAIL_TIMEOUT;
+    return HTTP_FAIL_CONNECT;     /* or the TLS handshake */
 }
 
 static void set_fail(struct http_call *call, CURLcode code, struct http_response *response)

@@ -154,6 +154,23 @@ static inline bool fixture_wait_socket(const char *path, int64_t within_ms)
     return false;
 }
 
+static inline bool fixture_wait_port(int port, int64_t within_ms)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET,
+                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+                                  .sin_port = htons((uint16_t)port)};
+
+    for (int64_t end = fixture_now_ms() + within_ms; fixture_now_ms() < end; fixture_pause()) {
+        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        bool is_up = connect(fd, (struct sockaddr *)&address, sizeof address) == 0;
+
+        close(fd);
+        if (is_up)
+            return true;
+    }
+    return false;
+}
+
 static inline void fixture_write(const struct fixture *fixture, const char *name, const char *text)
 {
     char path[160];
