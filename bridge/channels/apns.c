@@ -34,14 +34,16 @@ static const struct error_row ERRORS[] = {
      .reason = REASON_TARGET_INVALID, .note = "the token belongs to another app"},
     {.codes = "PayloadTooLarge", .kind = OUTCOME_PERMANENT, .reason = REASON_PAYLOAD_TOO_LARGE,
      .note = "the push is too large"},
-    {.codes = "BadCollapseId,BadExpirationDate,BadMessageId,BadPriority,DuplicateHeaders,InvalidPushType,PayloadEmpty,MissingDeviceToken,BadPath,MethodNotAllowed",
+    {.codes = "BadCollapseId,BadExpirationDate,BadMessageId,BadPriority,DuplicateHeaders,"
+              "InvalidPushType,PayloadEmpty,MissingDeviceToken,BadPath,MethodNotAllowed",
      .kind = OUTCOME_PERMANENT, .reason = REASON_CONTENT_INVALID,
      .note = "the push is not acceptable"},
     {.codes = "BadTopic,MissingTopic,TopicDisallowed", .kind = OUTCOME_AUTH_CONFIG_ERROR,
      .reason = REASON_PROVIDER_AUTH, .note = "the topic is refused"},
     {.codes = "ExpiredProviderToken", .kind = OUTCOME_AUTH_CONFIG_ERROR,
      .reason = REASON_PROVIDER_AUTH, .note = "the provider token is too old: check the clock"},
-    {.codes = "BadCertificate,BadCertificateEnvironment,Forbidden,InvalidProviderToken,MissingProviderToken,UnrelatedKeyIdInToken,BadEnvironmentKeyIdInToken",
+    {.codes = "BadCertificate,BadCertificateEnvironment,Forbidden,InvalidProviderToken,"
+              "MissingProviderToken,UnrelatedKeyIdInToken,BadEnvironmentKeyIdInToken",
      .kind = OUTCOME_AUTH_CONFIG_ERROR, .reason = REASON_PROVIDER_AUTH,
      .note = "the provider token is refused"},
     {.codes = "TooManyProviderTokenUpdates", .kind = OUTCOME_THROTTLE,

@@ -30,7 +30,8 @@ static const struct error_row ERRORS[] = {
      .reason = REASON_RATE_LIMITED, .note = "too many requests"},
     {.status = 429, .kind = OUTCOME_THROTTLE, .reason = REASON_RATE_LIMITED,
      .note = "too many requests"},
-    {.codes = "LimitExceededException,AccountSuspendedException,SendingPausedException,MailFromDomainNotVerifiedException",
+    {.codes = "LimitExceededException,AccountSuspendedException,SendingPausedException,"
+              "MailFromDomainNotVerifiedException",
      .kind = OUTCOME_AUTH_CONFIG_ERROR, .reason = REASON_PROVIDER_AUTH,
      .note = "the account or domain may not send"},
     {.codes = "NotFoundException", .kind = OUTCOME_AUTH_CONFIG_ERROR,

@@ -23,9 +23,16 @@ char *sigv4_time(int64_t unix_seconds, char out[SIGV4_TIME_BYTES])
     return out;
 }
 
-static int compare_texts(const void *a, const void *b)
+/* By name, then by value: "Param=" sorts before "Param-3=". */
+static int compare_pairs(const void *a, const void *b)
 {
-    return strcmp(*(char *const *)a, *(char *const *)b);
+    const char *x = *(char *const *)a, *y = *(char *const *)b;
+
+    while (*x && *x == *y)
+        x++, y++;
+    if (*x == '=' || *y == '=')
+        return (*y == '=') - (*x == '=');
+    return (unsigned char)*x - (unsigned char)*y;
 }
 
 /* name=value pairs, encoded and in order; what is encoded already stays as it is. */
@@ -51,7 +58,7 @@ static void add_query(struct buf *out, const char *query)
         parts[count++] = part.data;
         query += length + (query[length] == '&');
     }
-    qsort(parts, count, sizeof parts[0], compare_texts);
+    qsort(parts, count, sizeof parts[0], compare_pairs);
     for (size_t i = 0; i < count; i++) {
         if (i)
             buf_add_char(out, '&');

@@ -44,7 +44,8 @@ static const struct error_row ERRORS[] = {
      .note = "sent; the carrier's receipt did not come"},
     {.codes = "1010,1020-1022,1040,1090,1130,1150", .kind = OUTCOME_PERMANENT,
      .reason = REASON_CONTENT_INVALID, .note = "the message is not acceptable"},
-    {.codes = "1200,1210,1250,1251,1260,1270,1280,1282,1290,1320,1330,1340,1360,1380-1382,1400,1410,1440,1450",
+    {.codes = "1200,1210,1250,1251,1260,1270,1280,1282,1290,1320,"
+              "1330,1340,1360,1380-1382,1400,1410,1440,1450",
      .kind = OUTCOME_PERMANENT, .reason = REASON_PROVIDER_REJECTED,
      .note = "refused by Vonage or the carrier"},
 };

@@ -89,7 +89,7 @@ int http_send(struct http_client *client, const struct http_request *request,
     kept->user = fake_copy(request->basic_user);
     if (request->basic_password)
         kept->password = fake_copy(request->basic_password->bytes);
-    kept->body = xstrndup(request->body ? request->body : "", request->body_bytes);
+    kept->body = xcalloc(1, request->body_bytes + 1);
     if (request->body_bytes)
         memcpy(kept->body, request->body, request->body_bytes);
     kept->body_bytes = request->body_bytes;
