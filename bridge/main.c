@@ -47,13 +47,13 @@ static void add_receipt(void *ctx, const char *service, const struct receipt *re
 }
 
 static void on_dead(void *ctx, const struct task *task, const struct outcome *outcome,
-                    const char *destination)
+                    int attempts, const char *destination)
 {
     struct bridge *bridge = ctx;
     char topic[DEAD_TOPIC_BYTES];
 
     buf_clear(&bridge->scratch);
-    dead_write(task, outcome, destination, clock_wall_ms(), topic, &bridge->scratch);
+    dead_write(task, outcome, attempts, destination, clock_wall_ms(), topic, &bridge->scratch);
     outbox_keep(bridge->outbox, topic, buf_text(&bridge->scratch), bridge->scratch.length, false);
 }
 
@@ -86,6 +86,13 @@ static void on_rpc(void *ctx, const struct topic_up *from, const struct mqtt_mes
     struct bridge *bridge = ctx;
 
     admin_rpc(bridge->admin, from, message);
+}
+
+static void show(void *ctx, const struct job *job)
+{
+    struct bridge *bridge = ctx;
+
+    in_app_show(bridge->in_app, job);
 }
 
 static void poke(void *ctx)
@@ -280,8 +287,10 @@ static void on_store_down(void *ctx, const char *why)
     log_error("store.down", LOG_STR("why", why));
     for (size_t i = 0; i < bridge->destination_count; i++)
         bridge->destinations[i].is_asked = false;
-    membership_store_down(bridge->membership);
     close_lanes(bridge);
+    if (bridge->stage == BRIDGE_RUNNING && membership_has_lane(bridge->membership, LANE_REQUESTS))
+        ingest_open_degraded(bridge->ingest);
+    membership_store_down(bridge->membership);
 }
 
 /* ---- health ---- */
@@ -558,7 +567,7 @@ static void open_lanes(struct bridge *bridge)
 {
     const struct config *config = bridge->config;
     struct ingest_ops ingest_ops = {available, type_channels, choose,  admit,  enter,  withdraw,
-                                    poke_one,  on_doubt,      add_receipt, on_rpc, bridge};
+                                    poke_one,  on_doubt,      add_receipt, on_rpc, show,   bridge};
     struct events_ops events_ops = {on_acked, add_receipt, on_rpc, bridge};
     struct admin_ops admin_ops = {publish, poke, bridge};
     struct ingest_config ingest;

@@ -14,8 +14,8 @@ static void add_text(struct buf *out, const char *name, const char *text)
     buf_add_json(out, text);
 }
 
-void dead_write(const struct task *task, const struct outcome *outcome, const char *destination,
-                int64_t now_wall_ms, char *topic, struct buf *payload)
+void dead_write(const struct task *task, const struct outcome *outcome, int attempts,
+                const char *destination, int64_t now_wall_ms, char *topic, struct buf *payload)
 {
     const struct note *note = task->note;
     char id[ID_TEXT_BYTES], at[TIMEFMT_BYTES];
@@ -36,7 +36,7 @@ void dead_write(const struct task *task, const struct outcome *outcome, const ch
     add_text(payload, "detail", outcome->detail);
     if (outcome->status)
         buf_printf(payload, ",\"status_code\":%d", outcome->status);
-    buf_printf(payload, ",\"attempts\":%d,\"status\":\"pending_review\"", task->attempts);
+    buf_printf(payload, ",\"attempts\":%d,\"status\":\"pending_review\"", attempts);
     buf_printf(payload, ",\"created_at\":\"%s\"", timefmt_wall(note->created_ms, at));
     buf_printf(payload, ",\"died_at\":\"%s\"", timefmt_wall(now_wall_ms, at));
     buf_add_text(payload, ",\"content\":");

@@ -13,7 +13,7 @@
 
 #define DEAD_TOPIC_BYTES 128
 /* topic holds DEAD_TOPIC_BYTES; appends the payload. */
-void dead_write(const struct task *task, const struct outcome *outcome, const char *destination,
-                int64_t now_wall_ms, char *topic, struct buf *payload);
+void dead_write(const struct task *task, const struct outcome *outcome, int attempts,
+                const char *destination, int64_t now_wall_ms, char *topic, struct buf *payload);
 
 #endif

@@ -58,7 +58,7 @@ struct destination_config {
 struct dispatch_ops {
     void (*receipt)(void *ctx, const char *service, const struct receipt *receipt);
     /* A delivery has died and that is committed. */
-    void (*dead)(void *ctx, const struct task *task, const struct outcome *outcome,
+    void (*dead)(void *ctx, const struct task *task, const struct outcome *outcome, int attempts,
                  const char *destination);
     bool (*is_full)(void *ctx); /* receipts cannot be told now: start nothing */
     void *ctx;

@@ -86,7 +86,8 @@ static void tell(struct dispatch *dispatch, struct settling *item)
                  LOG_ADDR("to", task->recipient),
                  LOG_STR("reason", reason_name(item->outcome.reason)),
                  LOG_INT("attempts", item->row.attempts));
-        dispatch->ops.dead(dispatch->ops.ctx, task, &item->outcome, destination->config.name);
+        dispatch->ops.dead(dispatch->ops.ctx, task, &item->outcome, item->row.attempts,
+                           destination->config.name);
     }
     if (wanted == RECEIPTS_NONE || (wanted == RECEIPTS_FINAL && item->row.state == DELIVERY_READY))
         return;

@@ -5,6 +5,7 @@
 #include "base/arena.h"
 #include "base/buf.h"
 #include "base/list.h"
+#include "base/log.h"
 #include "base/map.h"
 #include "base/panic.h"
 #include "base/timefmt.h"
@@ -224,6 +225,23 @@ int in_app_send(void *state, const struct job *job, adapter_outcome_fn *on_outco
     idmap_set(&in_app->by_delivery, job->delivery, wait);
     arm(in_app);
     return 0;
+}
+
+static void on_shown(void *ctx, int err, uint8_t reason)
+{
+    (void)ctx, (void)err, (void)reason;
+}
+
+void in_app_show(struct in_app *in_app, const struct job *job)
+{
+    char topic[TOPIC_BYTES_MAX];
+
+    if (build(in_app, job))
+        return;
+    write_topic(job, topic);
+    if (in_app->ops.watch(in_app->ops.ctx, topic, buf_text(&in_app->payload),
+                          in_app->payload.length, on_shown, in_app))
+        log_debug("in_app.unshown", LOG_ID("delivery", job->delivery));
 }
 
 bool in_app_acked(struct in_app *in_app, uint64_t delivery)

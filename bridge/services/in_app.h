@@ -35,6 +35,11 @@ struct in_app *in_app_open(struct loop *loop, const struct in_app_config *config
 void in_app_close(struct in_app *in_app); /* nothing under way any more */
 /* As an adapter's send(); state is the struct in_app. */
 int in_app_send(void *state, const struct job *job, adapter_outcome_fn *on_outcome, void *ctx);
+/*
+ * Shows a notification that is not stored yet (the database is away), and forgets about it: the
+ * stored copy follows under the same id.
+ */
+void in_app_show(struct in_app *in_app, const struct job *job);
 /* Its user has it and that is committed: ends the wait as delivered.  false: nobody waits. */
 bool in_app_acked(struct in_app *in_app, uint64_t delivery);
 /* How many wait. */

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/crash.h"
 #include "base/log.h"
+#include "base/map.h"
 #include "core/id.h"
 #include "core/route.h"
 #include "store/requests.h"
@@ -16,6 +17,10 @@
 
 /* Deliveries in one statement; a request has more of them only by itself. */
 #define CHUNK_DELIVERIES 4000
+/* Connections that a degraded lane may lose before it leaves the lane to others. */
+#define DEGRADED_DOWNS_MAX 5
+/* Notifications shown and not stored yet whose ids are remembered. */
+#define SHOWN_MAX 5000
 /* How often one range may be told to try again before the whole batch is dropped. */
 #define AGAIN_MAX 5
 #define RETRY_TEXT_BYTES 96
@@ -57,7 +62,10 @@ struct ingest {
     const struct fence *fence;
     struct ingest_ops ops;
     struct mqtt *lane;
-    bool is_up;
+    bool is_up, is_degraded;
+    unsigned degraded_downs;
+    struct loop_timer give_up;
+    struct strmap shown; /* "service\nrequest" -> struct shown */
     unsigned generation; /* of the lane: answers that come after it was dropped are ignored */
     struct id_source ids;
     /* the batch */
@@ -75,6 +83,11 @@ struct ingest {
     int64_t sent_us;
 };
 
+/* An urgent notification that its users saw before it was stored. */
+struct shown {
+    uint64_t id;
+};
+
 /* One statement under way. */
 struct storing {
     struct ingest *ingest;
@@ -83,6 +96,7 @@ struct storing {
 };
 
 static void next_range(struct ingest *ingest);
+static void reset(struct ingest *ingest);
 static void finish(struct ingest *ingest);
 
 struct ingest *ingest_new(struct loop *loop, const struct ingest_config *config,
@@ -111,9 +125,18 @@ struct ingest *ingest_new(struct loop *loop, const struct ingest_config *config,
     return ingest;
 }
 
+static void free_shown(void *ctx, const char *key, void *value)
+{
+    (void)ctx, (void)key;
+    free(value);
+}
+
 void ingest_free(struct ingest *ingest)
 {
     ingest_close(ingest);
+    loop_timer_stop(&ingest->give_up);
+    strmap_each(&ingest->shown, free_shown, NULL);
+    strmap_fini(&ingest->shown);
     ingest_rows_fini(&ingest->rows);
     arena_free(ingest->arena);
     free(ingest->entries);
@@ -152,7 +175,7 @@ static void plan(struct ingest *ingest, struct entry *entry, int64_t now_ms)
 {
     const struct request *request = entry->request;
     const struct route *route = &entry->route;
-    bool is_now = request->deliver_at_ms <= now_ms;
+    bool is_now = request->deliver_at_ms <= now_ms && !ingest->is_degraded;
     size_t n = 0;
 
     entry->plans = arena_zalloc(ingest->arena, route->deliveries * sizeof(*entry->plans));
@@ -177,6 +200,21 @@ static void plan(struct ingest *ingest, struct entry *entry, int64_t now_ms)
     entry->plan_count = n;
 }
 
+static const char *shown_key(struct ingest *ingest, const struct entry *entry)
+{
+    /* A line feed cannot occur in an encoded service id. */
+    return arena_printf(ingest->arena, "%s\n%s", entry->service, entry->request->id);
+}
+
+/* The ids it was shown with while the database was away, or new ones. */
+static uint64_t take_id(struct ingest *ingest, const struct entry *entry, int64_t now_ms)
+{
+    struct shown *shown =
+        ingest->shown.count ? strmap_get(&ingest->shown, shown_key(ingest, entry)) : NULL;
+
+    return shown ? shown->id : id_take(&ingest->ids, now_ms, 1 + entry->plan_count);
+}
+
 static void prepare(struct ingest *ingest, struct entry *entry)
 {
     const struct request *request = entry->request;
@@ -198,7 +236,7 @@ static void prepare(struct ingest *ingest, struct entry *entry)
     if (entry->rejection.reason)
         return;
     ingest->ids.node = ingest->fence->node;
-    id = id_take(&ingest->ids, now_ms, 1 + entry->plan_count);
+    id = take_id(ingest, entry, now_ms);
     entry->id = id;
     for (size_t i = 0; i < entry->plan_count; i++) {
         id = id_next(id);
@@ -253,12 +291,70 @@ static void push_range(struct ingest *ingest, size_t from, size_t to)
     ingest->ranges[ingest->range_count++] = (struct range){from, to};
 }
 
+/* ---- the database is away ---- */
+
+static void show(struct ingest *ingest, const struct entry *entry)
+{
+    const struct request *request = entry->request;
+    struct shown *shown;
+    const char *key;
+
+    if (request->priority != PRIORITY_URGENT || entry->route.kind != RECIPIENT_USER ||
+        !(entry->route.channels & 1u << CHANNEL_IN_APP) || request->deliver_at_ms)
+        return;
+    key = shown_key(ingest, entry);
+    if (ingest->shown.count >= SHOWN_MAX || strmap_get(&ingest->shown, key))
+        return; /* the broker has sent it again: it was shown already */
+    for (size_t i = 0; i < entry->plan_count; i++) {
+        const struct plan *one = &entry->plans[i];
+        struct job job = {
+            .delivery = one->id,
+            .notification = entry->id,
+            .attempt = 1,
+            .target_kind = TARGET_USER,
+            .target = one->recipient,
+            .content = request->content,
+            .content_bytes = request->content_bytes,
+            .created_ms = id_wall_ms(entry->id),
+            .expires_ms = request->expires_at_ms,
+        };
+
+        if (one->channel == CHANNEL_IN_APP)
+            ingest->ops.show(ingest->ops.ctx, &job);
+    }
+    shown = xmalloc(sizeof(*shown));
+    shown->id = entry->id;
+    strmap_set(&ingest->shown, key, shown);
+}
+
+static void on_degraded_batch(struct ingest *ingest)
+{
+    for (size_t i = 0; i < ingest->good_count; i++)
+        show(ingest, ingest->good[i]);
+    reset(ingest);
+    mqtt_read_on(ingest->lane);
+}
+
+static int by_id(const void *a, const void *b)
+{
+    const struct entry *x = *(struct entry *const *)a, *y = *(struct entry *const *)b;
+
+    return x->id < y->id ? -1 : x->id > y->id;
+}
+
 static void on_batch(void *ctx, size_t count)
 {
     struct ingest *ingest = ctx;
     size_t from = 0, deliveries = 0;
 
     (void)count;
+    if (ingest->is_degraded) {
+        on_degraded_batch(ingest);
+        return;
+    }
+    /* Ids are taken in order, but for those of what was shown before. */
+    if (ingest->shown.count)
+        qsort(ingest->good, ingest->good_count, sizeof(*ingest->good), by_id);
     ingest->held_since_ms = loop_now_ms(ingest->loop);
     ingest->again = 0;
     ingest->looking_count = 0;
@@ -592,6 +688,13 @@ static void next_range(struct ingest *ingest)
 
 /* ---- telling ---- */
 
+/* Its ids are in the database now. */
+static void forget_shown(struct ingest *ingest, const struct entry *entry)
+{
+    if (ingest->shown.count && entry->request->id)
+        free(strmap_remove(&ingest->shown, shown_key(ingest, entry)));
+}
+
 static void tell(struct ingest *ingest, const struct entry *entry, int64_t now_ms)
 {
     bool is_good = !entry->rejection.reason;
@@ -625,8 +728,10 @@ static void finish(struct ingest *ingest)
             return;
         }
     }
-    for (size_t i = 0; i < ingest->count; i++)
+    for (size_t i = 0; i < ingest->count; i++) {
         tell(ingest, ingest->entries[i], now_ms);
+        forget_shown(ingest, ingest->entries[i]);
+    }
     reset(ingest);
     mqtt_release(ingest->lane);
     crash_point("dispatch.pre_send");
@@ -646,6 +751,11 @@ static void on_up(void *ctx, bool session_present)
                                                " their services send them again"));
 }
 
+static void on_give_up(void *ctx)
+{
+    ingest_close(ctx);
+}
+
 static void on_down(void *ctx, const char *why)
 {
     struct ingest *ingest = ctx;
@@ -653,15 +763,35 @@ static void on_down(void *ctx, const char *why)
     ingest->is_up = false;
     log_warn("ingest.down", LOG_STR("why", why));
     reset(ingest);
+    /* Thrown out again and again: somebody with a database reads this lane now. */
+    if (ingest->is_degraded && ++ingest->degraded_downs >= DEGRADED_DOWNS_MAX)
+        loop_timer_start(ingest->loop, &ingest->give_up, 0, on_give_up, ingest);
 }
 
-void ingest_open(struct ingest *ingest)
+static void open_lane(struct ingest *ingest)
 {
     static const struct mqtt_handlers handlers = {
         .on_up = on_up, .on_down = on_down, .on_message = on_message, .on_batch = on_batch};
 
-    if (!ingest->lane)
-        ingest->lane = mqtt_open(ingest->loop, &ingest->config.lane, &handlers, ingest);
+    ingest->lane = mqtt_open(ingest->loop, &ingest->config.lane, &handlers, ingest);
+}
+
+void ingest_open(struct ingest *ingest)
+{
+    if (ingest->lane && !ingest->is_degraded)
+        return;
+    ingest_close(ingest);
+    open_lane(ingest);
+}
+
+void ingest_open_degraded(struct ingest *ingest)
+{
+    ingest_close(ingest);
+    ingest->is_degraded = true;
+    ingest->degraded_downs = 0;
+    open_lane(ingest);
+    log_warn("ingest.degraded", LOG_STR("what", "urgent in-app notifications are shown before"
+                                                " they are stored; nothing is acknowledged"));
 }
 
 void ingest_close(struct ingest *ingest)
@@ -671,7 +801,7 @@ void ingest_close(struct ingest *ingest)
     if (!lane)
         return;
     ingest->lane = NULL;
-    ingest->is_up = false;
+    ingest->is_up = ingest->is_degraded = false;
     mqtt_close(lane);
     reset(ingest);
 }
@@ -686,5 +816,5 @@ bool ingest_is_ready(const struct ingest *ingest)
     int64_t held_ms =
         ingest->held_since_ms ? loop_now_ms(ingest->loop) - ingest->held_since_ms : 0;
 
-    return ingest->is_up && held_ms < 10000;
+    return ingest->is_up && !ingest->is_degraded && held_ms < 10000;
 }

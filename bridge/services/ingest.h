@@ -16,6 +16,7 @@
 #ifndef TOCSIN_SERVICES_INGEST_H
 #define TOCSIN_SERVICES_INGEST_H
 #include "base/metrics.h"
+#include "channels/adapter.h"
 #include "core/fence.h"
 #include "core/receipt.h"
 #include "core/task.h"
@@ -42,6 +43,8 @@ struct ingest_ops {
     void (*doubt)(void *ctx);
     void (*receipt)(void *ctx, const char *service, const struct receipt *receipt);
     void (*rpc)(void *ctx, const struct topic_up *from, const struct mqtt_message *message);
+    /* As in_app_show(). */
+    void (*show)(void *ctx, const struct job *job);
     void *ctx;
 };
 
@@ -51,6 +54,12 @@ struct ingest *ingest_new(struct loop *loop, const struct ingest_config *config,
 void ingest_free(struct ingest *ingest);
 /* The lane is ours and the database is there: connect and read. */
 void ingest_open(struct ingest *ingest);
+/*
+ * The lane is ours and the database is away: read without acknowledging, as far as the broker
+ * lets us, and show urgent in-app notifications at once.  The broker sends everything again
+ * later; what was shown is then stored under the ids it was shown with.
+ */
+void ingest_open_degraded(struct ingest *ingest);
 /* Either is not: disconnect, dropping what is not committed. */
 void ingest_close(struct ingest *ingest);
 bool ingest_is_open(const struct ingest *ingest);
