@@ -5,46 +5,48 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { PART_MAX = 384 };
-
 #define PATH "" /* as a kind's key: the path names the target */
 
-/* One kind of API: how its path looks, what it answers, and where a request names its target. */
+/* One kind of API: how its path looks, what it answers, where a request names its target. */
 struct sink_kind {
     const char *name;
     const char *prefix;
     const char *part; /* must also occur in the path, or NULL */
-    const char *key;  /* what stands before the target in the body, or NULL for the whole body */
+    const char *key;  /* what stands before the target in the body, or NULL for the
+                         whole body */
     int status;
-    const char *head; /* extra header with one %032llx, or NULL */
-    const char *body; /* with one %032llx, or NULL */
+    const char *header; /* an extra one, or NULL */
+    const char *value;  /* its value, with one %032llx */
+    const char *body;   /* with one %032llx, or NULL */
 };
 
 static const struct sink_kind KINDS[] = {
-    {"twilio", "/2010-04-01/", "/Messages.json", "To=", 201, NULL,
+    {"twilio", "/2010-04-01/", "/Messages.json", "To=", 201, NULL, NULL,
      "{\"sid\":\"SM%032llx\",\"status\":\"queued\",\"num_segments\":\"1\",\"error_code\":null,"
      "\"error_message\":null,\"api_version\":\"2010-04-01\"}"},
-    {"fcm", "/v1/projects/", "messages:send", "\"token\":\"", 200, NULL,
+    {"fcm", "/v1/projects/", "messages:send", "\"token\":\"", 200, NULL, NULL,
      "{\"name\":\"projects/sink/messages/0:%032llx\"}"},
-    {"token", "/token", NULL, NULL, 200, NULL,
+    {"token", "/token", NULL, NULL, 200, NULL, NULL,
      "{\"access_token\":\"ya29.%032llx\",\"expires_in\":3599,\"token_type\":\"Bearer\"}"},
-    {"sendgrid", "/v3/mail/send", NULL, "\"email\":\"", 202, "x-message-id: %032llx\r\n", NULL},
-    {"mailgun", "/v3/", "/messages", NULL, 200, NULL,
+    {"sendgrid", "/v3/mail/send", NULL, "\"email\":\"", 202, "x-message-id", "%032llx", NULL},
+    {"mailgun", "/v3/", "/messages", NULL, 200, NULL, NULL,
      "{\"id\":\"<%032llx@sink>\",\"message\":\"Queued. Thank you.\"}"},
-    {"apns", "/3/device/", NULL, PATH, 200, "apns-id: %032llx\r\n", NULL},
-    {"postmark", "/email", NULL, "\"To\":\"", 200, NULL,
+    {"apns", "/3/device/", NULL, PATH, 200, "apns-id", "%032llx", NULL},
+    {"postmark", "/email", NULL, "\"To\":\"", 200, NULL, NULL,
      "{\"MessageID\":\"%032llx\",\"ErrorCode\":0,\"Message\":\"OK\"}"},
-    {"ses", "/v2/email/", NULL, "\"ToAddresses\":[\"", 200, NULL, "{\"MessageId\":\"%032llx\"}"},
-    {"vonage", "/v1/messages", NULL, "\"to\":\"", 202, NULL, "{\"message_uuid\":\"%032llx\"}"},
-    {"bird", "/v1/sms/messages", NULL, "\"to\":\"", 202, NULL,
+    {"ses", "/v2/email/", NULL, "\"ToAddresses\":[\"", 200, NULL, NULL,
+     "{\"MessageId\":\"%032llx\"}"},
+    {"vonage", "/v1/messages", NULL, "\"to\":\"", 202, NULL, NULL,
+     "{\"message_uuid\":\"%032llx\"}"},
+    {"bird", "/v1/sms/messages", NULL, "\"to\":\"", 202, NULL, NULL,
      "{\"id\":\"%032llx\",\"status\":\"accepted\"}"},
-    {"messagebird", "/messages", NULL, "\"recipients\":[", 201, NULL,
+    {"messagebird", "/messages", NULL, "\"recipients\":[", 201, NULL, NULL,
      "{\"id\":\"%032llx\",\"recipients\":{\"items\":[]}}"},
-    {"whatsapp", "/v2", "/messages", "\"to\":\"", 200, NULL,
+    {"whatsapp", "/v2", "/messages", "\"to\":\"", 200, NULL, NULL,
      "{\"messaging_product\":\"whatsapp\",\"messages\":[{\"id\":\"wamid.%032llx\"}]}"},
-    {"slack", "/services/", NULL, NULL, 200, NULL, "ok"},
-    {"webpush", "/push/", NULL, PATH, 201, "location: /message/%032llx\r\n", NULL},
-    {"webhook", "/", NULL, NULL, 204, NULL, NULL},
+    {"slack", "/services/", NULL, NULL, 200, NULL, NULL, "ok"},
+    {"webpush", "/push/", NULL, PATH, 201, "location", "/message/%032llx", NULL},
+    {"webhook", "/", NULL, NULL, 204, NULL, NULL, NULL},
 };
 _Static_assert(sizeof(KINDS) / sizeof(KINDS[0]) == SINK_KINDS, "one tally for each kind");
 
@@ -65,7 +67,8 @@ const struct sink_kind *sink_api_kind(const char *path, size_t len)
     return &KINDS[SINK_KINDS - 1];
 }
 
-/* The target that a body names, up to the character that ends it; NULL when it names none. */
+/* The target that a body names, up to the character that ends it; NULL when it
+ * names none. */
 static const char *target(const struct sink_kind *kind, const char *body, size_t body_len,
                           size_t *len)
 {
@@ -101,27 +104,39 @@ void sink_api_count(struct sink_api *api, const struct sink_kind *kind, const ch
 
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wformat-nonliteral" /* the formats are those of KINDS above */
+void sink_api_reply(struct sink_api *api, const struct sink_kind *kind, struct sink_reply *reply)
+{
+    unsigned long long serial = ++api->serial;
+
+    reply->status = kind->status;
+    reply->header = kind->header;
+    reply->value[0] = reply->body[0] = '\0';
+    if (kind->header != NULL)
+        snprintf(reply->value, sizeof(reply->value), kind->value, serial);
+    if (kind->body != NULL)
+        snprintf(reply->body, sizeof(reply->body), kind->body, serial);
+}
+#pragma GCC diagnostic pop
+
 size_t sink_api_answer(struct sink_api *api, const struct sink_kind *kind,
                        char text[SINK_ANSWER_MAX])
 {
-    unsigned long long serial = ++api->serial;
-    char head[PART_MAX] = "", body[PART_MAX] = "";
+    struct sink_reply reply;
+    char header[SINK_PART_MAX + 32] = "";
     int n;
 
-    if (kind->head != NULL)
-        snprintf(head, sizeof(head), kind->head, serial);
-    if (kind->body != NULL)
-        snprintf(body, sizeof(body), kind->body, serial);
-    if (kind->status == 204)
-        n = snprintf(text, SINK_ANSWER_MAX, "HTTP/1.1 204 No Content\r\n%s\r\n", head);
+    sink_api_reply(api, kind, &reply);
+    if (reply.header != NULL)
+        snprintf(header, sizeof(header), "%s: %s\r\n", reply.header, reply.value);
+    if (reply.status == 204)
+        n = snprintf(text, SINK_ANSWER_MAX, "HTTP/1.1 204 No Content\r\n%s\r\n", header);
     else
         n = snprintf(text, SINK_ANSWER_MAX,
                      "HTTP/1.1 %d OK\r\n%scontent-type: application/json\r\n"
                      "content-length: %zu\r\n\r\n%s",
-                     kind->status, head, strlen(body), body);
+                     reply.status, header, strlen(reply.body), reply.body);
     return n > 0 ? (size_t)n : 0;
 }
-#pragma GCC diagnostic pop
 
 static size_t append(char *text, size_t at, size_t size, const char *format, ...)
     __attribute__((format(printf, 4, 5)));

@@ -10,7 +10,7 @@
 
 #include "sink_keys.h"
 
-enum { SINK_KINDS = 15, SINK_ANSWER_MAX = 1024 };
+enum { SINK_KINDS = 15, SINK_PART_MAX = 256, SINK_ANSWER_MAX = 1024 };
 
 struct sink_kind; /* one API */
 
@@ -34,11 +34,23 @@ void sink_api_count(struct sink_api *api, const struct sink_kind *kind, const ch
                     size_t path_len, const char *key, size_t key_len, const char *body,
                     size_t body_len);
 
-/* Write a complete HTTP answer with an id that no other has; returns its length. */
+/* One answer in parts, with an id that no other has. */
+struct sink_reply {
+    int status;
+    const char *header;        /* name, lower case; NULL for none */
+    char value[SINK_PART_MAX]; /* of that header */
+    char body[SINK_PART_MAX];
+};
+
+void sink_api_reply(struct sink_api *api, const struct sink_kind *kind, struct sink_reply *reply);
+
+/* Write a complete HTTP/1.1 answer with an id that no other has; returns its
+ * length. */
 size_t sink_api_answer(struct sink_api *api, const struct sink_kind *kind,
                        char text[SINK_ANSWER_MAX]);
 
-/* Append `"distinct":...,"kinds":{...}` to a JSON object; returns the length written. */
+/* Append `"distinct":...,"kinds":{...}` to a JSON object; returns the length
+ * written. */
 size_t sink_api_stats(const struct sink_api *api, char *text, size_t size);
 void sink_api_reset(struct sink_api *api);
 

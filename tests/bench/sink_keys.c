@@ -16,7 +16,8 @@ void *sink_must(void *memory)
     return memory;
 }
 
-/* Eight bytes at a time, mixed by multiplication: distinct inputs must differ, nothing more. */
+/* Eight bytes at a time, mixed by multiplication: distinct inputs must differ,
+ * nothing more. */
 static uint64_t fingerprint(const char *data, size_t len)
 {
     uint64_t h = 0x9e3779b97f4a7c15u ^ (len * 0xff51afd7ed558ccdu);
