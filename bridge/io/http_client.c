@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "io/http_client.h"
-#include "io/http_private.h"
+#include "io/http_client_private.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "io/http_private.h"
+#include "io/http_client_private.h"
 
 #include <strings.h>
 #include <string.h>

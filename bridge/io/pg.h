@@ -14,7 +14,10 @@
  *
  * Ownership: parameters are encoded before pg_send() returns; a result lives until its callback
  *            returns.
- * Errors:    ERR_DATA, ERR_AGAIN, ERR_DOUBT, ERR_CLOSED, ERR_REFUSED (class 42 and others: ours).
+ * Errors:    ERR_DATA, ERR_AGAIN (also 57014: our statement_timeout), ERR_DOUBT, ERR_REFUSED
+ *            (class 42 and others: ours).  ERR_CLOSED: nothing happened, and it will not go better
+ *            before the next on_up (53 out of something, 58, 25006 read-only, stale plans); the
+ *            connection then starts over by itself.
  * Order:     callbacks in the order of pg_send(); never before it returned; exactly once each.
  */
 #ifndef TOCSIN_IO_PG_H
@@ -77,9 +80,11 @@ void pg_array_init(struct pg_array *array, enum pg_type type);
 void pg_array_clear(struct pg_array *array); /* keeps memory and type */
 void pg_array_fini(struct pg_array *array);
 void pg_array_add_int(struct pg_array *array, int64_t value); /* BOOL INT2 INT4 INT8 */
-void pg_array_add_bytes(struct pg_array *array, const void *bytes, size_t length); /* TEXT BYTEA UUID */
+/* TEXT BYTEA UUID */
+void pg_array_add_bytes(struct pg_array *array, const void *bytes, size_t length);
 void pg_array_add_text(struct pg_array *array, const char *text); /* NULL adds a NULL */
-void pg_array_add_time(struct pg_array *array, int64_t wall_us);  /* TIMESTAMPTZ; INT64_MIN = NULL */
+/* TIMESTAMPTZ; INT64_MIN adds a NULL */
+void pg_array_add_time(struct pg_array *array, int64_t wall_us);
 void pg_array_add_date(struct pg_array *array, int32_t days_since_1970);
 void pg_array_add_null(struct pg_array *array);
 
@@ -113,7 +118,7 @@ typedef void pg_result_fn(void *ctx, int err, const struct pg_result *result);
 NODISCARD int pg_send(struct pg *pg, const struct pg_statement *statement,
                       const struct pg_params *params, pg_result_fn *on_result, void *ctx);
 
-/* ---- results: binary; never NULL values unless asked with pg_is_null ---- */
+/* ---- results: binary.  A NULL reads as 0, "", no bytes, or INT64_MIN for a time ---- */
 int pg_rows(const struct pg_result *result);
 bool pg_is_null(const struct pg_result *result, int row, int column);
 int64_t pg_int(const struct pg_result *result, int row, int column); /* bool, int2, int4, int8 */

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * http_private - what the files of http_client share and nobody else sees
+ * http_client_private - what the files of http_client share and nobody else sees
  *
  * http_client.c has the engine, http_request.c and http_mail.c turn a request into libcurl
  * options, http_response.c turns libcurl's results into ours, http_address.c is the SSRF guard.
  */
-#ifndef TOCSIN_IO_HTTP_PRIVATE_H
-#define TOCSIN_IO_HTTP_PRIVATE_H
+#ifndef TOCSIN_IO_HTTP_CLIENT_PRIVATE_H
+#define TOCSIN_IO_HTTP_CLIENT_PRIVATE_H
 #include "base/buf.h"
 #include "base/list.h"
 #include "io/http_client.h"

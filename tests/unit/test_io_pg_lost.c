@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: MIT */
+#include "pg_peer.h"
+
+static void a_killed_backend_means_doubt_then_reconnect(void **state)
+{
+    struct scene scene;
+
+    (void)state;
+    scene_open(&scene);
+    assert_int_equal(send_int(&scene, &pid, 0, on_result, &scene), 0);
+    run_until(&scene, is_idle, 5000);
+    assert_int_equal(send_int(&scene, &nap, 5000, on_result, &scene), 0);
+    assert_int_equal(send_int(&scene, &number, 1, on_result, &scene), 0);
+    assert_int_equal(kill((pid_t)scene.last.value, SIGTERM), 0);
+    run_until(&scene, has_gone_down, 5000);
+    assert_int_equal(scene.calls, 3);
+    assert_int_equal(scene.last.err, ERR_DOUBT);
+    assert_int_equal(send_int(&scene, &number, 1, on_result, &scene), ERR_CLOSED);
+    run_until(&scene, is_up, 5000);
+    assert_int_equal(scene.ups, 2);
+    scene_close(&scene);
+}
+
+static void a_stopped_server_means_doubt_at_the_deadline(void **state)
+{
+    struct pg_config config = config_for(server.conninfo);
+    struct scene scene;
+    int64_t sent_ms;
+    pid_t backend;
+
+    (void)state;
+    config.deadline_ms = 300;
+    config.connect_ms = 200;
+    scene_open_config(&scene, &config);
+    run_until(&scene, is_up, 10000);
+    assert_int_equal(send_int(&scene, &pid, 0, on_result, &scene), 0);
+    run_until(&scene, is_idle, 5000);
+    backend = (pid_t)scene.last.value;
+    assert_int_equal(kill(server.postgres, SIGSTOP), 0);
+    assert_int_equal(kill(backend, SIGSTOP), 0);
+    sent_ms = clock_boot_ms();
+    assert_int_equal(send_int(&scene, &put, 100, on_result, &scene), 0);
+    run_until(&scene, has_gone_down, 5000);
+    assert_in_range(clock_boot_ms() - sent_ms, 300, 1500);
+    assert_int_equal(scene.last.err, ERR_DOUBT);
+    assert_non_null(strstr(scene.why, "deadline"));
+    /* The postmaster does not answer either: attempts time out and go on. */
+    scene.until_ms = clock_boot_ms() + 700;
+    scene.is_done = is_up;
+    loop_run(scene.loop, turn, &scene);
+    assert_false(is_up(&scene));
+    kill(server.postgres, SIGCONT);
+    kill(backend, SIGCONT);
+    run_until(&scene, is_up, 10000);
+    assert_int_equal(scene.ups, 2);
+    scene_close(&scene);
+}
+
+static void reset_starts_over(void **state)
+{
+    struct scene scene;
+
+    (void)state;
+    scene_open(&scene);
+    assert_int_equal(send_int(&scene, &nap, 2000, on_result, &scene), 0);
+    pg_reset(scene.pg, "on purpose");
+    assert_int_equal(scene.last.err, ERR_DOUBT);
+    assert_int_equal(scene.downs, 1);
+    assert_string_equal(scene.why, "on purpose");
+    run_until(&scene, is_up, 5000);
+    scene_close(&scene);
+}
+
+static void names_are_resolved_and_dead_hosts_passed_over(void **state)
+{
+    struct pg_config config;
+    struct scene scene;
+    char conninfo[400];
+    int silent = socket(AF_INET, SOCK_STREAM, 0);
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t length = sizeof address;
+
+    (void)state;
+    /* A host that accepts and never answers, a port where nobody is, then the server. */
+    assert_int_equal(bind(silent, (struct sockaddr *)&address, sizeof address), 0);
+    assert_int_equal(listen(silent, 8), 0);
+    assert_int_equal(getsockname(silent, (struct sockaddr *)&address, &length), 0);
+    snprintf(conninfo, sizeof conninfo,
+             "host=no-such-host.invalid,localhost,127.0.0.1,localhost port=1,%d,%d,%d user=unit "
+             "dbname=postgres target_session_attrs=read-write",
+             ntohs(address.sin_port), fixture_free_port(), server.port);
+    config = config_for(conninfo);
+    config.connect_ms = 300;
+    scene_open_config(&scene, &config);
+    run_until(&scene, is_up, 20000);
+    scene_close(&scene);
+    close(silent);
+}
+
+static void standbys_are_not_taken_for_primaries(void **state)
+{
+    struct pg_config config;
+    struct scene scene;
+    char conninfo[300];
+
+    (void)state;
+    snprintf(conninfo, sizeof conninfo, "%s target_session_attrs=standby", server.conninfo);
+    config = config_for(conninfo);
+    scene_open_config(&scene, &config);
+    scene.until_ms = clock_boot_ms() + 500;
+    scene.is_done = is_up;
+    loop_run(scene.loop, turn, &scene);
+    assert_false(is_up(&scene));
+    scene_close(&scene);
+}
+
+static void closing_while_connecting_is_quiet(void **state)
+{
+    struct pg_config config = config_for(server.tcp_conninfo);
+    struct scene scene;
+
+    (void)state;
+    for (int i = 0; i < 5; i++) {
+        scene_open_config(&scene, &config);
+        scene.until_ms = clock_boot_ms() + i;
+        scene.is_done = is_up;
+        loop_run(scene.loop, turn, &scene);
+        scene_close(&scene);
+        assert_int_equal(scene.downs, 0);
+    }
+}
+
+static void a_bad_string_or_password_file_keeps_it_down(void **state)
+{
+    struct pg_config config = config_for("postgresql://[broken");
+    struct scene scene;
+
+    (void)state;
+    scene_open_config(&scene, &config);
+    scene.until_ms = clock_boot_ms() + 100;
+    scene.is_done = is_up;
+    loop_run(scene.loop, turn, &scene);
+    assert_false(is_up(&scene));
+    scene_close(&scene);
+    config = config_for(server.conninfo);
+    config.password_file = "/does/not/exist";
+    scene_open_config(&scene, &config);
+    scene.until_ms = clock_boot_ms() + 100;
+    scene.is_done = is_up;
+    loop_run(scene.loop, turn, &scene);
+    assert_false(is_up(&scene));
+    scene_close(&scene);
+}
+
+static void scripts_run_and_report(void **state)
+{
+    struct pg_script *script = NULL;
+    char why[256] = "", *value = NULL;
+
+    (void)state;
+    assert_int_equal(pg_script_open(server.tcp_conninfo, NULL, &script, why, sizeof why), 0);
+    assert_int_equal(pg_script_run(script,
+                                   "CREATE TEMP TABLE t (a int); INSERT INTO t VALUES (5);"
+                                   "SELECT a FROM t",
+                                   &value, why, sizeof why),
+                     0);
+    assert_string_equal(value, "5");
+    free(value);
+    assert_int_equal(pg_script_run(script, "SELECT 1 WHERE false", &value, why, sizeof why), 0);
+    assert_null(value);
+    assert_int_equal(pg_script_run(script, "SELECT nothing", &value, why, sizeof why), ERR_REFUSED);
+    assert_non_null(strstr(why, "nothing"));
+    pg_script_close(script);
+    assert_int_not_equal(pg_script_open("host=127.0.0.1 port=1", NULL, &script, why, sizeof why),
+                         0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_killed_backend_means_doubt_then_reconnect),
+        cmocka_unit_test(a_stopped_server_means_doubt_at_the_deadline),
+        cmocka_unit_test(reset_starts_over),
+        cmocka_unit_test(names_are_resolved_and_dead_hosts_passed_over),
+        cmocka_unit_test(standbys_are_not_taken_for_primaries),
+        cmocka_unit_test(closing_while_connecting_is_quiet),
+        cmocka_unit_test(a_bad_string_or_password_file_keeps_it_down),
+        cmocka_unit_test(scripts_run_and_report),
+    };
+
+    return find_server() ? cmocka_run_group_tests(tests, start_server, stop_server) : 77;
+}
