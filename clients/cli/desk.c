@@ -71,10 +71,14 @@ static void show_history(const json_t *delivery)
         char *reason = clean_field(attempt, "reason"), *detail = clean_field(attempt, "detail");
         char *provider = clean_field(attempt, "provider");
 
-        say("    attempt %lld  %s  %s%s%s%s%s%s%s\n",
-            (long long)json_integer_value(json_object_get(attempt, "attempt")), at, outcome,
-            *provider ? "  by " : "", provider, *reason ? "  " : "", reason, *detail ? ": " : "",
-            detail);
+        json_int_t number = json_integer_value(json_object_get(attempt, "attempt"));
+
+        if (number) /* what happened without an attempt, a cancellation say, has none */
+            say("    attempt %lld  ", (long long)number);
+        else
+            say("    ");
+        say("%s  %s%s%s%s%s%s%s\n", at, outcome, *provider ? "  by " : "", provider,
+            *reason ? "  " : "", reason, *detail ? ": " : "", detail);
         free(at);
         free(outcome);
         free(reason);

@@ -35,6 +35,7 @@ struct entry {
     size_t seen_count;
     unsigned ended;       /* final receipts */
     unsigned empty_looks; /* statuses without a single delivery */
+    int64_t sent_ms;      /* when a receipt last said `sent`; 0 for never */
     bool is_asking;       /* a status call is under way */
     bool ended_badly;
 };

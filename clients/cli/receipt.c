@@ -50,8 +50,8 @@ uint64_t receipt_hash(const json_t *receipt)
 
 void receipt_show(const json_t *receipt, bool is_json)
 {
-    static const char *const fields[] = {"channel",  "user",   "target",
-                                         "provider", "reason", "detail"};
+    static const char *const fields[] = {"channel", "user",  "target", "provider",
+                                         "reason",  "field", "detail"};
 
     if (is_json) {
         say_json(receipt);

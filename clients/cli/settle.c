@@ -14,6 +14,7 @@
 #define ASK_CAP_MS      30000 /* ... up to this */
 #define ANSWER_MS       10000 /* a status call not answered by then is made again */
 #define EMPTY_LOOKS     2     /* a request to nobody: believe it at the second look */
+#define SENT_GRACE_MS   10000 /* receipts "all": `delivered` may follow `sent` for so long */
 #define RATE_BACKOFF_MS 1000
 #define RATE_CAP_MS     60000
 
@@ -82,6 +83,10 @@ static void progressed(struct send *s, struct entry *entry, const json_t *receip
         return;
     receipt_show(receipt, s->cli->is_json);
     s->progress_ms = now_ms();
+    if (kind == RECEIPT_SENT && !is_end) {
+        entry->sent_ms = s->progress_ms;
+        entry->due_ms = entry->is_asking ? entry->due_ms : s->progress_ms + SENT_GRACE_MS;
+    }
     if (!is_end)
         return;
     entry_see(entry, receipt_place(receipt, status));
@@ -137,6 +142,8 @@ static bool is_over(const struct entry *entry, const json_t *delivery)
 
         if (entry->req.receipts == RECEIPTS_NONE)
             return true; /* nobody will tell us more */
+        if (entry->sent_ms && now_ms() - entry->sent_ms >= SENT_GRACE_MS)
+            return true;
         for (size_t i = 0; i < entry->seen_count; i++)
             if (entry->seen[i] == place)
                 return true; /* its receipt called that final */
@@ -152,6 +159,8 @@ static void show_missed(struct send *s, struct entry *entry, const json_t *deliv
                                          "reason",  "detail", "provider"};
     const char *state = json_string_value(json_object_get(delivery, "state"));
 
+    if (entry->sent_ms && receipt_kind(state) == RECEIPT_SENT)
+        return; /* its receipt was shown */
     if (!entry_see(entry, receipt_place(delivery, state)))
         return;
     json_t *receipt = json_pack("{s:s, s:s}", "id", entry->req.id, "status", state);
