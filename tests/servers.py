@@ -138,8 +138,6 @@ class Broker(Server):
         if instrumented(self.plugin):  # the broker is not: its runtime must be loaded first
             self.env["LD_PRELOAD"] = subprocess.check_output(
                 ["gcc", "-print-file-name=libasan.so"], text=True).strip()
-            # The broker has no frame pointers: only the slow unwinder can name its own leaks.
-            self.env["ASAN_OPTIONS"] = "fast_unwind_on_malloc=0"
 
     def command(self):
         return [shutil.which("mosquitto") or "/usr/sbin/mosquitto", "-c", self.config]
