@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/panic.h"
+#include "io/memory.h"
 #include "io/service_manager.h"
 #include "services/dead.h"
 #include "store/migrate.h"
@@ -442,6 +443,7 @@ static int64_t bridge_turn(void *ctx)
         buf_clear(&bridge->scratch);
         if (is_ready(bridge, &bridge->scratch)) {
             bridge->is_told_ready = true;
+            memory_trim();
             log_info("bridge.ready", LOG_INT("port", health_port(bridge->health)));
             service_manager_tell("READY=1");
         }
