@@ -21,8 +21,13 @@ const char *channel_name(enum channel channel);
 /* ERR_NOT_FOUND when there is no such channel. */
 NODISCARD int channel_parse(const char *name, enum channel *channel);
 
-enum priority { PRIORITY_URGENT = 0, PRIORITY_HIGH = 1, PRIORITY_NORMAL = 2, PRIORITY_LOW = 3,
-                PRIORITY_COUNT = 4 };
+enum priority {
+    PRIORITY_URGENT = 0,
+    PRIORITY_HIGH = 1,
+    PRIORITY_NORMAL = 2,
+    PRIORITY_LOW = 3,
+    PRIORITY_COUNT = 4
+};
 const char *priority_name(enum priority priority);
 NODISCARD int priority_parse(const char *name, enum priority *priority);
 

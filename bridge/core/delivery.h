@@ -33,10 +33,10 @@ void delivery_set_state(enum delivery_state *state, enum delivery_state to);
 
 /* How often and when to try again; the request's override wins over the type's, the channel's. */
 struct retry_policy {
-    int attempts;       /* in all; >= 1 */
+    int attempts; /* in all; >= 1 */
     int64_t base_ms, max_ms;
     double factor;
-    bool is_jittered;   /* full jitter: uniform in (0, delay] */
+    bool is_jittered; /* full jitter: uniform in (0, delay] */
 };
 
 /* What to do after an outcome. */

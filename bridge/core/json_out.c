@@ -7,6 +7,17 @@
 
 #define POINTER_MAX 512
 
+static unsigned place_of(const struct json *element)
+{
+    unsigned place = 0;
+
+    if (!element->parent)
+        return 0;
+    for (const struct json *at = element->parent->first; at != element; at = at->next)
+        place++;
+    return place;
+}
+
 /* Writes one step, "/" and the name or place, escaped as RFC 6901 says; 0 when it does not fit. */
 static size_t write_step(const struct json *at, char *out, size_t room)
 {
@@ -15,13 +26,8 @@ static size_t write_step(const struct json *at, char *out, size_t room)
     if (room < 24)
         return 0;
     out[0] = '/';
-    if (!at->key) {
-        unsigned place = 0;
-
-        for (const struct json *before = at->parent->first; before != at; before = before->next)
-            place++;
-        return used + (size_t)snprintf(out + 1, room - 1, "%u", place);
-    }
+    if (!at->key)
+        return used + (size_t)snprintf(out + 1, room - 1, "%u", place_of(at));
     for (size_t i = 0; i < at->key_length; i++) {
         char c = at->key[i];
 

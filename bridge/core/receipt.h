@@ -14,9 +14,9 @@ struct receipt {
     uint64_t notification; /* 0 when there is none */
     const char *status;    /* "accepted", "delivered", ... */
     const char *channel, *user, *target, *provider, *provider_id, *reason, *detail, *field;
-    int attempt;           /* 0 when not applicable */
-    int segments;          /* SMS; 0 when not applicable */
-    int64_t at_ms;         /* wall */
+    int attempt;   /* 0 when not applicable */
+    int segments;  /* SMS; 0 when not applicable */
+    int64_t at_ms; /* wall */
 };
 
 /* Appends one JSON object; NULL and 0 members are left out, and text that is not UTF-8. */

@@ -104,7 +104,7 @@ static bool check_pairs(struct fields *fields, const struct request_draft *draft
     return true;
 }
 
-/* The override of a channel wins over the request's own member. */
+/* An override of title or body is what the client gets (core/inbox.h). */
 static const struct json *shown(const struct request_draft *draft, enum kept which,
                                 const char *name)
 {
@@ -120,7 +120,7 @@ static const struct json *shown(const struct request_draft *draft, enum kept whi
 /* Where neither channels nor an address are named, in_app is what it may come to. */
 static bool check_inbox_size(struct fields *fields, const struct request_draft *draft)
 {
-    const struct json *parts[] = {shown(draft, KEPT_DATA, "data"), shown(draft, KEPT_BODY, "body"),
+    const struct json *parts[] = {draft->kept[KEPT_DATA], shown(draft, KEPT_BODY, "body"),
                                   shown(draft, KEPT_TITLE, "title"), draft->kept[KEPT_GROUP],
                                   draft->kept[KEPT_TYPE]};
     const struct json *largest = NULL;

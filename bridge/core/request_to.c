@@ -42,7 +42,7 @@ static bool take_name(struct fields *fields, const struct json *value, const cha
 static bool decode_name(struct fields *fields, const struct json *value, enum recipient_kind kind,
                         const char *detail)
 {
-    const char *name;
+    const char *name = NULL;
 
     return take_name(fields, value, detail, &name) && set_one(fields, kind, name);
 }
@@ -50,7 +50,7 @@ static bool decode_name(struct fields *fields, const struct json *value, enum re
 static bool decode_text(struct fields *fields, const struct json *value, enum recipient_kind kind,
                         size_t max, bool (*check)(const char *text), const char *detail)
 {
-    const char *text;
+    const char *text = NULL;
 
     return fields_text(fields, value, 1, max, check, detail, &text) && set_one(fields, kind, text);
 }
