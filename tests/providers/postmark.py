@@ -10,7 +10,7 @@ import uuid
 from email.utils import getaddresses
 
 from provider import Provider
-from wire import EMAIL, BodyError, json_answer
+from wire import EMAIL, BodyError, json_answer, misfit
 
 # ErrorCode: (HTTP status, message)
 CODES = {
@@ -132,6 +132,11 @@ class Postmark(Provider):
         return self.fault_of_rest(body)
 
     def fault_of_rest(self, body):
+        wrong = misfit({k: v for k, v in body.items() if v is not None}, {
+            "Headers": [{"Name": str, "Value": str}],
+            "Attachments": [{"Name": str, "Content": str, "ContentType": str}]})
+        if wrong is not None:
+            return 403, f"Invalid field {wrong}"
         for header in body.get("Headers") or []:
             if set(header) != {"Name", "Value"}:
                 return 300, "Headers need Name and Value"

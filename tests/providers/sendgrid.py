@@ -211,8 +211,10 @@ class SendGrid(Provider):
                 self.bad(request, "headers", f"The header {name} is reserved.")
             if not isinstance(value, str):
                 self.bad(request, "headers", "Header values must be strings.")
-        if len(body.get("categories", [])) > 10:
-            self.bad(request, "categories", "At most 10 categories.")
+        categories = body.get("categories", [])
+        if len(categories) > 10 or any(not isinstance(c, str) or len(c) > 255
+                                       for c in categories):
+            self.bad(request, "categories", "At most 10 categories of at most 255 characters.")
         for args in [body.get("custom_args", {})] + \
                 [p.get("custom_args", {}) for p in body["personalizations"]]:
             if any(not isinstance(v, str) for v in args.values()):

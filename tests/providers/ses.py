@@ -73,7 +73,13 @@ REQUEST = {
     "EmailTags": HEADERS, "ConfigurationSetName": TEXT, "EndpointId": TEXT, "TenantName": TEXT,
     "ListManagementOptions": {"ContactListName": TEXT, "TopicName": TEXT},
 }
-REQUIRED = {"": ("Content",), "Content.Simple": ("Subject", "Body"), "Content.Raw": ("Data",)}
+REQUIRED = {
+    "": ("Content",), "EmailTags": ("Name", "Value"), "ListManagementOptions": ("ContactListName",),
+    "Content.Simple": ("Subject", "Body"), "Content.Raw": ("Data",),
+    "Content.Simple.Subject": ("Data",), "Content.Simple.Body.Text": ("Data",),
+    "Content.Simple.Body.Html": ("Data",),
+    **{f"Content.{kind}.{name}": keys for kind in ("Simple", "Template") for name, keys in (
+        ("Headers", ("Name", "Value")), ("Attachments", ("RawContent", "FileName")))}}
 
 
 def canonical_request(method, path, query, headers, signed, body):

@@ -407,14 +407,14 @@ def test_mailgun_webhooks_are_signed(p, receiver):
 # SES
 
 
-def ses(p, spoil=None, **changes):
+def ses(p, spoil=None, raw=None, **changes):
     from ses import canonical_request, signature
     entry = p.info["ses"]
     host = urlsplit(entry["base_url"]).netloc
     value = {"FromEmailAddress": "F <f@example.org>", "Destination": {"ToAddresses": [
         "a@example.org"]}, "Content": {"Simple": {"Subject": {"Data": "s"}, "Body": {
             "Text": {"Data": "t"}}}}, **changes}
-    body = json.dumps({k: v for k, v in value.items() if v is not None}).encode()
+    body = json.dumps(raw or {k: v for k, v in value.items() if v is not None}).encode()
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(time.time() - (600 if spoil == "old"
                                                                         else 0)))
     headers = [("host", host), ("content-type", "application/json"), ("x-amz-date", stamp)]
@@ -636,3 +636,45 @@ def test_quoted_targets_can_be_selected(p):
     whatsapp(p)
     assert p.requests("whatsapp", target="31612345678")
     assert not p.requests("whatsapp", target=quote("31612345678#"))
+
+
+def fcm_message(p):
+    from test_providers import fcm_send
+    return fcm_send(p, {"token": p.info["fcm"]["valid_tokens"][0], "data": {"k": "v"},
+                        "notification": {"title": "t"}, "android": {"ttl": "1s"},
+                        "apns": {"headers": {"apns-priority": "5"}, "payload": {"aps": {}}}})
+
+
+def whatsapp_template(p):
+    return whatsapp(p, type="template", text=None, template={
+        "name": "order_ready", "language": {"code": "en"}, "components": [
+            {"type": "body", "parameters": [{"type": "text", "text": "1"}]}]})
+
+
+@pytest.mark.parametrize("name, send", [
+    ("bird", lambda p: bird(p, tags=[{"name": "a", "value": "b"}], metadata={"a": 1})),
+    ("messagebird", lambda p: messagebird(p, reference="r")),
+    ("vonage", lambda p: vonage(p, sms={"encoding_type": "auto"}, client_ref="x", ttl=60)),
+    ("fcm", fcm_message), ("whatsapp", whatsapp), ("whatsapp", whatsapp_template),
+    ("postmark", lambda p: postmark(p, Headers=[{"Name": "a", "Value": "b"}], Metadata={"a": "b"},
+                                    Attachments=[{"Name": "a.txt", "ContentType": "text/plain",
+                                                  "Content": "aGk="}])),
+    ("slack", lambda p: post(p.info["slack"]["webhook_url"], {
+        "text": "x", "blocks": [{"type": "section"}], "attachments": [{}]})),
+    ("teams", lambda p: post(p.info["teams"]["webhook_url"], {"type": "message", "attachments": [{
+        "contentType": "application/vnd.microsoft.card.adaptive",
+        "content": {"type": "AdaptiveCard", "version": "1.4", "body": []}}]}))])
+def test_no_body_breaks_the_server(p, name, send):
+    """Every mutation of a good body is answered as a provider would, never by a fault of ours."""
+    from test_openapi import mutations
+    assert send(p).status < 300
+    record = p.requests(name, op="send")[-1]
+    url = p.info[name]["base_url"] + record["path"]
+    headers = {k: v for k, v in record["headers"].items()
+               if k not in ("host", "content-length", "idempotency-key")}
+    for path, body in mutations(record["body"]):
+        assert http_call(url, body=json.dumps(body), headers=headers).status != 599, (path, body)
+    for body in (b"", b"[]", b"null", b"1", b'"x"', b"{", b"\xff", b'{"a":1,"a":2}',
+                 b"[" * 100_000):
+        assert 400 <= http_call(url, body=body, headers=headers).status < 599 \
+            or name == "teams", body[:50]

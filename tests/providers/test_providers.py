@@ -8,6 +8,7 @@ import hmac
 import http.client
 import json
 import os
+import random
 import smtplib
 import socket
 import ssl
@@ -357,12 +358,12 @@ def test_fcm_speaks_http2(p):
 # SendGrid
 
 
-def sendgrid_send(p, key=None, **changes):
+def sendgrid_send(p, key=None, raw=None, **changes):
     entry = p.info["sendgrid"]
     body = {"personalizations": [{"to": [{"email": "a@example.org"}]}],
             "from": {"email": "f@example.org"}, "subject": "s",
             "content": [{"type": "text/plain", "value": "t"}], **changes}
-    return http_call(entry["base_url"] + "/v3/mail/send", body=json.dumps(
+    return http_call(entry["base_url"] + "/v3/mail/send", body=raw or json.dumps(
         {k: v for k, v in body.items() if v is not None}), headers={
             "Content-Type": "application/json",
             "Authorization": "Bearer " + (key or secret(entry, "api_key_file"))})
@@ -611,3 +612,52 @@ def test_alpn_can_be_without_h2(p):
     token = fcm_token(p).json["access_token"]
     p.script("fcm", tls="http1")
     assert curl_h2(p, token=token)[1].startswith("1.1 200")
+
+
+def test_garbage_at_every_door_breaks_nothing(p):
+    """Random and half-right bytes, to each port; afterwards everything still works."""
+    chance = random.Random(7)
+    ports = [urlsplit(p.info["twilio"][k]).port for k in ("base_url", "tls_base_url")]
+    ports += [p.info["smtp"][k] for k in ("port", "tls_port", "plain_port")]
+    starts = [b"", b"POST / HTTP/1.1\r\n",
+              b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n",
+              b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"EHLO x\r\nMAIL FROM:<a@b.c>\r\n",
+              b"EHLO x\r\nAUTH PLAIN ",
+              b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nHost: x\r\n\r\n",
+              b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"]
+    for turn in range(200):
+        with socket.create_connection(("127.0.0.1", ports[turn % len(ports)]), timeout=5) as sock:
+            try:
+                sock.sendall(chance.choice(starts) + chance.randbytes(chance.randrange(300))
+                             + b"\r\n\r\n")
+                if turn % 3 == 0:
+                    sock.shutdown(socket.SHUT_WR)
+                    sock.recv(100)
+            except ConnectionError:
+                pass
+    assert twilio_send(p).status == 201
+    with smtp_client(p, "plain") as client:
+        assert client.sendmail("a@example.org", ["b@example.org"], MAIL) == {}
+
+
+def test_thousands_of_requests_wait_at_once(p):
+    """A delay holds no thread and no task, so many may be held."""
+    p.script("webhook", delay_ms=1000)
+    key = base64.b64decode(secret(p.info["webhook"], "secret_file").removeprefix("whsec_"))
+    stamp = int(time.time())
+    mac = base64.b64encode(hmac.new(key, f"m.{stamp}.{{}}".encode(), hashlib.sha256).digest())
+    request = (f"POST /hook HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+               f"webhook-id: m\r\nwebhook-timestamp: {stamp}\r\nwebhook-signature: "
+               f"v1,{mac.decode()}\r\nContent-Length: 2\r\n\r\n{{}}").encode()
+    port = urlsplit(p.info["webhook"]["base_url"]).port
+    socks = []
+    try:
+        for _ in range(500):
+            sock = socket.create_connection(("127.0.0.1", port), timeout=10)
+            sock.sendall(request)
+            socks.append(sock)
+        assert all(sock.recv(4096).startswith(b"HTTP/1.1 204") for sock in socks)
+        assert p.stats("webhook")["peak_in_flight"] >= 500
+    finally:
+        for sock in socks:
+            sock.close()

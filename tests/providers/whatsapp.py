@@ -9,7 +9,7 @@ import secrets
 import time
 
 from provider import Provider
-from wire import BodyError, json_answer
+from wire import BodyError, json_answer, misfit
 
 # code: (HTTP status, message)
 CODES = {
@@ -46,6 +46,14 @@ FIELDS = frozenset(("messaging_product", "recipient_type", "to", "type", "text",
                     "image", "audio", "video", "document", "sticker", "location", "contacts",
                     "interactive", "reaction", "context", "biz_opaque_callback_data", "preview_url",
                     "status", "message_id"))
+MEDIA = {"id": str, "link": str, "caption": str, "filename": str}
+SHAPE = {
+    "messaging_product": str, "recipient_type": str, "to": str, "type": str,
+    "biz_opaque_callback_data": str, "context": {"message_id": str},
+    "text": {"body": str, "preview_url": bool},
+    "template": {"name": str, "language": {"code": str, "policy": str}, "components": [{
+        "type": str, "sub_type": str, "parameters": [{"type": str, "text": str}]}]},
+    **dict.fromkeys(("image", "audio", "video", "document", "sticker"), MEDIA)}
 TYPES = ("text", "template", "image", "audio", "video", "document", "sticker", "location",
          "contacts", "interactive", "reaction")
 COMPONENTS = {"header", "body", "button"}
@@ -103,6 +111,10 @@ class WhatsApp(Provider):
         for name in body:
             if name not in FIELDS:
                 self.refuse(request, 100, text=f"Unexpected key \"{name}\" on param")
+        wrong = misfit(body, SHAPE)
+        if wrong is not None:
+            self.refuse(request, 131009 if wrong == "to" else 100, text=f"{wrong} is of a wrong "
+                        "type")
         if body.get("messaging_product") != "whatsapp":
             self.refuse(request, 100, text="messaging_product must be whatsapp")
         if body.get("recipient_type", "individual") not in ("individual", "group"):
@@ -148,7 +160,7 @@ class WhatsApp(Provider):
                 if "type" not in parameter or (parameter["type"] == "text"
                                                and not parameter.get("text")):
                     self.refuse(request, 132012)
-            if component["type"].lower() == "body":
+            if component.get("type", "").lower() == "body":
                 count = len(component.get("parameters", []))
         if count != self.templates[content["name"]]:
             self.refuse(request, 132000)

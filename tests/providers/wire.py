@@ -160,6 +160,23 @@ def strict_json(data):
         raise BodyError(str(error)) from error
 
 
+def misfit(value, shape, where=""):
+    """Where a JSON value departs from a shape, or None. A shape is a type, [shape] or
+    {name: shape}; names that it does not list are left to the caller."""
+    if isinstance(shape, list):
+        if not isinstance(value, list):
+            return where or "."
+        return next(filter(None, (misfit(item, shape[0], f"{where}[{n}]")
+                                  for n, item in enumerate(value))), None)
+    if isinstance(shape, dict):
+        if not isinstance(value, dict):
+            return where or "."
+        return next(filter(None, (misfit(item, shape[name], f"{where}.{name}".lstrip("."))
+                                  for name, item in value.items() if name in shape)), None)
+    is_right = isinstance(value, shape) and (shape is bool or not isinstance(value, bool))
+    return None if is_right else where or "."
+
+
 def parse_multipart(content_type, body):
     """[(name, filename|None, content type, bytes)] of multipart/form-data."""
     match = re.search(r'boundary="?([^";]+)"?', content_type or "")
