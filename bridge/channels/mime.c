@@ -237,21 +237,30 @@ static void boundary(struct buf *out, const struct email *email, const char *bef
     buf_printf(out, "%s=_%c%.*s%s", before, level, length, email->message_id + 1, after);
 }
 
+/* The line end before a boundary is the boundary's: the text's own must be there besides. */
+static void text_in_multipart(struct buf *out, const char *subtype, const char *text)
+{
+    size_t length = strlen(text);
+
+    text_part(out, subtype, text);
+    if (length == 0 || text[length - 1] == '\n')
+        buf_add_text(out, "\r\n");
+}
+
 static void body_part(struct buf *out, const struct email *email)
 {
-    if (!email->html) {
-        text_part(out, "plain", email->text);
-        return;
-    }
-    if (!email->text) {
-        text_part(out, "html", email->html);
+    bool is_alone = !email->attachment_count;
+
+    if (!email->html || !email->text) {
+        (is_alone ? text_part : text_in_multipart)(out, email->html ? "html" : "plain",
+                                                   email->html ? email->html : email->text);
         return;
     }
     boundary(out, email, "Content-Type: multipart/alternative;\r\n boundary=\"", 'a', "\"\r\n\r\n");
     boundary(out, email, "--", 'a', "\r\n");
-    text_part(out, "plain", email->text);
+    text_in_multipart(out, "plain", email->text);
     boundary(out, email, "--", 'a', "\r\n");
-    text_part(out, "html", email->html);
+    text_in_multipart(out, "html", email->html);
     boundary(out, email, "--", 'a', "--\r\n");
 }
 

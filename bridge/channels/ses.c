@@ -36,6 +36,10 @@ static const struct error_row ERRORS[] = {
      .note = "the account or domain may not send"},
     {.codes = "NotFoundException", .kind = OUTCOME_AUTH_CONFIG_ERROR,
      .reason = REASON_PROVIDER_AUTH, .note = "no such configuration set"},
+    {.codes = "IncompleteSignature*,InvalidSignature*,SignatureDoesNotMatch*,ExpiredToken*,"
+              "MissingAuthenticationToken*,UnrecognizedClient*,AccessDenied*",
+     .kind = OUTCOME_AUTH_CONFIG_ERROR, .reason = REASON_PROVIDER_AUTH,
+     .note = "credentials or signature refused: check the clock too"},
     {.status = 403, .kind = OUTCOME_AUTH_CONFIG_ERROR, .reason = REASON_PROVIDER_AUTH,
      .note = "credentials or signature refused: check the clock too"},
     {.status = 404, .kind = OUTCOME_AUTH_CONFIG_ERROR, .reason = REASON_PROVIDER_AUTH,

@@ -18,6 +18,8 @@
 
 /* clang-format off */
 static const struct error_row ERRORS[] = {
+    {.codes = "30023,30027,63038", .kind = OUTCOME_RETRY_AFTER, .reason = REASON_RATE_LIMITED,
+     .note = "the daily cap is reached", .wait_ms = DAY_MS},
     {.codes = "20429", .kind = OUTCOME_THROTTLE, .reason = REASON_RATE_LIMITED,
      .note = "too many requests at once; this one was not processed"},
     {.status = 429, .kind = OUTCOME_THROTTLE, .reason = REASON_RATE_LIMITED,
@@ -57,8 +59,6 @@ static const struct error_row ERRORS[] = {
      .note = "handset unreachable or blocked", .wait_ms = LATE_MS, .is_target_only = true},
     {.codes = "30022,63018", .kind = OUTCOME_THROTTLE, .reason = REASON_RATE_LIMITED,
      .note = "over the sender's rate"},
-    {.codes = "30023,30027,63038", .kind = OUTCOME_RETRY_AFTER, .reason = REASON_RATE_LIMITED,
-     .note = "the daily cap is reached", .wait_ms = DAY_MS},
     {.status = 404, .kind = OUTCOME_AUTH_CONFIG_ERROR, .reason = REASON_PROVIDER_AUTH,
      .note = "no such account"},
     {.status = 400, .codes = "21000-21999,30000-30999", .kind = OUTCOME_PERMANENT,

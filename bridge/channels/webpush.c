@@ -33,8 +33,6 @@ static const struct error_row ERRORS[] = {
      .note = "the subscription is gone"},
     {.status = 410, .kind = OUTCOME_DEAD_TARGET, .reason = REASON_TARGET_DEAD,
      .note = "the subscription is gone"},
-    {.codes = "102,103,105,106", .kind = OUTCOME_DEAD_TARGET, .reason = REASON_TARGET_DEAD,
-     .note = "the subscription is gone"},
     {.says = "VapidPkHashMismatch", .kind = OUTCOME_DEAD_TARGET, .reason = REASON_TARGET_INVALID,
      .note = "the subscription was made with another VAPID key"},
     {.says = "do not correspond", .kind = OUTCOME_DEAD_TARGET, .reason = REASON_TARGET_INVALID,

@@ -39,7 +39,9 @@ static size_t on_header(char *bytes, size_t size, size_t count, void *ctx)
         call->is_too_large = true;
         return 0;
     }
-    if (call->is_mail) { /* a line of an SMTP reply; the last one says why */
+    if (call->is_mail) { /* a line of an SMTP reply; the last one says why, the QUIT's does not */
+        if (call->received.length && length >= 3 && memcmp(bytes, "221", 3) == 0)
+            return length;
         buf_clear(&call->received);
         while (length && (bytes[length - 1] == '\r' || bytes[length - 1] == '\n'))
             length--;
