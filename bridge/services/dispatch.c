@@ -27,6 +27,7 @@ struct attempt {
     struct task *task;
     unsigned generation;
     int64_t started_us;
+    struct job job; /* the adapter's until on_outcome */
 };
 
 static struct opened *opened_new(const struct destination_config *config)
@@ -445,13 +446,17 @@ static int send_one(struct dispatch *dispatch, struct destination *destination, 
 {
     struct attempt *attempt = xmalloc(sizeof(*attempt));
     struct outcome outcome;
-    struct job job;
     int err;
 
-    fill_job(&job, task);
-    *attempt = (struct attempt){dispatch, destination, destination->opened, task,
-                                dispatch->generation, clock_boot_us()};
-    err = destination->opened->send(destination->opened->state, &job, on_outcome, attempt);
+    *attempt = (struct attempt){.dispatch = dispatch,
+                                .destination = destination,
+                                .opened = destination->opened,
+                                .task = task,
+                                .generation = dispatch->generation,
+                                .started_us = clock_boot_us()};
+    fill_job(&attempt->job, task);
+    err = destination->opened->send(destination->opened->state, &attempt->job, on_outcome,
+                                    attempt);
     if (!err) {
         destination->opened->inflight++;
         task->is_sending = true;
