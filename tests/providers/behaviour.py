@@ -33,7 +33,8 @@ FAULTS = frozenset((
 EARLY = frozenset(("drop_early", "reset_early"))
 UNPROCESSED = frozenset(("drop_unprocessed", "goaway", "refuse_stream")) | EARLY
 STEP_KEYS = frozenset(("status", "error", "fault", "delay_ms", "retry_after", "body", "headers",
-                       "bytes", "byte_ms", "stage", "text", "timestamp", "ok"))
+                       "bytes", "byte_ms", "stage", "text", "timestamp", "param", "parameter",
+                       "field", "reset", "seconds"))
 RULE_KEYS = STEP_KEYS | frozenset(("provider", "target", "op", "times", "answers", "repeat",
                                    "callbacks", "callback_url", "callback_delay_ms", "share",
                                    "limit"))

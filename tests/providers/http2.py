@@ -64,7 +64,7 @@ class Http2(asyncio.Protocol):
         listener = engine.listeners.get(provider.name)
         self.is_forced = listener is not None and listener.max_streams is not None
         self.limit = listener.max_streams if self.is_forced else provider.max_streams
-        self.enforced = BEFORE_SETTINGS
+        self.enforced = self.limit if self.is_forced else BEFORE_SETTINGS
         self.announced = [self.limit]
         self.goaway_every = listener.goaway_every if listener is not None else None
         self.h2 = h2.connection.H2Connection(CONFIG)

@@ -33,6 +33,7 @@ ERRORS = {
     "null_mx": (550, "5.1.10 recipient address has null MX", "rcpt"),
     "disabled": (550, "5.2.1 mailbox disabled", "rcpt"),
     "mailbox_full": (552, "5.2.2 mailbox full", "rcpt"),
+    "over_limit": (552, "5.2.3 message exceeds the mailbox's limit", "rcpt"),
     "relay_denied": (550, "5.7.1 relaying denied", "rcpt"),
     "greylist": (451, "4.7.1 greylisted, try again in five minutes", "rcpt"),
     "busy": (450, "4.2.1 mailbox busy", "rcpt"),

@@ -678,3 +678,13 @@ def test_no_body_breaks_the_server(p, name, send):
                  b"[" * 100_000):
         assert 400 <= http_call(url, body=body, headers=headers).status < 599 \
             or name == "teams", body[:50]
+
+
+def test_errors_name_what_is_at_fault_when_told(p):
+    p.script("messagebird", answers=[{"error": "invalid_params", "parameter": "recipients"}])
+    assert messagebird(p).json["errors"][0]["parameter"] == "recipients"
+    p.script("bird", answers=[{"error": "rate_limit", "retry_after": 9}])
+    assert bird(p).headers["retry-after"] == "9"
+    p.script("webpush", answers=[{"status": 307, "headers": {"Location": "http://127.0.0.1:1/"}}])
+    reply = webpush(p)
+    assert (reply.status, reply.headers["location"]) == (307, "http://127.0.0.1:1/")

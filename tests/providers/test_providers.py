@@ -661,3 +661,23 @@ def test_thousands_of_requests_wait_at_once(p):
     finally:
         for sock in socks:
             sock.close()
+
+
+def test_a_stream_limit_makes_a_client_take_turns(p):
+    token = fcm_token(p).json["access_token"]
+    p.script("fcm", max_streams=1, delay_ms=50)
+    p.clear()
+    entry = p.info["fcm"]
+    arguments = ["curl", "-sS", "--http2", "--parallel", "--parallel-max", "6", "--cacert",
+                 entry["ca_file"], "-H", "authorization: Bearer " + token, "-w", "%{http_code} ",
+                 "--json", json.dumps({"message": {"token": entry["valid_tokens"][0]}})]
+    for _ in range(3):
+        arguments += ["-o", "/dev/null", f"{entry['tls_base_url']}/v1/projects/"
+                      f"{entry['project_id']}/messages:send"]
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=20, check=True)
+    assert done.stdout.split() == ["200"] * 3
+    streams = {}
+    for record in p.requests("fcm", op="send"):
+        streams.setdefault(record["connection"], []).append(record["at_ns"])
+    for times in streams.values():
+        assert all(b - a >= 45_000_000 for a, b in zip(times, times[1:]))

@@ -62,6 +62,12 @@ CODES = {
     63038: (429, "Account exceeded the daily messages limit"),
 }
 
+# Codes that mostly come by callback; a message may be refused with them at once, too.
+CODES.update({code: (400, "Message delivery error") for code in (
+    30003, 30004, 30005, 30006, 30007, 30008, *range(30010, 30018), 30019, 30020, 30021, 30023,
+    30025, 30026, 30027, 30032, 30033, 30034, 30035, 30111, 30410, 30450, 63003, 63005, 63016,
+    63021, 63024)})
+
 # The numbers that Twilio itself reserves for its test credentials.
 MAGIC_TO = {"+15005550001": 21211, "+15005550002": 21612, "+15005550003": 21408,
             "+15005550004": 21610, "+15005550009": 21614}

@@ -217,7 +217,8 @@ class WhatsApp(Provider):
         value = {"messaging_product": "whatsapp", "metadata": {
             "display_phone_number": "15550001111", "phone_number_id": self.phone},
             # Meta escapes what is not ASCII, so only the received bytes can be verified.
-            "note": "h\u00e9", **value}
+            "contacts": [{"profile": {"name": "Jos\u00e9"},
+                          "wa_id": str(spec.get("to", "")).lstrip("+")}], **value}
         body = json.dumps({"object": "whatsapp_business_account", "entry": [{
             "id": "1", "changes": [{"field": "messages", "value": value}]}]}).encode()
         made = hmac.new(self.app.encode(), body, hashlib.sha256).hexdigest()
