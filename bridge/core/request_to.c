@@ -27,11 +27,12 @@ static bool take_name(struct fields *fields, const struct json *value, const cha
                       const char **name)
 {
     char encoded[TOPIC_ID_MAX + 1];
-    int err;
+    int err = 0;
 
-    if (value->kind != JSON_KIND_STRING)
+    if (value->kind != JSON_KIND_STRING || value->length == 0)
         return fields_reject(fields, REJECT_BAD_VALUE, value, detail);
-    err = topic_encode_id(value->text, encoded);
+    if (value->length > TOPIC_ID_MAX / 3) /* a shorter one fits whatever is in it */
+        err = topic_encode_id(value->text, encoded);
     if (err)
         return fields_reject(fields, err == ERR_TOO_LARGE ? REJECT_TOO_LARGE : REJECT_BAD_VALUE,
                              value, detail);
@@ -114,8 +115,12 @@ struct placed { /* an id and where it was in the list */
 static int compare_placed(const void *left, const void *right)
 {
     const struct placed *a = left, *b = right;
-    int order = strcmp(a->id, b->id);
+    int order;
 
+    /* The digests stand for the texts, and are faster to compare. */
+    if (a->value->digest != b->value->digest)
+        return a->value->digest < b->value->digest ? -1 : 1;
+    order = strcmp(a->id, b->id);
     if (order != 0)
         return order;
     return a->place < b->place ? -1 : 1;

@@ -61,6 +61,7 @@ static bool check_envelope(struct rpc_call *call, const struct json_doc *doc)
 int rpc_read(struct rpc_call *call, const char *payload, size_t bytes, struct arena *arena)
 {
     struct json_doc doc;
+    char *copy;
 
     *call = (struct rpc_call){.arena = arena};
     call->error = &call->own_error;
@@ -69,8 +70,10 @@ int rpc_read(struct rpc_call *call, const char *payload, size_t bytes, struct ar
         return ERR_INVALID;
     }
     /* Raw spans point into the text: it must live as long as the call. */
-    payload = arena_strndup(arena, payload, bytes);
-    if (json_read(payload, bytes, RPC_DEPTH_MAX, arena, &doc) != 0) {
+    copy = arena_alloc(arena, bytes);
+    if (bytes)
+        memcpy(copy, payload, bytes);
+    if (json_read(copy, bytes, RPC_DEPTH_MAX, arena, &doc) != 0) {
         (void)rpc_fail(call, "malformed", "the payload is not JSON", NULL);
         return ERR_INVALID;
     }

@@ -62,6 +62,15 @@ static void the_envelope_is_strict(void **state)
     }
 }
 
+static void a_payload_with_a_nul_is_refused_as_a_whole(void **state)
+{
+    static const char payload[] = "{\"rp\0c\":\"1\",\"params\":{\"filter\":{\"text\":7}}}";
+    struct rpc_call call;
+
+    assert_int_equal(rpc_read(&call, payload, sizeof payload - 1, *state), ERR_INVALID);
+    assert_string_equal(call.error->code, "malformed");
+}
+
 static void good_parameters_are_read(void **state)
 {
     static const char *const names[] = {"asc", "desc", NULL};
@@ -239,6 +248,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(the_envelope_is_strict, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_payload_with_a_nul_is_refused_as_a_whole, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(good_parameters_are_read, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_absent_leaves_the_default, setup, teardown),
         cmocka_unit_test_setup_teardown(bad_parameters_name_their_field, setup, teardown),
