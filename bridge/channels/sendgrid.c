@@ -184,7 +184,7 @@ static void read_reset(const struct call *call, const struct http_response *resp
                        struct outcome *outcome)
 {
     const char *reset = http_response_header(response, "X-RateLimit-Reset");
-    long long at_s = reset ? atoll(reset) : 0;
+    long long at_s = reset ? strtoll(reset, NULL, 10) : 0;
 
     if (response->status != 429 || response->retry_after_ms >= 0 || at_s <= 0)
         return;
