@@ -93,7 +93,7 @@ static struct verdict judge_again(const struct outcome *outcome, const struct re
     struct verdict verdict = settle(DELIVERY_READY, true);
 
     if (outcome->kind == OUTCOME_THROTTLE || outcome->kind == OUTCOME_AUTH_CONFIG_ERROR ||
-        outcome->is_connection)
+        outcome->reason == REASON_RATE_LIMITED || outcome->is_connection)
         verdict.costs_attempt = false;
     if (verdict.costs_attempt && attempts >= policy->attempts)
         return settle(DELIVERY_DEAD, true);

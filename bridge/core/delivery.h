@@ -54,7 +54,8 @@ struct verdict {
  *   permanent, dead_target   DEAD; SUPPRESSED when the reason is one (opted_out, bounced...)
  *   retry, unknown           READY after base * factor^(attempts-1), at most max; DEAD when the
  *                            attempts are used up
- *   retry_after              the same, but after the time named, clamped to [1 s, 1 h]
+ *   retry_after              the same, but after the time named, clamped to [1 s, 1 h]; costs no
+ *                            attempt when the reason is rate_limited
  *   throttle                 like retry_after, and costs no attempt
  *   auth_config_error        READY after max: kept until somebody mends the destination; costs
  *                            no attempt

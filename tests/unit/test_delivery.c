@@ -130,6 +130,8 @@ static const struct judged judged[] = {
      DELIVERY_DEAD, 0, true},
     {"throttled costs nothing", OUTCOME_THROTTLE, REASON_RATE_LIMITED, 5000, false, 3, 0,
      DELIVERY_READY, 5000, false},
+    {"a rate limit that names its end costs nothing", OUTCOME_RETRY_AFTER, REASON_RATE_LIMITED,
+     5000, false, 3, 0, DELIVERY_READY, 5000, false},
     {"throttled without a time", OUTCOME_THROTTLE, REASON_RATE_LIMITED, -1, false, 1, 0,
      DELIVERY_READY, 2000, false},
     {"no connection costs nothing", OUTCOME_RETRY, REASON_CONNECTION_LOST, -1, true, 3, 0,
