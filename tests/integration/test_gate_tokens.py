@@ -26,7 +26,7 @@ def idp():
 @pytest.fixture(scope="module")
 def gate(tmp_path_factory, idp):
     place = tmp_path_factory.mktemp("gate")
-    with servers.Broker(place, plugin_options=gt.options(str(place), idp)) as broker:
+    with GateBroker(place, gt.options(str(place), idp)) as broker:
         yield broker
 
 
