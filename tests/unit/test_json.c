@@ -197,6 +197,25 @@ static void the_verdict_is_janssons(void **state)
     }
 }
 
+static void any_byte_anywhere_in_a_string_is_judged_as_jansson_does(void **state)
+{
+    char text[27] = "\"aaaaaaaaaaaaaaaaaaaaaaaa\"";
+
+    for (size_t at = 1; at < 25; at++)
+        for (int byte = 0; byte < 256; byte++) {
+            struct json_doc doc;
+            json_t *judge;
+
+            text[at] = (char)byte;
+            judge = json_loadb(text, 26, JSON_DECODE_ANY, NULL);
+            if ((judge != NULL) != (read_exact(*state, text, 26, &doc) == 0 && !doc.troubles))
+                fail_msg("byte %02x at %zu: jansson says %s", (unsigned)byte, at,
+                         judge ? "good" : "bad");
+            json_decref(judge);
+            text[at] = 'a';
+        }
+}
+
 static void faults_are_found_where_they_are(void **state)
 {
     static const struct {
@@ -385,6 +404,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(values_are_read_as_what_they_are, setup, teardown),
         cmocka_unit_test_setup_teardown(the_verdict_is_janssons, setup, teardown),
+        cmocka_unit_test_setup_teardown(any_byte_anywhere_in_a_string_is_judged_as_jansson_does,
+                                        setup, teardown),
         cmocka_unit_test_setup_teardown(faults_are_found_where_they_are, setup, teardown),
         cmocka_unit_test_setup_teardown(a_fault_in_one_item_leaves_its_neighbours_alone, setup,
                                         teardown),
