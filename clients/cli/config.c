@@ -151,6 +151,10 @@ int config_load(struct config *conf, const json_t *args, unsigned kinds)
         .connect_timeout_ms = arg_int(args, "connect-timeout", 10000),
         .keepalive_s = arg_int(args, "keepalive", 30000) / 1000,
     };
+    if (conf->keepalive_s < 1 || conf->keepalive_s > 65535) {
+        say_error("--keepalive is 1s to 65535s");
+        return -1;
+    }
     conf->url = find_url(args);
     if (!conf->url || check_url(conf) || check_ca_file(conf, arg_str(args, "ca-file")) ||
         load_token(conf, args))

@@ -23,6 +23,7 @@
 #define QUEUE_WAIT_MS   250
 #define SESSION_S       86400
 #define GOODBYE_MS      1500
+#define SUBACK_MS       15000 /* a broker that answers pings but no SUBSCRIBE is left again */
 
 enum event_kind {
     EV_CONNECTED,
@@ -77,7 +78,7 @@ struct link {
     unsigned generation; /* of the connection: late answers to an older one are dropped */
     unsigned attempts, refusals;
     bool was_up, is_gone, is_patient;
-    int64_t opened_ms, up_ms, next_try_ms;
+    int64_t opened_ms, up_ms, next_try_ms, subscribed_ms;
     int last_code;
     struct subscription subs[LINK_MAX_SUBSCRIPTIONS];
     size_t sub_count, confirmed;
@@ -321,6 +322,7 @@ static void start_connect(struct link *link)
 static void start_subscribe(struct link *link)
 {
     link->state = LINK_SUBSCRIBING;
+    link->subscribed_ms = now_ms();
     link->confirmed = 0;
     for (size_t i = 0; i < link->sub_count; i++) {
         MQTTAsync_responseOptions opts = MQTTAsync_responseOptions_initializer;
@@ -517,6 +519,15 @@ void link_dispatch(struct link *link)
     }
 }
 
+static void leave(struct link *link)
+{
+    MQTTAsync_disconnectOptions opts = MQTTAsync_disconnectOptions_initializer5;
+
+    say_error("the broker does not answer the subscription, connecting again");
+    if (MQTTAsync_disconnect(link->client, &opts) == MQTTASYNC_SUCCESS)
+        wait_before_retry(link);
+}
+
 int64_t link_tick(struct link *link)
 {
     int64_t now = now_ms();
@@ -533,7 +544,9 @@ int64_t link_tick(struct link *link)
     }
     if (link->state == LINK_WAITING && now >= link->next_try_ms)
         start_connect(link);
-    int64_t due = link->state == LINK_WAITING ? link->next_try_ms - now : 60000;
+    if (link->state == LINK_SUBSCRIBING && now - link->subscribed_ms >= SUBACK_MS)
+        leave(link);
+    int64_t due = link->state == LINK_WAITING ? link->next_try_ms - now : SUBACK_MS;
     if (is_limited && give_up_ms - now < due)
         due = give_up_ms - now;
     return due < 0 ? 0 : due;

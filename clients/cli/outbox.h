@@ -19,12 +19,15 @@
 
 enum entry_state { ENTRY_QUEUED, ENTRY_PUBLISHED, ENTRY_ACCEPTED, ENTRY_STATES };
 
+struct spool_batch;
+
 struct entry {
     struct entry *prev, *next; /* in its state's list, oldest first */
     struct entry *chain;       /* in the table */
     enum entry_state state;
     struct request req;
-    uint64_t spool_key; /* 0: not in the spool */
+    struct spool_batch *spooled; /* borrowed; NULL: not in the spool */
+    unsigned spool_index;
     unsigned long line; /* of the input; 0 when it has none */
     uint64_t tag;       /* of the publication, or of the status call under way */
     unsigned tries;     /* publications, or status calls, so far */

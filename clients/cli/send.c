@@ -50,18 +50,19 @@ static void bad_item(struct send *s, const struct source_item *item, const char 
 }
 
 /* Into the outbox, or aside while another with this id is under way. */
-static bool enter(struct send *s, struct request *req, uint64_t key, unsigned long line)
+static bool enter(struct send *s, struct request *req, const struct place *place)
 {
     if (outbox_find(s->outbox, req->id)) {
-        if (req != &s->parked)
+        if (req != &s->parked) {
             s->parked = *req;
-        s->parked_key = key;
-        s->parked_line = line;
+            s->parked_place = *place;
+        }
         return false;
     }
     struct entry *entry = outbox_add(s->outbox, req);
-    entry->spool_key = key;
-    entry->line = line;
+    entry->spooled = place->batch;
+    entry->spool_index = place->index;
+    entry->line = place->line;
     if (outbox_live(s->outbox) == 1)
         s->progress_ms = now_ms(); /* nobody waited for us while there was nothing to do */
     return true;
@@ -108,13 +109,12 @@ static bool absorb(struct send *s)
     bool is_more = true;
     struct request req;
     unsigned long line;
-    uint64_t key;
 
     while (is_more && now_ms() < until) {
         is_more = read_source(s, &req, &line);
         if (!is_more)
             break;
-        int rc = spool_put(s->spool, req.json, req.len, &key);
+        int rc = spool_put(s->spool, req.json, req.len);
         request_fini(&req);
         if (rc) {
             loop_stop(&s->loop, CLI_ERROR);
@@ -126,48 +126,44 @@ static bool absorb(struct send *s)
     return is_more;
 }
 
-/* The next request of the spool into *req; false when it is no request any more. */
-static bool read_spool(struct send *s, uint64_t key, struct request *req)
+/* What the spool holds into *req; false, and it is put aside, when that is no request. */
+static bool parse_spooled(struct send *s, const struct spool_item *item, struct request *req)
 {
     char *error = NULL;
-    size_t len;
-    char *text = spool_read(s->spool, key, &len);
-    json_t *object;
-    bool is_good;
+    json_t *object = json_loadb(item->text, item->len, JSON_REJECT_DUPLICATES, NULL);
+    bool is_good = json_is_object(object) && request_init(req, object, &error) == 0;
 
-    if (!text)
-        return false; /* another run has sent it meanwhile */
-    object = json_loadb(text, len, JSON_REJECT_DUPLICATES, NULL);
-    is_good = json_is_object(object) && request_init(req, object, &error) == 0;
     if (!is_good) {
-        say_error("spool: %016llx.json is no request, moved to rejected/", (unsigned long long)key);
+        say_error("spool: something that is no request was moved to rejected/");
         s->worst = exit_worse(s->worst, CLI_BAD_INPUT);
         s->bad_lines++;
-        spool_reject(s->spool, key);
+        spool_reject(s->spool, item->batch, item->index, item->text, item->len);
     }
     free(error);
     json_decref(object);
-    free(text);
     return is_good;
 }
 
 static void feed_from_spool(struct send *s)
 {
+    struct spool_item item;
     struct request req;
-    uint64_t key;
 
-    while (outbox_has_room(s->outbox) && (key = spool_take(s->spool)))
-        if (read_spool(s, key, &req) && !enter(s, &req, key, 0))
+    while (outbox_has_room(s->outbox) && spool_next(s->spool, &item)) {
+        struct place place = {0, item.batch, item.index};
+
+        if (parse_spooled(s, &item, &req) && !enter(s, &req, &place))
             return;
+    }
 }
 
 static void feed_from_source(struct send *s)
 {
     struct request req;
-    unsigned long line;
+    struct place place = {0};
 
-    while (outbox_has_room(s->outbox) && read_source(s, &req, &line))
-        if (!enter(s, &req, 0, line))
+    while (outbox_has_room(s->outbox) && read_source(s, &req, &place.line))
+        if (!enter(s, &req, &place))
             return;
 }
 
@@ -179,7 +175,7 @@ static bool feed(struct send *s)
     if (s->spool)
         is_more = absorb(s);
     if (s->parked.id && outbox_has_room(s->outbox))
-        enter(s, &s->parked, s->parked_key, s->parked_line);
+        enter(s, &s->parked, &s->parked_place);
     if (!s->parked.id && s->spool)
         feed_from_spool(s);
     else if (!s->parked.id)
@@ -189,7 +185,7 @@ static bool feed(struct send *s)
 
 static bool is_drained(const struct send *s)
 {
-    return !s->source && !s->parked.id && (!s->spool || spool_waiting(s->spool) == 0) &&
+    return !s->source && !s->parked.id && (!s->spool || !spool_has_more(s->spool)) &&
            outbox_live(s->outbox) == 0;
 }
 
@@ -296,7 +292,7 @@ static void summarise(struct send *s)
     size_t kept = 0;
 
     if (s->spool)
-        kept = spool_waiting(s->spool) + (s->parked.id ? 1 : 0) +
+        kept = spool_count(s->spool) + (s->parked.id ? 1 : 0) +
                outbox_count(s->outbox, ENTRY_QUEUED) + outbox_count(s->outbox, ENTRY_PUBLISHED);
     if (outbox_live(s->outbox))
         name_unanswered(s);

@@ -17,6 +17,13 @@
 #include "source.h"
 #include "spool.h"
 
+/* Where a request came from. */
+struct place {
+    unsigned long line;        /* of the input; 0 when it has none */
+    struct spool_batch *batch; /* NULL: not in the spool */
+    unsigned index;
+};
+
 struct send {
     struct cli *cli; /* borrowed */
     struct loop loop;
@@ -35,8 +42,7 @@ struct send {
     size_t asking; /* status calls under way */
 
     struct request parked; /* read, but its id is under way already; id NULL when none */
-    uint64_t parked_key;
-    unsigned long parked_line;
+    struct place parked_place;
 
     bool wants_input; /* the source has nothing complete */
     bool warned_quota, warned_status;

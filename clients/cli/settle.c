@@ -32,9 +32,9 @@ static void accepted(struct send *s, struct entry *entry)
 {
     s->accepted++;
     s->progress_ms = now_ms();
-    if (entry->spool_key)
-        spool_remove(s->spool, entry->spool_key);
-    entry->spool_key = 0;
+    if (entry->spooled)
+        spool_done(s->spool, entry->spooled);
+    entry->spooled = NULL;
     if (!s->is_final) {
         entry_done(s, entry);
         return;
@@ -57,7 +57,7 @@ static void rejected(struct send *s, struct entry *entry, const json_t *receipt)
     const char *reason = json_string_value(json_object_get(receipt, "reason"));
 
     s->progress_ms = now_ms();
-    if (entry->spool_key && reason && strcmp(reason, "rate_limited") == 0) {
+    if (entry->spooled && reason && strcmp(reason, "rate_limited") == 0) {
         /* Nothing is wrong with the request: it stays in the spool and goes out later. */
         entry->due_ms = s->progress_ms + backoff_ms(entry->tries - 1, RATE_BACKOFF_MS, RATE_CAP_MS);
         outbox_move(s->outbox, entry, ENTRY_PUBLISHED);
@@ -66,8 +66,8 @@ static void rejected(struct send *s, struct entry *entry, const json_t *receipt)
     show_rejected(s, entry, receipt);
     s->rejected++;
     s->worst = exit_worse(s->worst, CLI_REJECTED);
-    if (entry->spool_key)
-        spool_reject(s->spool, entry->spool_key);
+    if (entry->spooled)
+        spool_reject(s->spool, entry->spooled, entry->spool_index, entry->req.json, entry->req.len);
     entry_done(s, entry);
 }
 

@@ -17,22 +17,38 @@
 #include <time.h>
 #include <unistd.h>
 
-#define NAME_MAX_LEN 40
+#define NAME_MAX_LEN 64
+#define SUFFIX       ".jsonl"
+#define BATCH_MAX    256        /* requests in one file */
+#define BATCH_BYTES  (1u << 20) /* and bytes, about */
+#define FILE_MAX     (BATCH_BYTES + 2 * REQUEST_BYTES_MAX)
 #define TMP_PREFIX   ".tmp-"
 #define TMP_STALE_S  86400 /* left by a crash in the middle of a write: never published */
+
+struct spool_batch {
+    struct spool_batch *next; /* in spool->batches */
+    uint64_t key;
+    size_t left; /* requests given out or to be, and not finished */
+};
 
 struct spool {
     char *dir;
     int dir_fd, lock_fd;
     uint64_t last_key;
-    bool is_unsynced;
-    uint64_t *keys; /* waiting: [at, count) */
+    struct buf fresh; /* put and not yet synced */
+    size_t fresh_count;
+    uint64_t *keys; /* files not yet begun: [at, count) */
     size_t at, count, cap;
+    struct spool_batch *batches;
+    struct spool_batch *current; /* the one being given out, or NULL */
+    struct buf text;             /* its file */
+    size_t text_at;
+    unsigned index;
 };
 
 static void key_name(uint64_t key, char out[NAME_MAX_LEN])
 {
-    snprintf(out, NAME_MAX_LEN, "%016" PRIx64 ".json", key);
+    snprintf(out, NAME_MAX_LEN, "%016" PRIx64 SUFFIX, key);
 }
 
 static int complain(const struct spool *spool, const char *name)
@@ -154,7 +170,7 @@ static int scan(struct spool *spool)
         char *end;
         uint64_t key = strtoull(entry->d_name, &end, 16);
 
-        if (end == entry->d_name + 16 && strcmp(end, ".json") == 0)
+        if (end == entry->d_name + 16 && strcmp(end, SUFFIX) == 0)
             add_key(spool, key);
         else if (strncmp(entry->d_name, TMP_PREFIX, strlen(TMP_PREFIX)) == 0)
             remove_stale(spool, entry->d_name);
@@ -209,78 +225,157 @@ static uint64_t fresh_key(struct spool *spool)
     return spool->last_key = key;
 }
 
-int spool_put(struct spool *spool, const char *json, size_t len, uint64_t *key)
+/* Writes what was put as one file. */
+static int write_batch(struct spool *spool)
 {
     char name[NAME_MAX_LEN];
 
     do {
-        *key = fresh_key(spool);
-        key_name(*key, name);
-        if (write_file(spool, name, json, len) == 0) {
-            spool->is_unsynced = true;
-            add_key(spool, *key);
+        uint64_t key = fresh_key(spool);
+
+        key_name(key, name);
+        if (write_file(spool, name, spool->fresh.data, spool->fresh.len) == 0) {
+            add_key(spool, key);
+            buf_cut(&spool->fresh, spool->fresh.len);
+            spool->fresh_count = 0;
             return 0;
         }
     } while (errno == EEXIST); /* another run had the same microsecond */
     return complain(spool, name);
 }
 
+int spool_put(struct spool *spool, const char *json, size_t len)
+{
+    buf_add(&spool->fresh, json, len);
+    buf_add(&spool->fresh, "\n", 1);
+    spool->fresh_count++;
+    return spool->fresh_count >= BATCH_MAX || spool->fresh.len >= BATCH_BYTES ? spool_sync(spool)
+                                                                              : 0;
+}
+
 int spool_sync(struct spool *spool)
 {
-    if (spool->is_unsynced && fsync(spool->dir_fd))
-        return complain(spool, "");
-    spool->is_unsynced = false;
-    return 0;
+    if (spool->fresh_count == 0)
+        return 0;
+    if (write_batch(spool))
+        return -1;
+    return fsync(spool->dir_fd) ? complain(spool, "") : 0;
 }
 
-uint64_t spool_take(struct spool *spool)
+/* The file's content into *text; false when it is gone or unreadable. */
+static bool read_batch(const struct spool *spool, uint64_t key, struct buf *text)
 {
-    return spool->at < spool->count ? spool->keys[spool->at++] : 0;
-}
-
-size_t spool_waiting(const struct spool *spool)
-{
-    return spool->count - spool->at;
-}
-
-char *spool_read(struct spool *spool, uint64_t key, size_t *len)
-{
-    char name[NAME_MAX_LEN];
-    char *text = xcalloc(1, REQUEST_BYTES_MAX + 2);
+    char name[NAME_MAX_LEN], chunk[16384];
+    ssize_t got = 0;
 
     key_name(key, name);
     int fd = openat(spool->dir_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    *len = 0;
-    for (ssize_t got = 1; fd >= 0 && got > 0 && *len <= REQUEST_BYTES_MAX; *len += (size_t)got) {
-        got = read(fd, text + *len, REQUEST_BYTES_MAX + 1 - *len);
-        if (got < 0)
-            break;
-    }
-    if (fd < 0) {
-        free(text);
-        return NULL;
-    }
-    close(fd);
-    return text;
+    while (fd >= 0 && text->len < FILE_MAX && (got = read(fd, chunk, sizeof(chunk))) > 0)
+        buf_add(text, chunk, (size_t)got);
+    if ((fd < 0 && errno != ENOENT) || got < 0)
+        (void)complain(spool, name);
+    if (fd >= 0)
+        close(fd);
+    return fd >= 0 && got >= 0;
 }
 
-void spool_remove(struct spool *spool, uint64_t key)
+static size_t count_lines(const struct buf *text)
+{
+    size_t lines = 0;
+
+    for (size_t i = 0; i < text->len; i++)
+        lines += text->data[i] == '\n' || i + 1 == text->len;
+    return lines;
+}
+
+/* Begins the next file that is there; false when there is none. */
+static bool begin_batch(struct spool *spool)
+{
+    while (spool->at < spool->count) {
+        uint64_t key = spool->keys[spool->at++];
+
+        buf_fini(&spool->text);
+        spool->text_at = 0;
+        spool->index = 0;
+        if (!read_batch(spool, key, &spool->text))
+            continue; /* another run has finished it meanwhile */
+        struct spool_batch *batch = xcalloc(1, sizeof(*batch));
+        batch->key = key;
+        batch->left = count_lines(&spool->text);
+        batch->next = spool->batches;
+        spool->batches = batch;
+        if (batch->left == 0) {
+            batch->left = 1;
+            spool_done(spool, batch); /* empty: nobody's */
+            continue;
+        }
+        spool->current = batch;
+        return true;
+    }
+    return false;
+}
+
+bool spool_has_more(const struct spool *spool)
+{
+    return spool->current || spool->at < spool->count;
+}
+
+bool spool_next(struct spool *spool, struct spool_item *item)
+{
+    if (!spool->current && !begin_batch(spool))
+        return false;
+    const char *start = spool->text.data + spool->text_at;
+    const char *newline = memchr(start, '\n', spool->text.len - spool->text_at);
+    size_t len = newline ? (size_t)(newline - start) : spool->text.len - spool->text_at;
+
+    *item = (struct spool_item){start, len, spool->current, ++spool->index};
+    spool->text_at += newline ? len + 1 : len;
+    if (spool->text_at >= spool->text.len)
+        spool->current = NULL;
+    return true;
+}
+
+size_t spool_count(const struct spool *spool)
+{
+    size_t lines = 0;
+
+    if (spool->current)
+        lines = count_lines(&spool->text) - spool->index;
+    for (size_t i = spool->at; i < spool->count; i++) {
+        struct buf text = {0};
+
+        if (read_batch(spool, spool->keys[i], &text))
+            lines += count_lines(&text);
+        buf_fini(&text);
+    }
+    return lines;
+}
+
+void spool_done(struct spool *spool, struct spool_batch *batch)
+{
+    char name[NAME_MAX_LEN];
+    struct spool_batch **at = &spool->batches;
+
+    if (--batch->left > 0)
+        return;
+    key_name(batch->key, name);
+    if (unlinkat(spool->dir_fd, name, 0) && errno != ENOENT)
+        (void)complain(spool, name); /* it will be sent again, to no effect */
+    while (*at != batch)
+        at = &(*at)->next;
+    *at = batch->next;
+    free(batch);
+}
+
+void spool_reject(struct spool *spool, struct spool_batch *batch, unsigned index, const char *text,
+                  size_t len)
 {
     char name[NAME_MAX_LEN];
 
-    key_name(key, name);
-    if (unlinkat(spool->dir_fd, name, 0) && errno != ENOENT)
-        (void)complain(spool, name); /* it will be sent again, to no effect */
-}
-
-void spool_reject(struct spool *spool, uint64_t key)
-{
-    char name[NAME_MAX_LEN], moved[NAME_MAX_LEN + 16];
-
-    key_name(key, name);
-    snprintf(moved, sizeof(moved), "rejected/%s", name);
-    if (renameat(spool->dir_fd, name, spool->dir_fd, moved) && errno != ENOENT)
-        (void)complain(spool, name);
+    snprintf(name, sizeof(name), "rejected/%016" PRIx64 "-%u.json", batch->key, index);
+    if (write_file(spool, name, text, len) && errno != EEXIST)
+        (void)complain(spool, name); /* nothing can be done with it anyway */
+    spool_done(spool, batch);
 }
 
 void spool_close(struct spool *spool)
@@ -291,6 +386,13 @@ void spool_close(struct spool *spool)
         close(spool->lock_fd);
     if (spool->dir_fd >= 0)
         close(spool->dir_fd);
+    while (spool->batches) {
+        struct spool_batch *batch = spool->batches;
+        spool->batches = batch->next;
+        free(batch);
+    }
+    buf_fini(&spool->fresh);
+    buf_fini(&spool->text);
     free(spool->keys);
     free(spool->dir);
     free(spool);

@@ -2,12 +2,13 @@
 /*
  * spool - requests on disk until the bridge has accepted them
  *
- * One file per request, DIR/<key>.json, written under a temporary name,
- * synced, renamed, and the directory synced before the request may be
- * published: after spool_sync() a crash of the machine loses nothing. The
- * file is removed when `accepted` arrives; if that removal is lost in a
- * crash, the request is sent once more under the same id, which has no
- * second effect.
+ * Requests are put in batches, however many there are at the moment, one when
+ * it is one: DIR/<key>.jsonl, written under a temporary name, synced, renamed,
+ * and the directory synced, before any of them may be published. After
+ * spool_sync() a crash of the machine loses nothing, and thousands of requests
+ * a second need only a few syncs. A file is removed when all in it are
+ * accepted. Whatever is in a file at a crash is sent again under the same ids,
+ * also what was accepted meanwhile, which has no second effect.
  *
  * Why not the MQTT library's own persistence: it forgets a message at PUBACK.
  * But a broker may acknowledge and then die with the message unsaved; only
@@ -18,13 +19,12 @@
  * A spool belongs to one service (DIR/owner): requests spooled by one must
  * never go out under another's token. Several runs may use one spool at once;
  * only the one that holds the lock sends what earlier runs left, so that
- * nothing is sent by everybody.
+ * nothing is sent by everybody. Rejected requests go to DIR/rejected/.
  *
- * Rejected requests are moved to DIR/rejected/.
- *
- * Units:  keys are microseconds since 1970, made unique; they sort by age.
- * Errors: -1 after saying why; a spool that cannot be written to is fatal to
- *         the caller, since its promise could not be kept.
+ * Units:     keys are microseconds since 1970, made unique; they sort by age.
+ * Ownership: batches belong to the spool.
+ * Errors:    -1 after saying why; a spool that cannot be written to is fatal
+ *            to the caller, since its promise could not be kept.
  */
 #ifndef CLI_SPOOL_H
 #define CLI_SPOOL_H
@@ -35,22 +35,31 @@
 #include <stdint.h>
 
 struct spool;
+struct spool_batch; /* a file, while requests from it are not finished */
+
+struct spool_item {
+    const char *text; /* borrowed until the next call of spool_next() */
+    size_t len;
+    struct spool_batch *batch; /* to give back, with spool_done() or spool_reject() */
+    unsigned index;            /* line of the file, from 1 */
+};
 
 /* Makes DIR when it is missing. New, or NULL after saying why. */
 struct spool *spool_open(const char *dir, const struct principal *owner) NODISCARD;
-/* Stores one request; not safe before spool_sync(). */
-int spool_put(struct spool *spool, const char *json, size_t len, uint64_t *key) NODISCARD;
+/* Takes one request in; neither safe nor to be had back before spool_sync(). */
+int spool_put(struct spool *spool, const char *json, size_t len) NODISCARD;
 /* Makes everything put so far survive a crash. */
 int spool_sync(struct spool *spool) NODISCARD;
-/* The oldest key not yet taken, of earlier runs (if we hold the lock) or put by us; 0 if none. */
-uint64_t spool_take(struct spool *spool);
-/* How many spool_take() would give. */
-size_t spool_waiting(const struct spool *spool);
-/* New: the request's text, or NULL when it is gone or unreadable. */
-char *spool_read(struct spool *spool, uint64_t key, size_t *len) NODISCARD;
-/* Accepted: forgets it. A file already gone is fine. */
-void spool_remove(struct spool *spool, uint64_t key);
-/* Rejected or damaged: moves it out of the way, to DIR/rejected/. */
-void spool_reject(struct spool *spool, uint64_t key);
+/* The next request, oldest first: of earlier runs, if we hold the lock, and then ours. */
+bool spool_next(struct spool *spool, struct spool_item *item) NODISCARD;
+/* Whether spool_next() may have more. */
+bool spool_has_more(const struct spool *spool);
+/* How many it would give. Reads the files. */
+size_t spool_count(const struct spool *spool);
+/* Accepted: the last one of a batch removes its file. */
+void spool_done(struct spool *spool, struct spool_batch *batch);
+/* Rejected or damaged: done, and kept as DIR/rejected/<key>-<index>.json. */
+void spool_reject(struct spool *spool, struct spool_batch *batch, unsigned index, const char *text,
+                  size_t len);
 void spool_close(struct spool *spool);
 #endif

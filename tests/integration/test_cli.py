@@ -319,7 +319,9 @@ def test_without_a_bridge_it_says_so(broker, service):
 
 
 def spooled(directory):
-    return sorted(p.name for p in directory.glob("*.json"))
+    """The ids of the requests on disk."""
+    return [json.loads(line)["id"] for path in sorted(directory.glob("*.jsonl"))
+            for line in path.read_text().splitlines()]
 
 
 def test_spool_keeps_what_is_not_accepted_for_the_next_run(bridge, service, tmp_path):
@@ -328,14 +330,15 @@ def test_spool_keeps_what_is_not_accepted_for_the_next_run(bridge, service, tmp_
     result = service.run("send", "--spool", str(spool), "--timeout", "500ms", want=5,
                          text=lines(request(1), request(2, title="bad"), request(3)))
     assert "3 kept in the spool" in result.err
-    assert len(spooled(spool)) == 3
-    (spool / "0000000000000001.json").write_text("half a req")  # damaged by somebody
+    assert spooled(spool) == ["r-1", "r-2", "r-3"]
+    (spool / "0000000000000001.jsonl").write_text("half a req")  # damaged by somebody
     bridge.hold = False
     result = service.run("send", "--spool", str(spool), want=4, text="")
     assert re.findall("accepted   (r-.)", result.out) == ["r-1", "r-3"]
-    assert "is no request" in result.err
-    assert spooled(spool) == []
-    assert len(spooled(spool / "rejected")) == 2
+    assert "that is no request was moved" in result.err
+    assert list(spool.glob("*.jsonl")) == []
+    kept = sorted(path.read_text() for path in (spool / "rejected").iterdir())
+    assert kept[0] == "half a req" and json.loads(kept[1]) == request(2, title="bad")
 
 
 def test_spool_of_another_service_is_refused(broker, service, tmp_path):
@@ -377,7 +380,7 @@ def test_spool_survives_kill_at_any_moment(bridge, service, tmp_path):
         except BrokenPipeError:
             pass
         process.wait()
-    on_disk = {json.loads(p.read_text())["id"] for p in spool.glob("*.json")}
+    on_disk = set(spooled(spool))
     service.run("send", "--spool", str(spool), text="", timeout=30)
     # Everything on disk at the kill went out, and nothing went out under a new identity.
     assert on_disk <= set(bridge.accepted) and spooled(spool) == []

@@ -4,7 +4,6 @@
 Every link of it is killed with SIGKILL while requests flow, the command line itself first.
 What was handed to it must be in the database afterwards, once, and the books must balance.
 """
-import json
 import os
 import random
 import subprocess
@@ -68,7 +67,7 @@ def test_nothing_is_lost_whatever_is_killed(new_stack, tmp_path):
         time.sleep(random.uniform(0.0, 0.3))
         accepted |= feeder.kill()
         thread.join()
-        on_disk |= {json.loads(p.read_text())["id"] for p in spool.glob("*.json")}
+        on_disk |= set(spooled(spool))
         victim.start()
     cli.run("send", "--spool", str(spool), "--resend-after", "1s", text="", timeout=60)
     assert spooled(spool) == []
