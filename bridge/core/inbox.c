@@ -59,7 +59,8 @@ void inbox_write_members(const char *content, size_t bytes, struct arena *scratc
 
     ASSERT(bytes >= 2 && content[0] == '{');
     /* Mostly there is nothing to leave out: these words do not even occur. */
-    if (!has_member(content, bytes, "\"content\":") && !has_member(content, bytes, "\"campaign\":") &&
+    if (!has_member(content, bytes, "\"content\":") &&
+        !has_member(content, bytes, "\"campaign\":") &&
         !has_member(content, bytes, "\"schedule\":") &&
         !has_member(content, bytes, "\"template\":")) {
         if (bytes > 2)

@@ -15,7 +15,6 @@
 #include <stddef.h>
 
 /* Appends the members, each with a comma before it; content is a request's stored content. */
-void inbox_write_members(const char *content, size_t bytes, struct arena *scratch,
-                         struct buf *out);
+void inbox_write_members(const char *content, size_t bytes, struct arena *scratch, struct buf *out);
 
 #endif

@@ -11,11 +11,11 @@
 #include "core/request.h"
 
 struct route {
-    unsigned channels;            /* bit set; at least one */
+    unsigned channels; /* bit set; at least one */
     enum recipient_kind kind;
-    const char **recipients;      /* users and roles percent-encoded; "" for a broadcast */
+    const char **recipients; /* users and roles percent-encoded; "" for a broadcast */
     size_t recipient_count;
-    size_t deliveries;            /* recipients x channels */
+    size_t deliveries; /* recipients x channels */
 };
 
 /*

@@ -23,7 +23,8 @@ struct note *note_new(const struct note *source)
     size_t service = strlen(source->service), request = strlen(source->request),
            type = strlen(source->type),
            collapse = source->collapse_key ? strlen(source->collapse_key) : 0;
-    size_t bytes = sizeof(*source) + service + request + type + collapse + source->content_bytes + 5;
+    size_t bytes =
+        sizeof(*source) + service + request + type + collapse + source->content_bytes + 5;
     struct note *note = xmalloc(bytes);
     char *at = (char *)(note + 1);
 

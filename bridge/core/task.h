@@ -45,7 +45,7 @@ struct task {
     int attempts;              /* made before this one */
     bool is_suspect;
     bool is_sending;
-    bool is_acked;             /* its user confirmed while it was under way */
+    bool is_acked; /* its user confirmed while it was under way */
     char recipient[];
 };
 

@@ -233,6 +233,25 @@ static void with_no_strikes_allowed_one_target_never_stops_the_others(void **sta
     assert_int_equal(throttle_room(&throttle, 0), 20);
 }
 
+static void a_slot_that_was_not_used_says_nothing_of_the_destination(void **state)
+{
+    struct throttle throttle;
+
+    (void)state;
+    throttle_init(&throttle, &config);
+    for (int i = 0; i < 50; i++) {
+        assert_true(throttle_take(&throttle, 0));
+        throttle_cancel(&throttle);
+    }
+    assert_int_equal(throttle.inflight, 0);
+    assert_int_equal(throttle_room(&throttle, 0), 20);
+    one(&throttle, OUTCOME_AUTH_CONFIG_ERROR, -1, 0);
+    assert_true(throttle_take(&throttle, 1000));
+    throttle_cancel(&throttle);
+    assert_int_equal(throttle.breaker, BREAKER_HALF_OPEN);
+    assert_true(throttle_take(&throttle, 1000));
+}
+
 static void a_maximum_lowered_at_reload_holds_at_once(void **state)
 {
     struct throttle_config own = config;
@@ -259,6 +278,7 @@ int main(void)
         cmocka_unit_test(stragglers_neither_close_nor_lengthen_an_open_breaker),
         cmocka_unit_test(a_misconfigured_destination_is_shut_at_once),
         cmocka_unit_test(with_no_strikes_allowed_one_target_never_stops_the_others),
+        cmocka_unit_test(a_slot_that_was_not_used_says_nothing_of_the_destination),
         cmocka_unit_test(a_maximum_lowered_at_reload_holds_at_once),
     };
 
