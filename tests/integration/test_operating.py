@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: MIT
+"""Running it: migrations, configuration, health, metrics, logs, drain and reload."""
+import concurrent.futures
+import os
+import shutil
+import signal
+import subprocess
+import time
+
+import pytest
+
+import servers
+from client import Client
+from process import wait_until
+
+
+def tocsind(build, *args, env=None):
+    return subprocess.run([os.path.join(build, "bridge", "tocsind"), *args],
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          universal_newlines=True, timeout=60, env={**os.environ, **(env or {})})
+
+
+def write(path, text):
+    path.write_text(text)
+    return str(path)
+
+
+GOOD = """mqtt:
+  url: mqtt://127.0.0.1:1
+postgres:
+  url: postgresql://127.0.0.1:1/none
+"""
+
+BAD_FILES = [
+    ("bridg:\n  node: 1\n" + GOOD, 2, "there is no such key"),
+    (GOOD + "queue:\n  active_limt: 5\n", 6, "there is no such key"),
+    (GOOD + "bridge:\n  lease: 15\n", 6, "duration with a unit between 1s and 5m"),
+    (GOOD + "queue:\n  active_limit: 5\n", 6, "between 10 and 1000000"),
+    (GOOD + "bridge:\n  node: one\n", 6, "give a number"),
+    ("mqtt:\n  url: x\n", 0, "postgres.url: is required"),
+    (GOOD + "destinations:\n  d:\n    concurrency: 1\n", 7, "needs the key adapter"),
+    (GOOD + "destinations:\n  d:\n    adapter: twillio\n", 7, "there is no such adapter"),
+    (GOOD + "channels:\n  sms:\n    jitter: maybe\n", 7, "true or false"),
+    (GOOD + "log:\n  level: ${NOT_SET_ANYWHERE}\n", 6, "variable is not set"),
+    (GOOD + "bridge: {node: 1}\nbridge: {node: 2}\n", 6, "twice"),
+    (GOOD + "bridge: [1\n", 6, ""),
+    ("- a\n", 1, "mapping"),
+]
+
+
+@pytest.mark.parametrize("text,line,sentence", BAD_FILES, ids=range(len(BAD_FILES)))
+def test_a_bad_configuration_stops_the_start_and_says_what_to_mend(tmp_path, text, line, sentence):
+    file = write(tmp_path / "c.yaml", text)
+    done = tocsind(servers.build_dir(), "--config", file, "--check-config")
+    assert done.returncode == 1
+    assert sentence in done.stderr
+    if line:
+        assert "%s:%d:" % (file, line) in done.stderr
+
+
+def test_a_good_configuration_is_printed_as_it_is_in_force(tmp_path):
+    file = write(tmp_path / "c.yaml", GOOD + "bridge:\n  lease: ${LEASE:-20s}\n")
+    build = servers.build_dir()
+    assert "lease: 20s" in tocsind(build, "--config", file, "--print-config").stdout
+    printed = tocsind(build, "--config", file, "--print-config", env={"LEASE": "30s"}).stdout
+    assert "lease: 30s" in printed
+    again = write(tmp_path / "again.yaml", printed)
+    assert tocsind(build, "--config", again, "--print-config").stdout == printed
+
+
+def test_the_reference_in_docs_is_the_one_in_the_program():
+    with open(os.path.join(servers.ROOT, "docs", "config.md")) as file:
+        assert file.read() == tocsind(servers.build_dir(), "--config-reference").stdout
+
+
+@pytest.fixture
+def database(postgres, tmp_path, request):
+    name = "m%d" % time.monotonic_ns()
+    postgres.sql("create database %s" % name)
+    url = postgres.socket_url.replace("/tocsin?", "/%s?" % name)
+    assert name in url
+    return url, write(tmp_path / "c.yaml", "mqtt:\n  url: mqtt://127.0.0.1:1\npostgres:\n"
+                                           "  url: '%s'\n" % url)
+
+
+def test_migrating_twice_and_at_once_is_safe(database):
+    _, file = database
+    build = servers.build_dir()
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        done = list(pool.map(lambda _: tocsind(build, "--config", file, "--migrate"), range(4)))
+    assert [d.returncode for d in done] == [0] * 4, [d.stderr for d in done]
+    assert len([d for d in done if "nothing to do" in d.stdout]) == 3
+    assert "nothing to do" in tocsind(build, "--config", file, "--migrate").stdout
+
+
+def test_a_database_newer_than_the_program_is_refused(database, postgres):
+    url, file = database
+    build = servers.build_dir()
+    assert tocsind(build, "--config", file, "--migrate").returncode == 0
+    subprocess.run(["psql", url, "-qc", "insert into schema_version values (999, 'later')"],
+                   check=True)
+    done = tocsind(build, "--config", file, "--migrate")
+    assert done.returncode == 1
+    assert "newer" in done.stderr
+
+
+def test_health_and_metrics(stack):
+    url = stack.bridge.url
+    assert servers.http("GET", url + "/healthz")[0] == 200
+    assert servers.http("GET", url + "/readyz")[0] == 200
+    assert servers.http("GET", url + "/nothing")[0] == 404
+    assert servers.http("POST", url + "/healthz", {})[0] == 405
+    status, text = servers.http("GET", url + "/metrics")[:2]
+    assert status == 200
+    assert stack.bridge.metrics()['tocsin_up{part="postgres"}'] == 1
+    if not shutil.which("promtool"):
+        pytest.skip("promtool is not installed")
+    checked = subprocess.run(["promtool", "check", "metrics"], input=text, text=True,
+                             capture_output=True)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_no_address_token_or_content_reaches_the_log(new_stack):
+    stack = new_stack(settings={"log.level": "debug"})
+    secrets = ["+15550133377", "carol.secret@example.org", "the body is private",
+               open(stack.providers.info["twilio"]["auth_token_file"]).read().strip()]
+    with Client(stack, "service", "shop") as shop:
+        shop.subscribe("down/#")
+        for name, to in (("p", {"phone": secrets[0]}), ("e", {"email": secrets[1]})):
+            stack.providers.control("POST", "/behaviour", {
+                "provider": "twilio" if name == "p" else "sendgrid", "answers": [400]})
+            shop.publish("up/request", {"id": name, "type": "t", "title": "x", "body": secrets[2],
+                                        "to": to})
+            shop.receipt(name, "dead", 15)
+    with open(stack.bridge.log) as file:
+        log = file.read()
+    assert "delivery.dead" in log
+    for secret in secrets:
+        assert secret not in log
+    assert "eyJ" not in log
+
+
+def test_sigterm_finishes_what_is_under_way_and_hands_back_the_rest(new_stack):
+    stack = new_stack(settings={"destinations.twilio.concurrency": 5})
+    stack.providers.control("POST", "/behaviour", {"provider": "twilio", "delay_ms": 700,
+                                                   "answers": ["ok"], "repeat": True})
+    with Client(stack, "service", "shop") as shop:
+        shop.subscribe("down/#")
+        names = ["d%d" % n for n in range(40)]
+        shop.publish("up/request", [{"id": name, "type": "t", "title": "t", "body": "b",
+                                     "to": {"phone": "+1555014%04d" % n}}
+                                    for n, name in enumerate(names)])
+        shop.receipt(names[-1], "accepted")
+        wait_until(lambda: stack.providers.control("GET", "/stats?provider=twilio")["in_flight"] or None,
+                   10, "a call under way")
+        stack.bridge.stop()
+        assert stack.postgres.sql("select count(*) from delivery where state <> 0") == [["0"]]
+        assert stack.postgres.sql("select count(*) from bridge") == [["0"]]
+        stack.providers.control("POST", "/reset", {})
+        before = stack.postgres.sql("select sent from conservation")[0][0]
+        assert 0 < int(before) < 40
+        stack.bridge.start()
+        for name in names:
+            shop.receipt(name, "sent", 20)
+        assert len([r for r in shop.receipts() if r["status"] == "sent"]) == 40
+        assert stack.postgres.sql("select missing from conservation") == [["0"]]
+
+
+def test_sighup_takes_the_new_settings_and_keeps_the_old_ones_when_they_are_bad(new_stack):
+    stack = new_stack()
+    with Client(stack, "service", "shop") as shop:
+        shop.subscribe("down/#")
+
+        def tries(name):
+            shop.publish("up/request", {"id": name, "type": "t", "title": "t", "body": "b",
+                                        "to": {"user": "nobody"}})
+            return shop.receipt(name, "dead", 20)["attempt"]
+        stack.bridge.set("channels.in_app.attempts", 1)
+        stack.bridge.prepare()
+        os.kill(stack.bridge.pid, signal.SIGHUP)
+        wait_until(lambda: "reload.done" in open(stack.bridge.log).read() or None, 10, "reload")
+        assert tries("one") == 1
+        with open(stack.bridge.config, "a") as file:
+            file.write("nonsense: {a: 1}\n")
+        wait_until(lambda: (os.kill(stack.bridge.pid, signal.SIGHUP),
+                            "no such key" in open(stack.bridge.log).read() or None)[1],
+                   30, "the refusal", 0.5)
+        assert tries("still one") == 1
