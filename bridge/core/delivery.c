@@ -91,9 +91,10 @@ static struct verdict judge_again(const struct outcome *outcome, const struct re
                                   uint64_t random)
 {
     struct verdict verdict = settle(DELIVERY_READY, true);
+    bool is_provider_away = outcome->is_connection && !outcome->is_target_only;
 
     if (outcome->kind == OUTCOME_THROTTLE || outcome->kind == OUTCOME_AUTH_CONFIG_ERROR ||
-        outcome->reason == REASON_RATE_LIMITED || outcome->is_connection)
+        outcome->reason == REASON_RATE_LIMITED || is_provider_away)
         verdict.costs_attempt = false;
     if (verdict.costs_attempt && attempts >= policy->attempts)
         return settle(DELIVERY_DEAD, true);

@@ -61,8 +61,9 @@ struct verdict {
  *                            no attempt
  *   expired, cancelled, suppressed   that state; costs no attempt
  *
- * A connection that never came about (is_connection) costs no attempt either.  A delay that
- * reaches expires_at_ms (0: never) ends as EXPIRED at once.
+ * A connection that never came about (is_connection) costs no attempt either, unless the target
+ * is its own server (is_target_only): a webhook that nobody answers ends, a provider comes back.  A
+ * delay that reaches expires_at_ms (0: never) ends as EXPIRED at once.
  */
 struct verdict delivery_judge(const struct outcome *outcome, const struct retry_policy *policy,
                               int attempts, int64_t now_wall_ms, int64_t expires_at_ms,
