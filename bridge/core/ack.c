@@ -83,10 +83,10 @@ static bool check_choice(struct fields *fields, const struct ack *ack)
     if (ack->is_all && ack->id_count > 0)
         return fields_reject(fields, REJECT_BAD_VALUE, json_member(fields->item, "all"),
                              "give ids or all, not both");
-    if (before && !ack->is_all)
-        return fields_reject(fields, REJECT_BAD_VALUE, before, "before goes with all");
     if (!ack->is_all && ack->id_count == 0)
         return fields_reject_missing(fields, fields->item, "ids", "give ids, or all: true");
+    if (before && !ack->is_all)
+        return fields_reject(fields, REJECT_BAD_VALUE, before, "before goes with all");
     return true;
 }
 

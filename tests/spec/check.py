@@ -13,6 +13,7 @@ import os
 import sys
 
 import corpus
+import events
 import verdicts
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -108,6 +109,17 @@ def check_times(faults, decoder):
             faults.add("times", "%s: %s, not %s" % (members, got, want))
 
 
+def run_events(faults, decoder):
+    for schema, kind in events.KINDS.items():
+        cases = [case for of, case in events.CASES if of == schema]
+        got = verdicts.decoded(decoder, [case.payload for case in cases], "--event", kind)
+        for case, items in zip(cases, got):
+            want = case.items[0]
+            said = (items[0].get("reason"), items[0].get("pointer"))
+            if said != ((None, None) if want is corpus.GOOD else tuple(want)):
+                faults.add(case.name, "%s, not %s" % (said, want))
+
+
 def run_decoder(faults, decoder):
     receipts = verdicts.Validator(load("receipt"))
     all_of_them = verdicts.decoded(decoder, [case.payload for case in corpus.CASES])
@@ -118,6 +130,7 @@ def run_decoder(faults, decoder):
         for number, (want, item) in enumerate(zip(case.items, got)):
             check_item(faults, case, number, want, item, receipts)
         check_content(faults, case, got)
+    run_events(faults, decoder)
     check_digests(faults, decoder)
     check_silence(faults, decoder)
     check_times(faults, decoder)
@@ -154,6 +167,9 @@ def run_schema(faults):
     schema = load("request")
     for case in corpus.CASES:
         check_verdict(faults, case, verdicts.python_verdicts(schema, case.payload))
+    schemas = {name: load(name) for name in events.KINDS}
+    for name, case in events.CASES:
+        check_verdict(faults, case, verdicts.python_verdict(schemas[name], case.payload))
 
 
 def run_ajv(faults):
@@ -202,8 +218,9 @@ def main(argv):
         run_documents(faults)
     else:
         sys.exit(__doc__)
-    beyond = sum(1 for case in corpus.CASES if case.beyond)
-    print("%d cases (%d beyond a schema), %d faults" % (len(corpus.CASES), beyond, faults.count))
+    cases = corpus.CASES + [case for _, case in events.CASES]
+    beyond = sum(1 for case in cases if case.beyond)
+    print("%d cases (%d beyond a schema), %d faults" % (len(cases), beyond, faults.count))
     return 1 if faults.count else 0
 
 

@@ -4,6 +4,7 @@
  *
  *   decode < FRAMES          one line of verdicts for each payload; a frame is the number of its
  *                            bytes in decimal, a line feed, and the payload
+ *   decode --event KIND < FRAMES   the same for events of users (ack, read, click...) and rpc
  *   decode --time N < FRAMES decodes each payload N times and prints what one costs in CPU time
  */
 #include <errno.h>
@@ -14,8 +15,10 @@
 #include <time.h>
 
 #include "base/buf.h"
+#include "core/ack.h"
 #include "core/receipt.h"
 #include "core/request.h"
+#include "core/rpc.h"
 
 #define NOW_MS INT64_C(1795132800000) /* 2026-11-20T00:00:00Z: verdicts do not change with time */
 
@@ -58,6 +61,39 @@ static void print_verdicts(const char *payload, size_t bytes)
         write_item(&batch.items[i], &out);
     }
     buf_add_char(&out, ']');
+    puts(buf_text(&out));
+    buf_fini(&out);
+    arena_free(arena);
+}
+
+static void print_event(const char *kind_name, const char *payload, size_t bytes)
+{
+    struct arena *arena = arena_new(0);
+    struct rejection rejection = {REJECT_NONE, "", ""};
+    const char *reason, *pointer;
+    struct buf out = {0};
+    struct rpc_call call;
+    enum ack_kind kind;
+    struct ack ack;
+    int err;
+
+    if (strcmp(kind_name, "rpc") == 0) {
+        err = rpc_read(&call, payload, bytes, arena);
+        reason = call.error->code;
+        pointer = call.error->field ? call.error->field : "";
+    } else {
+        err = ack_kind_parse(kind_name, &kind);
+        if (!err)
+            err = ack_decode(kind, payload, bytes, arena, &ack, &rejection);
+        reason = reject_name(rejection.reason);
+        pointer = rejection.pointer;
+    }
+    buf_add_text(&out, "[{");
+    if (err) {
+        buf_printf(&out, "\"reason\":\"%s\",\"pointer\":", reason);
+        buf_add_json(&out, pointer);
+    }
+    buf_add_text(&out, "}]");
     puts(buf_text(&out));
     buf_fini(&out);
     arena_free(arena);
@@ -107,19 +143,24 @@ static char *read_frame(size_t *bytes)
 
 int main(int argc, char **argv)
 {
+    const char *event = NULL;
     long rounds = 0;
     size_t bytes = 0;
     char *payload;
 
     if (argc == 3 && strcmp(argv[1], "--time") == 0)
         rounds = strtol(argv[2], NULL, 10);
-    if (argc != 1 && rounds <= 0) {
-        fputs("usage: decode [--time ROUNDS] < FRAMES\n", stderr);
+    if (argc == 3 && strcmp(argv[1], "--event") == 0)
+        event = argv[2];
+    if (argc != 1 && rounds <= 0 && !event) {
+        fputs("usage: decode [--time ROUNDS | --event KIND] < FRAMES\n", stderr);
         return 2;
     }
     while ((payload = read_frame(&bytes)) != NULL) {
         if (rounds > 0)
             print_time(payload, bytes, rounds);
+        else if (event)
+            print_event(event, payload, bytes);
         else
             print_verdicts(payload, bytes);
         free(payload);

@@ -18,10 +18,10 @@ sys.setrecursionlimit(20000)  # a validator takes some ten frames for each level
 
 # The decoder
 
-def decoded(decoder, payloads):
+def decoded(decoder, payloads, *options):
     """The decoder's verdicts: for each payload a list with one object for each item."""
     frames = b"".join(b"%d\n%s" % (len(payload), payload) for payload in payloads)
-    done = subprocess.run([decoder], input=frames, capture_output=True, timeout=300, check=False)
+    done = subprocess.run([decoder, *options], input=frames, capture_output=True, timeout=300, check=False)
     if done.returncode:
         raise SystemExit("the decoder ended with %d:\n%s"
                          % (done.returncode, done.stderr.decode(errors="replace")[-4000:]))
@@ -86,6 +86,14 @@ def python_verdicts(schema, payload):
     items = whole if isinstance(whole, list) else [whole]
     return [[field for error in item.iter_errors(one) for field in of_error(error)]
             for one in items]
+
+
+def python_verdict(schema, payload):
+    """The one verdict of a schema that knows no batches, in a list; or NOT_JSON."""
+    whole = parsed(payload)
+    if whole is NOT_JSON:
+        return NOT_JSON
+    return [[field for error in Validator(schema).iter_errors(whole) for field in of_error(error)]]
 
 
 # ajv
