@@ -201,9 +201,7 @@ class Traffic:
         faults += audit_database(self.stack)
         faults += self.audit_devices()
         if receipts:
-            lost = [n for n in self.accepted if not self.finals.get(n)]
-            if lost:
-                faults.append("%d without a final receipt, as %s" % (len(lost), lost[:5]))
+            faults += self.audit_receipts()
         if faults:
             raise Unbalanced("\n".join(faults) + "\n" + str(self))
 
@@ -225,6 +223,20 @@ class Traffic:
             yield "one id, two notifications: %s" % self.contradictions[:5]
         if self.rejected:
             yield "rejected: %s" % list(self.rejected.values())[:3]
+
+    def audit_receipts(self, patience=20.0):
+        """Receipts follow their commit, and those of a dead bridge its lease."""
+        def lost():
+            return [n for n in self.accepted if not self.finals.get(n)]
+        try:
+            servers.wait_until(lambda: not lost(), patience, "final receipts", 0.2)
+        except TimeoutError:
+            rows = self.stack.postgres.sql(
+                "select n.request, n.created_at, a.at, a.epoch, a.state, a.outcome "
+                "from notification n left join attempt a on a.notification = n.id "
+                "where n.service = '%s' and n.request in ('%s') order by a.at" % (
+                    self.name, "', '".join(lost()[:5])))
+            yield "%d without a final receipt, as %s" % (len(lost()), rows)
 
     def audit_devices(self):
         double = [n for n, ids in self.inbox.items() if len(ids) > 1]
