@@ -435,7 +435,7 @@ static int64_t bridge_turn(void *ctx)
     membership_turn(bridge->membership);
     next_ms = dispatch_turn(bridge->dispatch);
     receipts_flush(bridge->receipts);
-    if (dispatch_busy(bridge->dispatch) > BUSY_UNDER_WAY)
+    if (in_app_waiting(bridge->in_app) > BUSY_UNDER_WAY)
         loop_linger(bridge->loop, BUSY_LINGER_US);
     if (bridge->stage != BRIDGE_RUNNING)
         shutdown_turn(bridge);
