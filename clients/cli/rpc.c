@@ -16,7 +16,7 @@ struct rpc {
     char call_id[UUID_TEXT];
     bool is_published;
     json_t *reply;
-    int64_t timeout_ms, end_ms;
+    int64_t timeout_ms, end_ms; /* end_ms: 0 until the call could first be made */
 };
 
 static void on_up(void *ctx, bool again)
@@ -71,8 +71,14 @@ static void on_failed(void *ctx, int status)
 static int64_t on_tick(void *ctx)
 {
     struct rpc *rpc = ctx;
-    int64_t left = rpc->end_ms - now_ms();
+    int64_t now = now_ms();
+    int64_t left;
 
+    if (link_is_up(rpc->link) && rpc->end_ms == 0)
+        rpc->end_ms = now + rpc->timeout_ms;
+    left = rpc->end_ms - now;
+    if (rpc->end_ms == 0)
+        return -1; /* the link has its own limit for the first connection */
     if (left <= 0) {
         say_error("no answer in %.1f s: %s", (double)rpc->timeout_ms / 1000,
                   link_is_up(rpc->link) ? "is the bridge running?" : "not connected");
@@ -142,7 +148,7 @@ enum cli_exit rpc_call(struct rpc *rpc, const char *method, json_t *params, json
     rpc->call_text = json_dumps(call, JSON_COMPACT);
     rpc->call_topic = principal_topic(&rpc->cli->conf.principal, rest);
     rpc->is_published = false;
-    rpc->end_ms = now_ms() + rpc->timeout_ms;
+    rpc->end_ms = 0;
     rpc->loop =
         (struct loop){.cli = rpc->cli, .link = rpc->link, .hooks = {rpc, on_tick, NULL, NULL}};
     status = loop_run(&rpc->loop);

@@ -317,8 +317,8 @@ static int64_t check_timeout(struct send *s, int64_t now)
     link_be_patient(s->link, is_patient);
     if (is_patient)
         s->progress_ms = now;
-    if (is_patient || s->timeout_ms == 0 || outbox_live(s->outbox) == 0)
-        return -1;
+    if (is_patient || !s->was_up || s->timeout_ms == 0 || outbox_live(s->outbox) == 0)
+        return -1; /* the link has its own limit for the first connection */
     int64_t left = s->progress_ms + s->timeout_ms - now;
     if (left > 0)
         return left;
@@ -374,6 +374,7 @@ static void on_up(void *ctx, bool again)
         settle_reconnected(s);
     else
         s->progress_ms = now_ms();
+    s->was_up = true;
 }
 
 static void on_down(void *ctx)

@@ -45,7 +45,7 @@ struct send {
     struct place parked_place;
 
     bool wants_input; /* the source has nothing complete */
-    bool warned_quota, warned_status;
+    bool was_up, warned_quota, warned_status;
     enum cli_exit worst;
     size_t accepted, rejected, bad_lines, ended_badly;
 };
