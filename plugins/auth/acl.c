@@ -70,11 +70,13 @@ static bool is_sound(const char *topic, bool wild)
 
 static bool has_role(const struct principal *p, const char *level, size_t len)
 {
-    for (const char *role = p->roles; *role;) {
-        size_t have = strcspn(role, ",");
+    const char *end = p->roles + p->roles_len;
+
+    for (const char *role = p->roles; role < end;) {
+        size_t have = strcspn(role, ",:");
         if (have == len && memcmp(role, level, len) == 0)
             return true;
-        role += have + (role[have] == ',');
+        role += have + 1;
     }
     return false;
 }

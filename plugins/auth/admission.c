@@ -77,6 +77,38 @@ static enum refusal check_counts(struct plugin *pl, const struct principal *p,
     return REFUSAL_NONE;
 }
 
+int admission_set_name(struct plugin *pl, struct mosquitto *client, const char *name)
+{
+    char sealed[SEAL_NAME_SIZE];
+    int rc = pl->needs_seal ? MOSQ_ERR_MALFORMED_UTF8 : mosquitto_set_username(client, name);
+
+    if (rc == MOSQ_ERR_MALFORMED_UTF8 && seal_name(pl->seal_key, name, sealed) == 0) {
+        pl->needs_seal = true;
+        rc = mosquitto_set_username(client, sealed);
+    }
+    return rc == MOSQ_ERR_SUCCESS ? 0 : -1;
+}
+
+/*
+ * After SIGHUP the broker asks again, synchronously, for every session it has,
+ * with the name that we gave it.  Whether they may stay is the reaper's
+ * business: a refusal here would drop clients without a reason code and, for
+ * offline sessions, corrupt the broker's memory.
+ */
+static bool is_recheck(struct plugin *pl, const struct mosquitto_evt_basic_auth *ev)
+{
+    struct principal p;
+
+    if (!principal_parse(ev->username, &p))
+        return false;
+    if (*ev->username == PRINCIPAL_MARK)
+        return true; /* no client can send it */
+    return pl->is_rechecking &&
+           (live_find(&pl->live, ev->client) ||                   /* online */
+            mosquitto_client_protocol_version(ev->client) == 0 || /* restored from disk */
+            seal_holds(pl->seal_key, ev->username));              /* offline */
+}
+
 static enum refusal admit(struct plugin *pl, struct mosquitto_evt_basic_auth *ev,
                           struct address *addr, struct token *tok, struct principal *p)
 {
@@ -102,7 +134,7 @@ static enum refusal admit(struct plugin *pl, struct mosquitto_evt_basic_auth *ev
     why = live_add(&pl->live, ev->client, client_id, p, tok, addr, pl->now_ms);
     if (why)
         return why;
-    if (mosquitto_set_username(ev->client, tok->name) == MOSQ_ERR_SUCCESS)
+    if (admission_set_name(pl, ev->client, tok->name) == 0)
         return REFUSAL_NONE; /* ev->username dangles from here on */
     live_remove(&pl->live, live_find(&pl->live, ev->client), pl->now_ms);
     return REFUSAL_INTERNAL;
@@ -148,10 +180,8 @@ int admission_check(struct plugin *pl, struct mosquitto_evt_basic_auth *ev)
     struct principal p;
     struct token tok;
 
-    /* SIGHUP asks again for sessions that we admitted; a client cannot send byte 0x01.  Whether
-     * they may stay is the reaper's business: a refusal here would corrupt the broker. */
-    if (ev->username && *ev->username == '\x01')
-        return principal_parse(ev->username, &p) ? MOSQ_ERR_SUCCESS : MOSQ_ERR_AUTH;
+    if (is_recheck(pl, ev))
+        return MOSQ_ERR_SUCCESS;
     plugin_now_ms(pl);
     struct address *addr = address_of(pl, ev->client);
     enum refusal why = admit(pl, ev, addr, &tok, &p);

@@ -49,8 +49,7 @@ static void refresh(struct plugin *pl, struct connection *conn, struct mosquitto
     if (!why)
         why = live_refresh(&pl->live, conn, &tok);
     /* Roles may have changed; the name decides about access from the next message on. */
-    if (!why && strcmp(tok.name, mosquitto_client_username(client)) != 0 &&
-        mosquitto_set_username(client, tok.name) != MOSQ_ERR_SUCCESS)
+    if (!why && admission_set_name(pl, client, tok.name) != 0)
         why = REFUSAL_INTERNAL;
     pl->counters.now[why ? COUNTER_REFRESH_REFUSED : COUNTER_REFRESH_ACCEPTED]++;
     if (why)

@@ -27,7 +27,7 @@ struct map_node {
 struct map {
     struct map_node **slots;
     size_t room, count; /* room is 0 or a power of two */
-    size_t popped; /* slots before this one are empty */
+    size_t popped;      /* slots before this one are empty */
     uint64_t seed[2];
 };
 

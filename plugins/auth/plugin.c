@@ -64,8 +64,11 @@ static int on_disconnect(int event, void *data, void *userdata)
 
 static int on_reload(int event, void *data, void *userdata)
 {
+    struct plugin *pl = userdata;
     (void)event, (void)data;
-    reload_changed(userdata, true);
+
+    pl->is_rechecking = true; /* the broker goes on to that before anything else */
+    reload_changed(pl, true);
     return MOSQ_ERR_SUCCESS;
 }
 
@@ -111,6 +114,7 @@ static int on_tick(int event, void *data, void *userdata)
     (void)event, (void)data;
 
     pl->has_ticked = true;
+    pl->is_rechecking = false;
     presence_flush(pl);
     if (now_ms - pl->second_ms >= CHORES_EVERY_MS) {
         pl->second_ms = now_ms;
@@ -157,7 +161,7 @@ static int start(struct plugin *pl, const struct mosquitto_opt *opts, int opt_co
     if (options_finish(pl->options, err) != 0 || reload_start(pl, err) != 0)
         return -1;
     snprintf(err, FILE_ERROR_SIZE, "out of memory");
-    if (live_init(&pl->live, &pl->options->limits) != 0 ||
+    if (seal_init(pl->seal_key) != 0 || live_init(&pl->live, &pl->options->limits) != 0 ||
         cache_init(&pl->cache, (size_t)pl->options->cache_entries) != 0)
         return -1;
     plugin_now_ms(pl);

@@ -12,10 +12,13 @@
 #include "counters.h"
 #include "live.h"
 #include "revocation.h"
+#include "seal.h"
 
 #include <mosquitto.h>
+#if LIBMOSQUITTO_VERSION_NUMBER < 2001000 /* from 2.1 on mosquitto.h has it all */
 #include <mosquitto_broker.h>
 #include <mosquitto_plugin.h>
+#endif
 
 struct plugin {
     mosquitto_plugin_id_t *id; /* the broker's */
@@ -35,6 +38,9 @@ struct plugin {
     int64_t counters_ms; /* when counters were published last */
     bool has_ticked;     /* TICK works: before that nobody gets in */
     bool sweep_is_due;   /* keys or revocations changed: look at every connection */
+    bool is_rechecking;  /* from RELOAD to TICK the broker asks again for sessions it has */
+    bool needs_seal;     /* this broker refuses byte 0x01 in names */
+    unsigned char seal_key[SEAL_KEY_SIZE];
     bool is_kicking;     /* inside a kick, where the broker asks SUBSCRIBE for what exists */
     unsigned registered; /* callbacks, in the order of plugin.c's table */
 };
@@ -47,6 +53,9 @@ int admission_check(struct plugin *pl, struct mosquitto_evt_basic_auth *ev);
 /* Verifies a token against keys, time and revocations. */
 NODISCARD enum refusal admission_verify(struct plugin *pl, const char *token, struct token *tok,
                                         struct principal *p);
+
+/* Has the broker keep the principal as the client's user name; 0 or -1. */
+NODISCARD int admission_set_name(struct plugin *pl, struct mosquitto *client, const char *name);
 
 /* access.c: ACL_CHECK, with the limits on publishing and subscribing. */
 int access_check(struct plugin *pl, const struct mosquitto_evt_acl_check *ev);

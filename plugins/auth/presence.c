@@ -59,7 +59,6 @@ bool presence_is_stale(struct plugin *pl, const struct mosquitto_evt_acl_check *
         return false;
     p.id = ev->topic + prefix;
     p.id_len = strlen(p.id);
-    p.roles = "";
     if (p.id_len > PRINCIPAL_ID_MAX || live_subject(&pl->live, &p))
         return false;
     (void)live_remember(&pl->live, &p, pl->now_ms);

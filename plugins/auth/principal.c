@@ -4,7 +4,6 @@
 #include <stdint.h>
 #include <string.h>
 
-static const char mark = '\x01';
 static const char kind_letters[] = "usab";
 static const char *const kind_names[PRINCIPAL_KINDS] = {"user", "service", "admin", "bridge"};
 
@@ -25,7 +24,8 @@ bool principal_kind_parse(const char *name, enum principal_kind *out)
 
 bool principal_parse(const char *name, struct principal *out)
 {
-    if (!name || name[0] != mark || name[1] == '\0' || name[2] != ':')
+    if (!name || (name[0] != PRINCIPAL_MARK && name[0] != PRINCIPAL_SEALED) || name[1] == '\0' ||
+        name[2] != ':')
         return false;
     const char *letter = strchr(kind_letters, name[1]);
     if (!letter)
@@ -38,6 +38,7 @@ bool principal_parse(const char *name, struct principal *out)
     out->id = id;
     out->id_len = len;
     out->roles = id + len + 1;
+    out->roles_len = strcspn(out->roles, ":"); /* a seal may follow */
     return true;
 }
 
@@ -82,7 +83,7 @@ enum refusal principal_begin(char name[PRINCIPAL_NAME_SIZE], enum principal_kind
 
     if (*id == '\0')
         return REFUSAL_SUBJECT;
-    name[0] = mark;
+    name[0] = PRINCIPAL_MARK;
     name[1] = kind_letters[kind];
     name[2] = ':';
     size_t len = encode_at(prefix, name, START, LIMIT);

@@ -10,7 +10,8 @@
  *
  * Id and roles are percent-encoded into one topic level each, so neither ':'
  * nor ',' nor '/' can occur inside them, and the mapping is injective: no two
- * subjects share a topic.
+ * subjects share a topic.  Where the broker refuses byte 0x01 the name is
+ * sealed instead (seal.h); both forms are read here.
  *
  * Purity:    no I/O, no allocation, no broker symbols.
  * Ownership: struct principal borrows from the string it was read from.
@@ -31,6 +32,9 @@ enum {
     PRINCIPAL_NAME_SIZE = 1280  /* the whole string with its terminator */
 };
 
+#define PRINCIPAL_MARK   '\x01'
+#define PRINCIPAL_SEALED '='
+
 enum principal_kind {
     PRINCIPAL_USER,
     PRINCIPAL_SERVICE,
@@ -43,7 +47,8 @@ struct principal {
     enum principal_kind kind;
     const char *id; /* encoded; id_len bytes, not terminated */
     size_t id_len;
-    const char *roles; /* encoded, joined by ','; terminated; may be "" */
+    const char *roles; /* encoded, joined by ','; roles_len bytes, not terminated */
+    size_t roles_len;
 };
 
 /* Is this the form above?  Then *out borrows from `name`. */

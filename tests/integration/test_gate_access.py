@@ -265,8 +265,11 @@ def test_A18_A19_wills_obey_the_same_rule(gate, how):
             name = "%s%d%d" % (how, version, ws)
             for n, topic in enumerate(("notify/v1/users/bob/down/inbox", "notify/v1/broadcast/x",
                                        "notify/v1/users/bob/up/ack", "$CONTROL/tocsin/v1")):
-                kept.append(ends(gate, how, version, ws, (topic, b"forged", 1, False),
-                                 "%s-f%d" % (name, n)))
+                try:
+                    kept.append(ends(gate, how, version, ws, (topic, b"forged", 1, False),
+                                     "%s-f%d" % (name, n)))
+                except ConnectionError:
+                    assert topic[0] == "$"  # newer brokers refuse such a will themselves
             own = "notify/v1/users/%s/up/gone" % name
             kept.append(ends(gate, how, version, ws, (own, b"own", 1, False), name))
             kept.append(ends(gate, how, version, ws, (own + "r-retained", b"forged", 1, True),

@@ -393,12 +393,15 @@ def test_T16_no_network_and_T15_no_files(gate, idp):
 
 
 def test_R13_no_token_in_the_log(gate, idp):
-    with Peer(gate) as peer:  # a confused client sends it as client id and user name too
-        token = idp.mint()
-        peer.try_connect(token[:60], token, token)
+    token = idp.mint()
+    for client in ("user/alice", token[:60]):  # confused clients send it everywhere
+        with Peer(gate) as peer:
+            peer.try_connect(client, token, token)
     with open(gate.log, "rb") as file:
         log = file.read()
-    assert b"eyJ" not in log
+    ours = [line for line in log.splitlines() if b"tocsin:" in line]
+    assert b"eyJ" not in b"".join(ours)  # newer brokers log a refused client id by themselves
+    assert token.encode() not in log
     assert tokens.read_secret(gate.secret_file) not in log
     assert b"tocsin: refused" in log
 

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "principal.h"
 
+#include "acl.h"
+#include "seal.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -72,6 +75,39 @@ static void written_and_read_it_is_the_same(void **state)
     assert_int_equal(p.kind, PRINCIPAL_ADMIN);
     assert_int_equal(p.id_len, strlen("idp|a%3Ab"));
     assert_string_equal(p.roles, "ops,on%2Ccall");
+    assert_int_equal(p.roles_len, strlen("ops,on%2Ccall"));
+}
+
+static void a_sealed_name_is_the_same_principal(void **state)
+{
+    static const char name[] = "\x01"
+                               "a:alice:ops,oncall";
+    unsigned char key[SEAL_KEY_SIZE], other[SEAL_KEY_SIZE];
+    char sealed[SEAL_NAME_SIZE];
+    struct principal p, q;
+    (void)state;
+
+    assert_int_equal(seal_init(key), 0);
+    assert_int_equal(seal_init(other), 0);
+    assert_int_equal(seal_name(key, name, sealed), 0);
+    assert_true(seal_holds(key, sealed));
+    assert_false(seal_holds(other, sealed));
+    assert_true(principal_parse(name, &p) && principal_parse(sealed, &q));
+    assert_true(principal_same(&p, &q));
+    assert_int_equal(p.roles_len, q.roles_len);
+    assert_memory_equal(p.roles, q.roles, p.roles_len);
+    assert_true(acl_may_subscribe(&q, "notify/v1/roles/oncall/#"));
+    sealed[strlen(sealed) - SEAL_HEX - 1] = '\0';
+    assert_false(acl_may_subscribe(&q, "notify/v1/roles/oncal/#"));
+    assert_false(seal_holds(key, sealed));
+    assert_int_equal(seal_name(key, name, sealed), 0);
+    for (size_t i = 0; sealed[i]; i++) {
+        sealed[i] ^= 1;
+        assert_false(seal_holds(key, sealed));
+        sealed[i] ^= 1;
+    }
+    assert_false(seal_holds(key, name));
+    assert_false(seal_holds(key, ""));
 }
 
 static void the_longest_principal_fits(void **state)
@@ -160,6 +196,7 @@ int main(void)
         cmocka_unit_test(ids_are_encoded_into_one_level),
         cmocka_unit_test(what_does_not_fit_is_refused_not_cut),
         cmocka_unit_test(written_and_read_it_is_the_same),
+        cmocka_unit_test(a_sealed_name_is_the_same_principal),
         cmocka_unit_test(the_longest_principal_fits),
         cmocka_unit_test(other_user_names_are_no_principals),
         cmocka_unit_test(client_ids_belong_to_one_principal),
