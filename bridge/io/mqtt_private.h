@@ -20,7 +20,7 @@
  * QoS 1 messages under way at once.  The library walks its list of them for every message and
  * every PUBACK, so more is not faster.
  */
-#define MQTT_PUBLISH_BOUND 500
+#define MQTT_PUBLISH_BOUND 200
 
 /* One attempt to connect.  Copies all it needs: it may outlive the mqtt it is for. */
 struct mqtt_dial {

@@ -502,12 +502,14 @@ static void read_answers(struct pg *pg)
 {
     unsigned generation = pg->generation;
 
-    if (!PQconsumeInput(pg->conn)) {
-        fail(pg, PQerrorMessage(pg->conn));
-        return;
-    }
-    while (pg->generation == generation && take_one(pg))
-        ;
+    do {
+        if (!PQconsumeInput(pg->conn)) {
+            fail(pg, PQerrorMessage(pg->conn));
+            return;
+        }
+        while (pg->generation == generation && take_one(pg))
+            ;
+    } while (pg->generation == generation && pg_tls_holds_more(pg->conn));
 }
 
 static void on_socket(void *ctx, int events)

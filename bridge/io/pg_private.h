@@ -22,6 +22,12 @@ struct pg_result {
  */
 int pg_classify(const PGresult *rows, bool *must_reset);
 
+/*
+ * Whether TLS holds bytes that libpq has not read.  It asks for what fits its buffer, 8 KiB at
+ * least, and servers from 17 on send records of 16: of the rest the dry socket says nothing.
+ */
+bool pg_tls_holds_more(PGconn *conn);
+
 /* Keywords and values for PQconnectStartParams(), every host name already an address. */
 struct pg_target {
     struct arena *arena;    /* owns all of it */

@@ -366,35 +366,16 @@ static inline void get(struct scene *scene, const char *path)
 
 static inline void start_tls(void)
 {
-    static const char *const make[] = {"/usr/bin/openssl",
-                                       "req",
-                                       "-x509",
-                                       "-newkey",
-                                       "ec",
-                                       "-pkeyopt",
-                                       "ec_paramgen_curve:prime256v1",
-                                       "-nodes",
-                                       "-keyout",
-                                       "key.pem",
-                                       "-out",
-                                       "cert.pem",
-                                       "-days",
-                                       "2",
-                                       "-subj",
-                                       "/CN=localhost",
-                                       "-addext",
-                                       "subjectAltName=DNS:localhost",
-                                       NULL};
     char port[16];
 
-    if (access(make[0], X_OK) != 0 || fixture_run(&server.fixture, make) != 0)
+    if (!fixture_make_certificate(&server.fixture))
         return;
     server.tls_port = fixture_free_port();
     snprintf(port, sizeof port, "%d", server.tls_port);
     snprintf(server.ca_file, sizeof server.ca_file, "%s/cert.pem", server.fixture.dir);
     server.tls = fixture_spawn(
-        &server.fixture, (const char *[]){make[0], "s_server", "-accept", port, "-cert", "cert.pem",
-                                          "-key", "key.pem", "-www", "-quiet", NULL});
+        &server.fixture, (const char *[]){"/usr/bin/openssl", "s_server", "-accept", port, "-cert",
+                                          "cert.pem", "-key", "key.pem", "-www", "-quiet", NULL});
     server.has_tls = fixture_wait_port(server.tls_port, 10000);
 }
 

@@ -48,9 +48,11 @@ static const struct pg_statement large = {
     .name = "large",
     .sql = "SELECT repeat('x', 1000000) FROM generate_series(1, $1::int4)",
     .params = 1};
+static const struct pg_statement wide = {
+    .name = "wide", .sql = "SELECT repeat('y', $1::int4)", .params = 1};
 static const struct pg_statement *const statements[] = {
-    &echo,        &arrays, &pid,   &number,  &nap,   &raise_state, &warn,
-    &warn_softly, &put,    &tally, &setting, &large, NULL};
+    &wide, &echo,        &arrays, &pid,   &number,  &nap,   &raise_state,
+    &warn, &warn_softly, &put,    &tally, &setting, &large, NULL};
 
 static const char schema[] =
     "CREATE FUNCTION fail_with(state text) RETURNS text LANGUAGE plpgsql AS $$ BEGIN "
@@ -65,7 +67,8 @@ static struct {
     pid_t postgres;
     int port;
     char bin[128];
-    char conninfo[256], tcp_conninfo[256];
+    char conninfo[256], tcp_conninfo[256], tls_conninfo[400];
+    bool has_tls;
 } server;
 
 struct outcome {
@@ -215,7 +218,7 @@ static inline int send_text(struct scene *scene, const struct pg_statement *stat
 
 static inline int start_server(void **state)
 {
-    char initdb[160], postgres[160], port[16], path[160], why[256];
+    char initdb[160], postgres[160], path[160], why[256], conf[700];
     struct pg_script *script;
 
     (void)state;
@@ -225,19 +228,27 @@ static inline int start_server(void **state)
     snprintf(initdb, sizeof initdb, "%s/initdb", server.bin);
     snprintf(postgres, sizeof postgres, "%s/postgres", server.bin);
     server.port = fixture_free_port();
-    snprintf(port, sizeof port, "%d", server.port);
     if (fixture_run(&server.fixture,
                     (const char *[]){initdb, "-D", "data", "-U", "unit", "-A", "trust", "--no-sync",
                                      "--no-instructions", "-E", "UTF8", "--locale=C", NULL}) != 0)
         return -1;
+    server.has_tls = fixture_make_certificate(&server.fixture);
+    snprintf(conf, sizeof conf,
+             "unix_socket_directories = '%s'\nport = %d\nlisten_addresses = '127.0.0.1'\n"
+             "fsync = off\nshared_buffers = 16MB\nssl = %s\nssl_cert_file = '%s/cert.pem'\n"
+             "ssl_key_file = '%s/key.pem'\n",
+             server.fixture.dir, server.port, server.has_tls ? "on" : "off", server.fixture.dir,
+             server.fixture.dir);
+    fixture_write(&server.fixture, "data/postgresql.conf", conf);
     server.postgres =
-        fixture_spawn(&server.fixture,
-                      (const char *[]){postgres, "-D", "data", "-k", server.fixture.dir, "-p", port,
-                                       "-c", "fsync=off", "-c", "listen_addresses=127.0.0.1", "-c",
-                                       "shared_buffers=16MB", NULL});
+        fixture_spawn(&server.fixture, (const char *[]){postgres, "-D", "data", NULL});
     snprintf(path, sizeof path, "%s/.s.PGSQL.%d", server.fixture.dir, server.port);
     snprintf(server.conninfo, sizeof server.conninfo, "host=%s port=%d user=unit dbname=postgres",
              server.fixture.dir, server.port);
+    snprintf(server.tls_conninfo, sizeof server.tls_conninfo,
+             "host=localhost port=%d user=unit dbname=postgres sslmode=verify-full "
+             "sslrootcert=%s/cert.pem",
+             server.port, server.fixture.dir);
     snprintf(server.tcp_conninfo, sizeof server.tcp_conninfo,
              "postgresql://unit@localhost:%d/postgres", server.port);
     if (!fixture_wait_socket(path, 20000))

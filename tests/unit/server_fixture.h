@@ -102,6 +102,32 @@ static inline int fixture_run(const struct fixture *fixture, const char *const a
     return waitpid(pid, &status, 0) == pid && WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
+/* cert.pem and key.pem for localhost, signed by itself; false without the openssl program. */
+static inline bool fixture_make_certificate(const struct fixture *fixture)
+{
+    static const char *const argv[] = {"/usr/bin/openssl",
+                                       "req",
+                                       "-x509",
+                                       "-newkey",
+                                       "ec",
+                                       "-pkeyopt",
+                                       "ec_paramgen_curve:prime256v1",
+                                       "-nodes",
+                                       "-keyout",
+                                       "key.pem",
+                                       "-out",
+                                       "cert.pem",
+                                       "-days",
+                                       "2",
+                                       "-subj",
+                                       "/CN=localhost",
+                                       "-addext",
+                                       "subjectAltName=DNS:localhost",
+                                       NULL};
+
+    return access(argv[0], X_OK) == 0 && fixture_run(fixture, argv) == 0;
+}
+
 static inline void fixture_end(pid_t pid, int signo)
 {
     int status;

@@ -687,31 +687,6 @@ static void tls_works_and_checks_the_certificate(void **state)
 
 /* ---- the broker ---- */
 
-static bool make_certificate(void)
-{
-    static const char *const argv[] = {"/usr/bin/openssl",
-                                       "req",
-                                       "-x509",
-                                       "-newkey",
-                                       "ec",
-                                       "-pkeyopt",
-                                       "ec_paramgen_curve:prime256v1",
-                                       "-nodes",
-                                       "-keyout",
-                                       "key.pem",
-                                       "-out",
-                                       "cert.pem",
-                                       "-days",
-                                       "2",
-                                       "-subj",
-                                       "/CN=localhost",
-                                       "-addext",
-                                       "subjectAltName=DNS:localhost",
-                                       NULL};
-
-    return access(argv[0], X_OK) == 0 && fixture_run(&server.fixture, argv) == 0;
-}
-
 static int start_server(void **state)
 {
     char conf[1024];
@@ -723,7 +698,7 @@ static int start_server(void **state)
         return -1;
     server.port = fixture_free_port();
     server.tls_port = fixture_free_port();
-    server.has_tls = make_certificate();
+    server.has_tls = fixture_make_certificate(&server.fixture);
     snprintf(conf, sizeof conf,
              "allow_anonymous true\nmax_queued_messages 0\nmax_inflight_messages 0\n"
              "listener 0 %s/mqtt.sock\nlistener %d 127.0.0.1\n",

@@ -254,6 +254,26 @@ static void check_setting(void *ctx, int err, const struct pg_result *result)
     assert_string_equal(pg_text(result, 0, 0), "1234kB");
 }
 
+/* Records of TLS are larger than what libpq asks for at once. */
+static void tls_hides_nothing(void **state)
+{
+    struct pg_config config = config_for(server.tls_conninfo);
+    struct scene scene;
+
+    (void)state;
+    if (!server.has_tls)
+        skip();
+    scene_open_config(&scene, &config);
+    run_until(&scene, is_up, 10000);
+    for (int i = 1; i <= 40; i++) {
+        assert_int_equal(send_int(&scene, &large, i % 4, on_result, &scene), 0);
+        assert_int_equal(send_int(&scene, &wide, 250 * i, on_result, &scene), 0);
+        run_until(&scene, is_idle, 2500);
+        assert_int_equal(scene.last.err, 0);
+    }
+    scene_close(&scene);
+}
+
 static void settings_are_made_before_up(void **state)
 {
     struct scene scene;
@@ -360,6 +380,7 @@ int main(void)
         cmocka_unit_test(callbacks_may_close),
         cmocka_unit_test(closing_answers_what_is_under_way),
         cmocka_unit_test(large_answers_and_parameters_pass),
+        cmocka_unit_test(tls_hides_nothing),
         cmocka_unit_test(settings_are_made_before_up),
         cmocka_unit_test(errors_are_classified),
         cmocka_unit_test(an_error_spares_its_neighbours),
