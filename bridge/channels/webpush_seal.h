@@ -21,9 +21,12 @@ struct webpush_keys {
     unsigned char auth[WEBPUSH_AUTH_BYTES];
 };
 
-/* From base64url; ERR_INVALID for other lengths or a point that is not on the curve. */
+/* From base64url; ERR_INVALID for other lengths.  Whether it is a point shows in sealing. */
 NODISCARD int webpush_keys_parse(const char *p256dh, const char *auth, struct webpush_keys *keys);
-/* Appends the sealed message.  ERR_TOO_LARGE over WEBPUSH_PLAIN_MAX. */
+/*
+ * Appends the sealed message.  ERR_TOO_LARGE over WEBPUSH_PLAIN_MAX, ERR_INVALID when the key is
+ * not a point of the curve.
+ */
 NODISCARD int webpush_seal(struct buf *out, const struct webpush_keys *keys, const void *plain,
                            size_t length);
 /* The same with a given secret scalar and salt: for the vectors of the RFC only. */

@@ -6,7 +6,7 @@
 const assert = require('assert');
 const crypto = require('crypto');
 const fs = require('fs');
-const { spawn } = require('child_process');
+const { spawn, spawnSync } = require('child_process');
 const { pathToFileURL } = require('url');
 
 const { info, ours, delivery, probe } = JSON.parse(fs.readFileSync(process.argv[2]));
@@ -244,6 +244,31 @@ const steps = {
     assert.strictEqual(payload.data.title, SUBJECT);
     assert.strictEqual(ours.webhook.headers['webhook-id'], delivery);
     assert.throws(() => hook.verify(raw('webhook').toString() + ' ', ours.webhook.headers));
+  },
+  async sms_segments_by_the_calculator() {
+    const { SegmentedMessage } = require('sms-segments-calculator');
+    const gsm = 'abc XYZ 019 @£$¥èéùìòÇØøÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ!"#¤%&()*+,-./:;<=>?¡ÄÖÑÜ§¿äöñüà^{}[~]|€\\';
+    const wide = ' 日本語Жщçâ`“”–…\u00a0😀🔔';
+    let seed = 7;
+    const below = (n) => { seed = (seed * 1103515245 + 12345) % 2147483648; return seed % n; };
+    const texts = [];
+    for (let i = 0; i < 2000; i++) {
+      const from = [...(i % 3 ? gsm : gsm + wide)];
+      // Most near the borders of one, two and three parts.
+      const length = [60, 63, 66, 130, 150, 155, 300, 455][below(8)] + below(14);
+      texts.push(Array.from({ length }, () => from[below(from.length)]).join(''));
+    }
+    const out = spawnSync(probe.binary, ['--segments'], { input: texts.join('\n') + '\n' });
+    const ours = out.stdout.toString().trimEnd().split('\n');
+    assert.strictEqual(ours.length, texts.length);
+    const wrong = [];
+    texts.forEach((text, i) => {
+      const message = new SegmentedMessage(text);
+      const want = `${message.encodingName} ${message.segmentsCount}`;
+      if (want !== ours[i])
+        wrong.push({ text, want, got: ours[i] });
+    });
+    assert.deepStrictEqual(wrong.slice(0, 3), []);
   },
   async smtp_by_smtp_server_and_mailparser() {
     const { SMTPServer } = require('smtp-server');

@@ -11,6 +11,7 @@
  *   probe --keys ADAPTER    its configuration keys as rows of Markdown
  *   probe --errors ADAPTER  its error table as rows of Markdown
  *   probe --list            the names of all adapters
+ *   probe --segments        for each line of standard input: its SMS encoding and parts
  *
  * Exits 0 when every job had its outcome, 2 when the destination cannot be opened.
  */
@@ -20,6 +21,7 @@
 #include "base/log.h"
 #include "channels/adapters.h"
 #include "core/id.h"
+#include "core/sms.h"
 #include "io/http_client.h"
 #include "io/loop.h"
 #include <stdio.h>
@@ -281,10 +283,27 @@ static void print_keys(const struct adapter *adapter)
                key->help);
 }
 
+static void print_segments(void)
+{
+    char *line = NULL;
+    size_t room = 0;
+    ssize_t length;
+
+    while ((length = getline(&line, &room, stdin)) > 0) {
+        struct sms_size size;
+
+        if (line[length - 1] == '\n')
+            length--;
+        size = sms_measure(line, (size_t)length);
+        printf("%s %d\n", size.is_ucs2 ? "UCS-2" : "GSM-7", size.segments);
+    }
+    free(line);
+}
+
 static int usage(void)
 {
     fputs("usage: probe ADAPTER [KEY=VALUE ...] [@OPTION=VALUE ...]\n"
-          "       probe --keys ADAPTER | --errors ADAPTER | --list\n",
+          "       probe --keys ADAPTER | --errors ADAPTER | --list | --segments\n",
           stderr);
     return 2;
 }
@@ -297,6 +316,10 @@ int main(int argc, char **argv)
     if (argc == 2 && strcmp(argv[1], "--list") == 0) {
         for (unsigned i = 0; adapter_all()[i]; i++)
             puts(adapter_all()[i]->name);
+        return 0;
+    }
+    if (argc == 2 && strcmp(argv[1], "--segments") == 0) {
+        print_segments();
         return 0;
     }
     if (argc == 3 && strncmp(argv[1], "--", 2) == 0) {

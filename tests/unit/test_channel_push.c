@@ -64,12 +64,15 @@ static void keys_that_are_no_keys_are_refused(void **unused)
 
     (void)unused;
     memset(big, 'x', sizeof big);
-    /* Not on the curve; too short; a compressed point; auth too short. */
+    /* Not on the curve. */
     assert_int_equal(
         webpush_keys_parse("BAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
                            "AAAAAAAAAAAAAAAAAAAAAAAAAAE",
                            "BTBZMqHH6r4Tts7J_aSIgg", &keys),
-        ERR_INVALID);
+        0);
+    assert_int_equal(webpush_seal(&out, &keys, "x", 1), ERR_INVALID);
+    assert_int_equal(out.length, 0);
+    /* Too short; auth too short. */
     assert_int_equal(webpush_keys_parse("BAAA", "BTBZMqHH6r4Tts7J_aSIgg", &keys), ERR_INVALID);
     assert_int_equal(webpush_keys_parse("", "", &keys), ERR_INVALID);
     assert_int_equal(webpush_keys_parse("BCVxsr7N_eNgVRqvHtD0zTZsEc6-VV-JvLexhqUzORcxaOzi6-"
@@ -180,7 +183,10 @@ static void what_is_no_subscription_is_a_dead_target(void **unused)
         "{}",
         "{\"endpoint\":\"https://x.example/p\"}",
         "{\"endpoint\":\"ftp://x\",\"keys\":{\"p256dh\":\"a\",\"auth\":\"b\"}}",
-        "{\"endpoint\":\"https://x.example/p\",\"keys\":{\"p256dh\":\"BAAA\",\"auth\":\"AAAA\"}}"};
+        "{\"endpoint\":\"https://x.example/p\",\"keys\":{\"p256dh\":\"BAAA\",\"auth\":\"AAAA\"}}",
+        "{\"endpoint\":\"https://x.example/p\",\"keys\":{\"p256dh\":\"BAAAAAAAAAAAAAAAAAAAAAAAAA"
+        "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAE\",\"auth\":"
+        "\"BTBZMqHH6r4Tts7J_aSIgg\"}}"};
     void *state = open_webpush();
 
     (void)unused;
