@@ -164,8 +164,11 @@ static void receive(struct inbox *in)
 static void wait_before_retry(int wait_ms)
 {
     struct timespec ts;
+    unsigned chance = 0;
 
-    wait_ms = wait_ms / 2 + rand() % (wait_ms / 2 + 1);
+    if (getentropy(&chance, sizeof(chance)))
+        perror("getentropy");
+    wait_ms = wait_ms / 2 + (int)(chance % (unsigned)(wait_ms / 2 + 1));
     ts.tv_sec = wait_ms / 1000;
     ts.tv_nsec = wait_ms % 1000 * 1000000L;
     nanosleep(&ts, NULL);
@@ -181,7 +184,6 @@ int main(int argc, char **argv)
         fputs("usage: inbox URL USER TOKEN-FILE\n", stderr);
         return 2;
     }
-    srand((unsigned)getpid() ^ (unsigned)time(NULL));
     snprintf(client_id, sizeof(client_id), "user/%s/c-%d", in.id, (int)getpid());
     opts.MQTTVersion = MQTTVERSION_5;
     if (MQTTClient_createWithOptions(&in.client, argv[1], client_id, MQTTCLIENT_PERSISTENCE_NONE,
