@@ -9,6 +9,7 @@
  * open is not asked for: its deliveries stay where they are.
  */
 #include "base/alloc.h"
+#include "base/crash.h"
 #include "base/log.h"
 #include "services/dispatch_internal.h"
 
@@ -121,6 +122,8 @@ static void on_done(void *ctx, int err)
     struct asking *asking = ctx;
     struct dispatch *dispatch = asking->dispatch;
 
+    if (asking->total)
+        crash_point("claim.done");
     if (asking->generation == dispatch->generation) {
         asking->destination->is_claiming = false;
         if (!err && !asking->is_suspect)

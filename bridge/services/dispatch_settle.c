@@ -6,6 +6,7 @@
  * so that batches are as small as the load is low.
  */
 #include "base/alloc.h"
+#include "base/crash.h"
 #include "base/log.h"
 #include "services/dispatch_internal.h"
 
@@ -148,6 +149,7 @@ static void on_done(void *ctx, int err)
     bool is_current = batch->generation == dispatch->generation;
     struct list_node *node;
 
+    crash_point("settle.committed");
     if (is_current) {
         dispatch->is_settling[batch->kind] = false;
         if (err) {
@@ -210,6 +212,7 @@ static void flush(struct dispatch *dispatch, enum settle_kind kind)
         idmap_set(&batch->by_id, item->row.id, item);
         batch->rows[count++] = item->row;
     }
+    crash_point("settle.pre_tx");
     err = send_batch(dispatch, batch, count);
     if (!err) {
         dispatch->is_settling[kind] = true;

@@ -4,6 +4,7 @@
 #include "base/alloc.h"
 #include "base/arena.h"
 #include "base/clock.h"
+#include "base/crash.h"
 #include "base/log.h"
 #include "core/ack.h"
 #include "core/request.h"
@@ -243,6 +244,7 @@ static void on_stored(void *ctx, int err)
     struct events *events = storing->events;
     bool is_current = storing->generation == events->generation;
 
+    crash_point("events.pre_puback");
     free(storing);
     if (!is_current)
         return;
