@@ -175,15 +175,23 @@ static void show_any(const json_t *result)
     free(text);
 }
 
-const struct desk_call desk_status = {"request.status", WORDS_ID, FILTER_NONE, false, NULL,
-                                      show_status};
-const struct desk_call desk_cancel = {"request.cancel", WORDS_ID, FILTER_NONE, false, NULL,
-                                      show_cancelled};
-const struct desk_call desk_dlq_list = {"dlq.list", WORDS_NONE, FILTER_FLAT,
-                                        false,      "entries",  show_dead};
-const struct desk_call desk_dlq_retry = {"dlq.retry", WORDS_IDS, FILTER_NESTED,
-                                         true,        NULL,      show_retried};
-const struct desk_call desk_any = {NULL, WORDS_CALL, FILTER_NONE, false, NULL, show_any};
+static const char *const paging[] = {"limit", "after", NULL};
+
+const struct desk_call desk_status = {
+    .method = "request.status", .words = WORDS_ID, .show = show_status};
+const struct desk_call desk_cancel = {
+    .method = "request.cancel", .words = WORDS_ID, .show = show_cancelled};
+const struct desk_call desk_dlq_list = {.method = "dlq.list",
+                                        .filter = FILTER_FLAT,
+                                        .params = paging,
+                                        .list = "entries",
+                                        .show = show_dead};
+const struct desk_call desk_dlq_retry = {.method = "dlq.retry",
+                                         .words = WORDS_IDS,
+                                         .filter = FILTER_NESTED,
+                                         .needs_choice = true,
+                                         .show = show_retried};
+const struct desk_call desk_any = {.words = WORDS_CALL, .show = show_any};
 
 /* ---- parameters ---- */
 
@@ -247,12 +255,9 @@ static int build_params(const struct cli *cli, const struct desk_call *call, jso
         rc = add_raw(params, cli->words);
     if (call->filter != FILTER_NONE)
         add_filters(filter, cli->args);
-    if (call->list) {
-        static const char *const paging[] = {"limit", "after"};
-        for (size_t i = 0; i < 2; i++)
-            if (json_object_get(cli->args, paging[i]))
-                json_object_set(params, paging[i], json_object_get(cli->args, paging[i]));
-    }
+    for (const char *const *name = call->params; name && *name; name++)
+        if (json_object_get(cli->args, *name))
+            json_object_set(params, *name, json_object_get(cli->args, *name));
     bool is_chosen = json_object_size(filter) || json_object_get(params, "ids");
     if (json_object_size(filter) && json_object_get(params, "ids")) {
         say_error("give ids or a filter, not both");

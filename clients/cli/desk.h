@@ -28,8 +28,9 @@ struct desk_call {
     const char *method; /* NULL with WORDS_CALL */
     enum desk_words words;
     enum desk_filter filter;
-    bool needs_choice; /* nothing chosen is refused, short of --all */
-    const char *list;  /* the result's array, shown one JSON line each, and paged by `next` */
+    const char *const *params; /* further options that are parameters as they are; NULL ends */
+    bool needs_choice;         /* nothing chosen is refused, short of --all */
+    const char *list; /* the result's array, shown one JSON line each, and paged by `next` */
     void (*show)(const json_t *result); /* readable; for `list` called page by page */
 };
 
