@@ -14,7 +14,8 @@
 
 /* How many deliveries of one destination may be in memory, as a multiple of its concurrency. */
 #define CAP_FACTOR 4
-#define CAP_MIN    256
+/* A burst of so many needs no second read; several destinations of that kind fit. */
+#define CAP_MIN    2048
 /* Sends per destination and turn, so that one of them cannot hold up the loop. */
 #define SEND_BUDGET 512
 #define FULL_RETRY_MS 5
@@ -251,15 +252,28 @@ bool destination_is_shut(struct dispatch *dispatch, struct destination *destinat
            destination->throttle.breaker == BREAKER_OPEN;
 }
 
+/*
+ * Half of the room is for what already waits in the database, while anything does: else new
+ * deliveries would take every place that comes free, and the older ones wait for ever.
+ */
+static bool has_room(const struct dispatch *dispatch, const struct destination *destination)
+{
+    size_t cap = destination->has_backlog ? destination->cap / 2 : destination->cap;
+
+    return destination->held < cap && dispatch->active < dispatch->config.active_max &&
+           dispatch->bytes < dispatch->config.bytes_max;
+}
+
 bool dispatch_admit(struct dispatch *dispatch, int32_t id)
 {
     struct destination *destination = dispatch_find(dispatch, id);
 
-    if (dispatch->is_draining || !destination || destination->held >= destination->cap ||
-        dispatch->active >= dispatch->config.active_max ||
-        dispatch->bytes >= dispatch->config.bytes_max ||
-        destination_is_shut(dispatch, destination))
+    if (dispatch->is_draining || !destination || destination_is_shut(dispatch, destination))
         return false;
+    if (!has_room(dispatch, destination)) {
+        destination->has_backlog = true;
+        return false;
+    }
     destination->held++;
     dispatch->active++;
     return true;

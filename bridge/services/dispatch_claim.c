@@ -110,6 +110,7 @@ static void remember(struct asking *asking)
                 destination->watermark_ms[p] = asking->last_due_ms[p] - WATERMARK_SLACK_MS;
         }
     }
+    destination->has_backlog = is_more;
     if (is_more)
         destination->next_claim_ms = 0;
     if (asking->is_sweep)
