@@ -102,7 +102,7 @@ struct request {
     /*
      * What is stored and handed to adapters: one compact JSON object with the members type,
      * priority, title, body, template, locale, data, content, group, schedule, campaign that
-     * were given, in this order and as they were written.
+     * were given, in this order and as they were written; priority is always there.
      */
     const char *content;
     size_t content_bytes;

@@ -14,17 +14,20 @@ static const char *const names[KEPT_COUNT] = {
 void request_write_content(struct request_draft *draft, struct arena *arena)
 {
     struct buf out = {0};
-    size_t room = 2;
+    size_t room = 32;
 
     for (size_t i = 0; i < KEPT_COUNT; i++)
         if (draft->kept[i])
             room += draft->kept[i]->raw_length + 16;
     buf_reserve(&out, room);
-    for (size_t i = 0; i < KEPT_COUNT; i++)
+    for (size_t i = 0; i < KEPT_COUNT; i++) {
         if (draft->kept[i]) {
             buf_add_text(&out, names[i]);
             json_write(draft->kept[i], &out);
+        } else if (i == KEPT_PRIORITY) {
+            buf_printf(&out, "%s\"%s\"", names[i], priority_name(draft->request->priority));
         }
+    }
     buf_add_char(&out, '}');
     draft->request->content = arena_strndup(arena, out.data, out.length);
     draft->request->content_bytes = out.length;

@@ -57,10 +57,11 @@ def check_item(faults, case, number, want, got, receipts):
 
 
 def check_content(faults, case, got):
-    """What is stored is what was given: the same values, and no other members."""
+    """What is stored is what was given, and the priority: the same values, no other members."""
     whole = verdicts.parsed(case.payload)
     for given, kept in zip(whole if isinstance(whole, list) else [whole], got):
         if "content" in kept:
+            given = dict({"priority": "normal"}, **given)
             want = {name: given[name] for name in CONTENT if name in given}
             if kept["content"] != want or list(kept["content"]) != [n for n in CONTENT if n in want]:
                 faults.add(case.name, "the content is %s" % kept["content"])

@@ -77,7 +77,7 @@ static void what_is_not_said_has_its_default(void **state)
     assert_int_equal(request->retry.max_ms, -1);
     assert_true(request->retry.factor < 0);
     assert_int_equal(request->retry.jitter, -1);
-    assert_string_equal(request->content, "{\"type\":\"a.b\"}");
+    assert_string_equal(request->content, "{\"type\":\"a.b\",\"priority\":\"normal\"}");
     assert_int_equal(request->content_bytes, strlen(request->content));
 }
 
@@ -156,7 +156,9 @@ static void a_schedule_is_kept_for_the_scheduler(void **state)
                             "\"schedule\":{\"cron\":\"0 9 * * *\"}}");
 
     assert_true(request->has_schedule);
-    assert_string_equal(request->content, "{\"type\":\"a\",\"schedule\":{\"cron\":\"0 9 * * *\"}}");
+    assert_string_equal(
+        request->content,
+        "{\"type\":\"a\",\"priority\":\"normal\",\"schedule\":{\"cron\":\"0 9 * * *\"}}");
 }
 
 static void a_rejected_item_still_has_its_id_where_that_is_certain(void **state)
