@@ -282,8 +282,7 @@ class Http1(asyncio.Protocol):
             total -= len(chunk)
             if self.can_write is not None:
                 await self.can_write.wait()
-            else:
-                await asyncio.sleep(0)
+            await asyncio.sleep(0)  # a set event does not yield, and a lost connection must be heard
 
     def shut(self):
         self.transport.abort()

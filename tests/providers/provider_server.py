@@ -99,9 +99,14 @@ class ProviderServer(Control):
 
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
-        code = self.process.wait(timeout=10)
-        self.log.close()
-        return code
+        try:
+            return self.process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()  # a loop that spins hears no signal
+            self.process.wait()
+            raise
+        finally:
+            self.log.close()
 
     def errors(self):
         with open(self.log.name, encoding="utf-8") as log:

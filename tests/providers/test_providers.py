@@ -681,3 +681,29 @@ def test_a_stream_limit_makes_a_client_take_turns(p):
         streams.setdefault(record["connection"], []).append(record["at_ns"])
     for times in streams.values():
         assert all(b - a >= 45_000_000 for a, b in zip(times, times[1:]))
+
+
+@pytest.mark.parametrize("fault", ["endless", "huge", "slow_body"])
+def test_a_client_that_leaves_early_stops_the_flood(p, fault):
+    """However it leaves: by closing, by RST, or with its sending half shut."""
+    p.script("twilio", answers=[{"fault": fault, "byte_ms": 1}], repeat=True)
+    entry = p.info["twilio"]
+    body = urlencode({"To": "+15005550010", "From": entry["from"], "Body": "x"})
+    request = (f"POST /2010-04-01/Accounts/{entry['account_sid']}/Messages.json HTTP/1.1\r\n"
+               f"Host: x\r\nAuthorization: "
+               f"{basic(entry['account_sid'], secret(entry, 'auth_token_file'))}\r\n"
+               f"Content-Type: application/x-www-form-urlencoded\r\n"
+               f"Content-Length: {len(body)}\r\n\r\n{body}").encode()
+    for turn in range(12):
+        with socket.create_connection(("127.0.0.1", urlsplit(entry["base_url"]).port)) as sock:
+            sock.sendall(request)
+            if turn % 3 == 0:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            elif turn % 3 == 1:
+                sock.shutdown(socket.SHUT_WR)
+            if turn % 2:
+                sock.recv(1000)
+    deadline = time.monotonic() + 10
+    while p.stats("twilio")["open_connections"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
