@@ -122,17 +122,23 @@ static void print_time(const char *payload, size_t bytes, long rounds)
     arena_free(arena);
 }
 
-/* The next payload in a block of exactly its size, so that reading beyond it is seen. */
+/*
+ * The next payload in a block of exactly its size, so that reading beyond it is seen.  NULL at
+ * the end, where bytes is 0, and after a frame that is none.
+ */
 static char *read_frame(size_t *bytes)
 {
     char line[32], *end, *payload;
 
+    *bytes = 0;
     if (!fgets(line, sizeof line, stdin))
         return NULL;
     errno = 0;
     *bytes = strtoul(line, &end, 10);
-    if (errno || end == line || *end != '\n' || *bytes > 16U << 20)
+    if (errno || end == line || *end != '\n' || *bytes > 16U << 20) {
+        *bytes = 1;
         return NULL;
+    }
     payload = malloc(*bytes ? *bytes : 1);
     if (payload && fread(payload, 1, *bytes, stdin) != *bytes) {
         free(payload);
@@ -165,5 +171,7 @@ int main(int argc, char **argv)
             print_verdicts(payload, bytes);
         free(payload);
     }
-    return feof(stdin) ? 0 : 1;
+    if (bytes > 0)
+        fputs("decode: a frame is a number, a line feed, and so many bytes\n", stderr);
+    return bytes > 0 ? 1 : 0;
 }
