@@ -8,6 +8,7 @@
 #define CLI_CLI_H
 #include "config.h"
 #include "exits.h"
+#include "signals.h"
 
 #include <jansson.h>
 #include <stdbool.h>
@@ -19,7 +20,7 @@ struct cli {
     json_t *args;       /* options, by name */
     json_t *words;      /* what followed the command's name */
     struct config conf; /* loaded before the command runs */
-    int signal_fd;      /* SIGINT and SIGTERM arrive here */
+    struct signals signals;
     bool is_json, is_quiet;
 };
 

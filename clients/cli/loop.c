@@ -8,8 +8,6 @@
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/signalfd.h>
-#include <unistd.h>
 
 void loop_stop(struct loop *loop, enum cli_exit status)
 {
@@ -19,10 +17,10 @@ void loop_stop(struct loop *loop, enum cli_exit status)
 
 static void on_signal(struct loop *loop)
 {
-    struct signalfd_siginfo info;
+    int number = signals_take(&loop->cli->signals);
 
-    if (read(loop->cli->signal_fd, &info, sizeof(info)) == sizeof(info))
-        loop_stop(loop, info.ssi_signo == SIGINT ? CLI_INT : CLI_TERM);
+    if (number)
+        loop_stop(loop, number == SIGINT ? CLI_INT : CLI_TERM);
 }
 
 static int64_t sooner(int64_t a, int64_t b)
@@ -34,7 +32,7 @@ static void turn(struct loop *loop, int64_t wait_ms)
 {
     struct loop_hooks *hooks = &loop->hooks;
     struct pollfd fds[3] = {
-        {.fd = loop->cli->signal_fd, .events = POLLIN},
+        {.fd = signals_fd(&loop->cli->signals), .events = POLLIN},
         {.fd = link_fd(loop->link), .events = POLLIN},
         {.fd = hooks->input_fd ? hooks->input_fd(hooks->ctx) : -1, .events = POLLIN},
     };

@@ -10,12 +10,10 @@
 #include "request.h"
 #include "say.h"
 
-#include <signal.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/signalfd.h>
-#include <unistd.h>
 
 #define ANYBODY (KIND_USER | KIND_SERVICE | KIND_ADMIN)
 
@@ -88,19 +86,6 @@ static const struct command *find_command(int argc, char **argv, int *words)
     return NULL;
 }
 
-/* Arranged before the library starts its threads, which inherit the mask. */
-static int open_signals(void)
-{
-    sigset_t set;
-
-    signal(SIGPIPE, SIG_IGN);
-    sigemptyset(&set);
-    sigaddset(&set, SIGINT);
-    sigaddset(&set, SIGTERM);
-    sigprocmask(SIG_BLOCK, &set, NULL);
-    return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-}
-
 static enum cli_exit run(struct cli *cli)
 {
     size_t words = json_array_size(cli->words);
@@ -114,9 +99,8 @@ static enum cli_exit run(struct cli *cli)
     cli->is_quiet = arg_flag(cli->args, "quiet");
     if (config_load(&cli->conf, cli->args, cli->command->kinds))
         return CLI_USAGE;
-    cli->signal_fd = open_signals();
-    if (cli->signal_fd < 0) {
-        perror("tocsin: signalfd");
+    if (signals_open(&cli->signals)) {
+        say_error("signals: %s", strerror(errno));
         return CLI_ERROR;
     }
     return cli->command->run(cli);
@@ -124,7 +108,7 @@ static enum cli_exit run(struct cli *cli)
 
 int main(int argc, char **argv)
 {
-    struct cli cli = {.signal_fd = -1};
+    struct cli cli = {0};
     enum cli_exit status = CLI_USAGE;
     int words;
 
@@ -152,7 +136,6 @@ int main(int argc, char **argv)
     config_fini(&cli.conf);
     json_decref(cli.args);
     json_decref(cli.words);
-    if (cli.signal_fd >= 0)
-        close(cli.signal_fd);
+    signals_close(&cli.signals);
     return say_flush() ? (int)status : (int)exit_worse(status, CLI_PIPE);
 }

@@ -4,6 +4,7 @@
 The bridge's side of the topics is played by a script (Bridge below), so that
 it can misbehave on purpose: answer late, twice, in arrays, or not at all.
 """
+import fcntl
 import json
 import os
 import re
@@ -11,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import termios
 import threading
 import time
 import uuid
@@ -510,6 +512,23 @@ def test_a_reader_that_goes_away_ends_it(bridge, service):
     process.stdout.close()
     bridge.send("services/orders/down/receipt", {"id": "b", "status": "accepted"})
     assert process.wait(10) == 141
+    process.stderr.close()
+
+
+def bytes_in(pipe):
+    number = bytearray(4)
+    fcntl.ioctl(pipe, termios.FIONREAD, number)
+    return int.from_bytes(number, sys.byteorder)
+
+
+def test_a_signal_ends_it_even_while_nobody_reads_its_output(bridge, service):
+    process = ready(service.start("receipts"))
+    for _ in range(200):  # more than a pipe holds
+        bridge.send("services/orders/down/receipt", {"id": "x" * 1000, "status": "dead"})
+    wait_until(lambda: bytes_in(process.stdout) > 60000, 10, "the pipe to be full")
+    process.terminate()
+    assert process.wait(10) == 143
+    process.stdout.close()
     process.stderr.close()
 
 
