@@ -345,7 +345,7 @@ static inline void scene_close(struct scene *scene)
 static inline struct http_request request_for(const char *url)
 {
     return (struct http_request){
-        .method = "GET", .url = url, .connect_ms = 1000, .timeout_ms = 3000};
+        .method = "GET", .url = url, .connect_ms = 5000, .timeout_ms = 8000};
 }
 
 static inline int send_url(struct scene *scene, const char *url)

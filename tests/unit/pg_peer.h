@@ -142,7 +142,7 @@ static inline struct pg_config config_for(const char *conninfo)
                               .name = "unit",
                               .settings = "SET work_mem = '1234kB'; SET lc_messages = 'C'",
                               .statements = statements,
-                              .deadline_ms = 3000,
+                              .deadline_ms = 15000,
                               .connect_ms = 2000,
                               .backoff_min_ms = 10,
                               .backoff_max_ms = 100,

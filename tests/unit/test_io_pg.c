@@ -268,7 +268,7 @@ static void tls_hides_nothing(void **state)
     for (int i = 1; i <= 40; i++) {
         assert_int_equal(send_int(&scene, &large, i % 4, on_result, &scene), 0);
         assert_int_equal(send_int(&scene, &wide, 250 * i, on_result, &scene), 0);
-        run_until(&scene, is_idle, 2500);
+        run_until(&scene, is_idle, 12000);
         assert_int_equal(scene.last.err, 0);
     }
     scene_close(&scene);
