@@ -537,8 +537,11 @@ int64_t link_tick(struct link *link)
         return -1;
     bool is_limited = !link->was_up && !link->is_patient;
     if (is_limited && now >= give_up_ms) {
-        say_error("cannot reach the broker at %s: %s", link->conf->url,
-                  link->last_code ? link_reason(link->last_code) : "no answer");
+        say_error("cannot reach the broker at %s: %s%s", link->conf->url,
+                  link->last_code ? link_reason(link->last_code) : "no answer",
+                  link->last_code < 0 && link->conf->is_tls
+                      ? " (or its certificate is for another host)"
+                      : "");
         fail(link, CLI_TIMEOUT);
         return -1;
     }

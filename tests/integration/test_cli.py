@@ -714,17 +714,20 @@ def openssl(directory, *args):
 
 
 class TlsBroker(servers.Broker):
-    """The broker with one more listener, for mqtts."""
+    """The broker with two more listeners, for mqtts and wss."""
 
     def prepare(self):
         super().prepare()
-        self.tls_port = getattr(self, "tls_port", None) or servers.Ports().take()
+        self.ports = servers.Ports()
+        self.tls_port, self.wss_port = self.ports.take(), self.ports.take()
         openssl(self.dir, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
                 "-nodes", "-keyout", "key.pem", "-out", "cert.pem", "-days", "2", "-subj",
                 "/CN=localhost", "-addext", "subjectAltName=DNS:localhost")
         with open(self.config, "a") as config:
-            config.write("listener %d 127.0.0.1\ncertfile %s/cert.pem\nkeyfile %s/key.pem\n"
-                         % (self.tls_port, self.dir, self.dir))
+            for port, more in ((self.tls_port, ""),
+                               (self.wss_port, "protocol websockets\nsocket_domain ipv4\n")):
+                config.write("listener %d 127.0.0.1\ncertfile %s/cert.pem\nkeyfile %s/key.pem\n%s"
+                             % (port, self.dir, self.dir, more))
 
 
 def test_over_tls_only_with_a_certificate_that_is_right(tmp_path):
@@ -733,13 +736,16 @@ def test_over_tls_only_with_a_certificate_that_is_right(tmp_path):
         url = "mqtts://localhost:%d" % broker.tls_port
         ca = os.path.join(broker.dir, "cert.pem")
         service.run("send", "--url", url, "--ca-file", ca, text=lines(request(1)))
-        assert set(bridge.accepted) == {"r-1"}
+        service.run("send", "--url", "wss://localhost:%d" % broker.wss_port, "--ca-file", ca,
+                    text=lines(request(4)))
+        assert set(bridge.accepted) == {"r-1", "r-4"}
         result = service.run("send", "--url", url, text=lines(request(2)), want=3)
         assert "certificate is not trusted" in result.err
         wrong_name = url.replace("localhost", "127.0.0.1")
-        service.run("send", "--url", wrong_name, "--ca-file", ca, "--connect-timeout", "1s",
-                    text=lines(request(3)), want=5)
-        assert set(bridge.accepted) == {"r-1"}
+        result = service.run("send", "--url", wrong_name, "--ca-file", ca, "--connect-timeout",
+                             "1s", text=lines(request(3)), want=5)
+        assert "its certificate is for another host" in result.err
+        assert set(bridge.accepted) == {"r-1", "r-4"}
 
 
 # ---- the manual
@@ -765,3 +771,15 @@ def test_the_manual_is_valid_and_names_everything():
     header = open(os.path.join(SOURCES, "exits.h")).read()
     for status in re.findall(r"CLI_\w+ = (\d+)", header):
         assert re.search(r"^\.B %s$" % status, text, re.M), status
+
+
+@pytest.mark.parametrize("words, want", [
+    (["wa"], ["watch"]), (["d"], ["dlq"]), (["dlq", ""], ["list", "retry"]),
+    (["dlq", "list", "--re"], ["--reason"]), (["send", "--sp"], ["--spool"]),
+    (["status", "--js"], ["--json"]), (["send", "--to-u"], ["--to-user", "--to-url"])])
+def test_bash_completes(words, want):
+    script = """. "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1))
+                _tocsin; printf '%s\\n' "${COMPREPLY[@]}" """
+    done = subprocess.run(["bash", "-c", script, "bash", os.path.join(SOURCES, "tocsin.bash"), CLI,
+                           *words], capture_output=True, text=True, timeout=10)
+    assert (done.stdout.split(), done.stderr) == (want, "")
