@@ -64,17 +64,30 @@ struct bridge {
 };
 
 /* bridge_setup.c: reads what the configuration says into the modules' own structs. */
-void bridge_channel_configs(const struct config *config,
-                            struct channel_config out[CHANNEL_COUNT]);
+void bridge_channel_configs(const struct config *config, struct channel_config out[CHANNEL_COUNT]);
 /* The result is the caller's; its names are borrowed from the configuration. */
 struct type_config *bridge_type_configs(const struct config *config);
 struct mqtt_config bridge_mqtt_config(const struct config *config, const char *client_id,
                                       const char *const *filters);
 /* Opens the adapter; why gets a sentence. */
-NODISCARD int bridge_open_destination(struct bridge *bridge,
-                                      const struct config_destination *from,
-                                      struct destination_config *out, char *why,
-                                      size_t why_bytes);
+NODISCARD int bridge_open_destination(struct bridge *bridge, const struct config_destination *from,
+                                      struct destination_config *out, char *why, size_t why_bytes);
 void bridge_reload(struct bridge *bridge);
+
+/* bridge_wiring.c: the callbacks that join services that do not know each other. */
+struct health_ops bridge_health_ops(struct bridge *bridge);
+struct store_handlers bridge_store_handlers(void);
+struct in_app_ops bridge_in_app_ops(struct bridge *bridge);
+struct dispatch_ops bridge_dispatch_ops(struct bridge *bridge);
+struct ingest_ops bridge_ingest_ops(struct bridge *bridge);
+struct events_ops bridge_events_ops(struct bridge *bridge);
+struct admin_ops bridge_admin_ops(struct bridge *bridge);
+struct membership_ops bridge_membership_ops(struct bridge *bridge);
+/* Also makes bridge->receipts. */
+struct outbox *bridge_open_outbox(struct bridge *bridge, const struct outbox_config *config);
+struct chores *bridge_open_chores(struct bridge *bridge, const struct chores_config *config);
+void bridge_close_lanes(struct bridge *bridge);
+/* Appends a line for each thing that is missing; true when nothing is. */
+bool bridge_is_ready(void *ctx, struct buf *missing);
 
 #endif

@@ -163,6 +163,7 @@ static int parse(struct reader *reader, FILE *in)
         err = fail(reader, 1, "the file must be a mapping of sections", NULL);
     else if (root)
         err = walk(reader, root, path, 0);
+    reader->document = NULL;
     yaml_document_delete(&document);
     yaml_parser_delete(&parser);
     return err;

@@ -10,7 +10,6 @@
 #include "base/panic.h"
 #include "io/memory.h"
 #include "io/service_manager.h"
-#include "services/dead.h"
 #include "store/migrate.h"
 
 #include <getopt.h>
@@ -30,321 +29,6 @@
  */
 #define BUSY_UNDER_WAY 32
 #define BUSY_LINGER_US 200
-
-/* ---- wiring: who is told what ---- */
-
-static void publish(void *ctx, const char *topic, const void *payload, size_t bytes)
-{
-    struct bridge *bridge = ctx;
-
-    outbox_keep(bridge->outbox, topic, payload, bytes, false);
-}
-
-static void add_receipt(void *ctx, const char *service, const struct receipt *receipt)
-{
-    struct bridge *bridge = ctx;
-
-    receipts_add(bridge->receipts, service, receipt);
-}
-
-static void on_dead(void *ctx, const struct task *task, const struct outcome *outcome,
-                    int attempts, const char *destination)
-{
-    struct bridge *bridge = ctx;
-    char topic[DEAD_TOPIC_BYTES];
-
-    buf_clear(&bridge->scratch);
-    dead_write(task, outcome, attempts, destination, clock_wall_ms(), topic, &bridge->scratch);
-    outbox_keep(bridge->outbox, topic, buf_text(&bridge->scratch), bridge->scratch.length, false);
-}
-
-static bool is_outbox_full(void *ctx)
-{
-    struct bridge *bridge = ctx;
-
-    return outbox_is_full(bridge->outbox);
-}
-
-static int watch(void *ctx, const char *topic, const void *payload, size_t bytes,
-                 in_app_result_fn *on_result, void *result_ctx)
-{
-    struct bridge *bridge = ctx;
-
-    return outbox_watch(bridge->outbox, topic, payload, bytes, on_result, result_ctx);
-}
-
-static bool on_acked(void *ctx, uint64_t delivery)
-{
-    struct bridge *bridge = ctx;
-    bool is_known = dispatch_acked(bridge->dispatch, delivery);
-
-    in_app_acked(bridge->in_app, delivery);
-    return is_known;
-}
-
-static void on_rpc(void *ctx, const struct topic_up *from, const struct mqtt_message *message)
-{
-    struct bridge *bridge = ctx;
-
-    admin_rpc(bridge->admin, from, message);
-}
-
-static void show(void *ctx, const struct job *job)
-{
-    struct bridge *bridge = ctx;
-
-    in_app_show(bridge->in_app, job);
-}
-
-static void poke(void *ctx)
-{
-    struct bridge *bridge = ctx;
-
-    dispatch_poke(bridge->dispatch, 0);
-}
-
-static unsigned available(void *ctx)
-{
-    struct bridge *bridge = ctx;
-
-    return bridge->available;
-}
-
-static unsigned type_channels(void *ctx, const char *type)
-{
-    struct bridge *bridge = ctx;
-
-    return dispatch_type_channels(bridge->dispatch, type);
-}
-
-static int choose(void *ctx, enum channel channel, int32_t *destination)
-{
-    struct bridge *bridge = ctx;
-
-    return dispatch_choose(bridge->dispatch, channel, destination);
-}
-
-static bool admit(void *ctx, int32_t destination)
-{
-    struct bridge *bridge = ctx;
-
-    return dispatch_admit(bridge->dispatch, destination);
-}
-
-static void enter(void *ctx, int32_t destination, struct task *task)
-{
-    struct bridge *bridge = ctx;
-
-    dispatch_enter(bridge->dispatch, destination, task);
-}
-
-static void withdraw(void *ctx, int32_t destination)
-{
-    struct bridge *bridge = ctx;
-
-    dispatch_withdraw(bridge->dispatch, destination);
-}
-
-static void poke_one(void *ctx, int32_t destination)
-{
-    struct bridge *bridge = ctx;
-
-    dispatch_poke(bridge->dispatch, destination);
-}
-
-static void on_doubt(void *ctx)
-{
-    struct bridge *bridge = ctx;
-
-    dispatch_reconcile(bridge->dispatch);
-}
-
-static void on_outbox_change(void *ctx)
-{
-    struct bridge *bridge = ctx;
-
-    log_debug("outbox.change", LOG_INT("up", outbox_is_up(bridge->outbox)));
-}
-
-/* ---- membership ---- */
-
-static void on_joined(void *ctx)
-{
-    (void)ctx; /* the lanes come by themselves */
-}
-
-static void close_lanes(struct bridge *bridge)
-{
-    ingest_close(bridge->ingest);
-    events_close(bridge->events);
-    admin_close(bridge->admin);
-}
-
-static void on_fenced(void *ctx)
-{
-    struct bridge *bridge = ctx;
-
-    /* In this order: closing gives back what the dispatcher is about to forget. */
-    close_lanes(bridge);
-    dispatch_fenced(bridge->dispatch);
-}
-
-static void on_lane(void *ctx, enum lane lane)
-{
-    struct bridge *bridge = ctx;
-
-    if (bridge->stage != BRIDGE_RUNNING)
-        return;
-    if (lane == LANE_REQUESTS)
-        ingest_open(bridge->ingest);
-    else if (lane == LANE_USERS)
-        events_open(bridge->events);
-    else
-        admin_open(bridge->admin);
-}
-
-/* What a dead bridge settled at its end is told again: receivers drop repeats. */
-static void on_unsent(void *ctx, const struct ending *ending)
-{
-    struct bridge *bridge = ctx;
-    struct receipt receipt = {
-        .id = ending->request,
-        .notification = ending->notification,
-        .status = delivery_state_name((enum delivery_state)ending->state),
-        .channel = channel_name(ending->channel),
-        .provider = ending->channel == CHANNEL_IN_APP ? NULL : ending->provider,
-        .provider_id = ending->provider_id,
-        .reason = ending->reason ? reason_name((enum reason)ending->reason) : NULL,
-        .detail = ending->detail,
-        .attempt = ending->number,
-        .segments = ending->segments,
-        .at_ms = ending->at_ms,
-    };
-
-    if (ending->receipts != RECEIPTS_NONE)
-        receipts_add(bridge->receipts, ending->service, &receipt);
-}
-
-static void on_swept(void *ctx)
-{
-    poke(ctx);
-}
-
-/* ---- the database comes and goes ---- */
-
-static void ask_destination(struct bridge_destination *destination);
-
-static void on_destination(void *ctx, int err, int32_t id)
-{
-    struct bridge_destination *destination = ctx;
-    struct bridge *bridge = destination->bridge;
-
-    destination->is_asked = false;
-    if (err) {
-        log_warn("destination.unknown", LOG_STR("destination", destination->config.name),
-                 LOG_STR("err", err_name(err)));
-        if (err == ERR_AGAIN)
-            ask_destination(destination);
-        return;
-    }
-    destination->id = id;
-    bridge->available |= 1u << destination->config.channel;
-    bridge->destinations_known++;
-    if (bridge->destinations_known < bridge->destination_count)
-        return;
-    /* In the order of the configuration: the first of a channel is its first choice. */
-    for (size_t i = 0; i < bridge->destination_count; i++)
-        dispatch_add_destination(bridge->dispatch, &bridge->destinations[i].config,
-                                 bridge->destinations[i].id);
-    membership_store_up(bridge->membership);
-}
-
-static void ask_destination(struct bridge_destination *destination)
-{
-    struct bridge *bridge = destination->bridge;
-
-    if (destination->id || destination->is_asked)
-        return;
-    destination->is_asked =
-        store_destination(bridge->store, destination->config.name, destination->config.channel,
-                          destination->config.adapter_name, on_destination, destination) == 0;
-}
-
-static void on_store_up(void *ctx)
-{
-    struct bridge *bridge = ctx;
-
-    log_info("store.up", LOG_INT("destinations", bridge->destination_count));
-    for (size_t i = 0; i < bridge->destination_count; i++)
-        ask_destination(&bridge->destinations[i]);
-    if (bridge->destinations_known == bridge->destination_count)
-        membership_store_up(bridge->membership);
-}
-
-static void on_store_down(void *ctx, const char *why)
-{
-    struct bridge *bridge = ctx;
-
-    log_error("store.down", LOG_STR("why", why));
-    for (size_t i = 0; i < bridge->destination_count; i++)
-        bridge->destinations[i].is_asked = false;
-    close_lanes(bridge);
-    if (bridge->stage == BRIDGE_RUNNING && membership_has_lane(bridge->membership, LANE_REQUESTS))
-        ingest_open_degraded(bridge->ingest);
-    membership_store_down(bridge->membership);
-}
-
-/* ---- health ---- */
-
-static void missing(struct buf *out, bool *is_ready, bool is_there, const char *what)
-{
-    if (is_there)
-        return;
-    *is_ready = false;
-    buf_printf(out, "%s\n", what);
-}
-
-static bool is_ready(void *ctx, struct buf *out)
-{
-    struct bridge *bridge = ctx;
-    int64_t silent_ms = loop_now_ms(bridge->loop) - membership_beat_ms(bridge->membership);
-    bool ready = true;
-
-    missing(out, &ready, bridge->stage == BRIDGE_RUNNING, "bridge: shutting down");
-    missing(out, &ready, store_is_up(bridge->store), "postgres: not connected");
-    missing(out, &ready, membership_is_joined(bridge->membership), "lease: not registered");
-    missing(out, &ready, silent_ms < bridge->config->bridge.lease_ms,
-            "postgres: no heartbeat was committed lately");
-    missing(out, &ready, membership_has_asked(bridge->membership),
-            "lease: the lanes are not shared out yet");
-    missing(out, &ready, outbox_is_up(bridge->outbox), "mqtt: the publishing connection is down");
-    missing(out, &ready,
-            !membership_has_lane(bridge->membership, LANE_REQUESTS) ||
-                ingest_is_ready(bridge->ingest),
-            "mqtt: the requests lane is not reading");
-    missing(out, &ready,
-            !membership_has_lane(bridge->membership, LANE_USERS) || events_is_ready(bridge->events),
-            "mqtt: the users lane is not reading");
-    missing(out, &ready,
-            !membership_has_lane(bridge->membership, LANE_ADMINS) || admin_is_ready(bridge->admin),
-            "mqtt: the admins lane is not reading");
-    return ready;
-}
-
-static void refresh(void *ctx)
-{
-    struct bridge *bridge = ctx;
-    struct metric *up = metrics_get(bridge->metrics, METRIC_GAUGE, "tocsin_up",
-                                    "1 when the part is connected.", "part=\"postgres\"");
-
-    metric_set(up, store_is_up(bridge->store));
-    up = metrics_get(bridge->metrics, METRIC_GAUGE, "tocsin_up", "1 when the part is connected.",
-                     "part=\"mqtt\"");
-    metric_set(up, outbox_is_up(bridge->outbox));
-    up = metrics_get(bridge->metrics, METRIC_COUNTER, "tocsin_log_dropped_total",
-                     "Log lines that could not be written at once.", NULL);
-    metric_set(up, (double)log_dropped());
-}
 
 /* ---- shutdown: stop ingest, drain, tell, leave, close ---- */
 
@@ -441,7 +125,7 @@ static int64_t bridge_turn(void *ctx)
         shutdown_turn(bridge);
     else if (!bridge->is_told_ready) {
         buf_clear(&bridge->scratch);
-        if (is_ready(bridge, &bridge->scratch)) {
+        if (bridge_is_ready(bridge, &bridge->scratch)) {
             bridge->is_told_ready = true;
             memory_trim();
             log_info("bridge.ready", LOG_INT("port", health_port(bridge->health)));
@@ -470,7 +154,7 @@ static char *client_id(const struct config *config, const char *what, unsigned n
 static void open_health(struct bridge *bridge)
 {
     struct health_config config = {bridge->config->http.listen};
-    struct health_ops ops = {is_ready, refresh, bridge};
+    struct health_ops ops = bridge_health_ops(bridge);
     struct buf name = {0};
     char host[256] = "localhost", why[256];
 
@@ -493,16 +177,14 @@ static void open_outbox(struct bridge *bridge)
 
     bridge->outbox_id = client_id(bridge->config, "out", (unsigned)getpid());
     config.mqtt = bridge_mqtt_config(bridge->config, bridge->outbox_id, NULL);
-    bridge->outbox = outbox_open(bridge->loop, &config, bridge->metrics, on_outbox_change, bridge);
-    bridge->receipts = receipts_new(publish, bridge);
+    bridge->outbox = bridge_open_outbox(bridge, &config);
 }
 
 static void add_in_app(struct bridge *bridge)
 {
     struct in_app_config config = {bridge->config->ack_timeout_ms};
-    struct in_app_ops ops = {watch, bridge};
-    struct bridge_destination *destination =
-        &bridge->destinations[bridge->destination_count++];
+    struct in_app_ops ops = bridge_in_app_ops(bridge);
+    struct bridge_destination *destination = &bridge->destinations[bridge->destination_count++];
 
     bridge->in_app = in_app_open(bridge->loop, &config, &ops);
     destination->bridge = bridge;
@@ -531,12 +213,10 @@ static void open_destinations(struct bridge *bridge)
 
     bridge->http = http_client_open(bridge->loop, &http);
     add_in_app(bridge);
-    if (config->destination_count >=
-        sizeof(bridge->destinations) / sizeof(bridge->destinations[0]))
+    if (config->destination_count >= sizeof(bridge->destinations) / sizeof(bridge->destinations[0]))
         fatal("config.destinations", "there are more than 63 destinations");
     for (size_t i = 0; i < config->destination_count; i++) {
-        struct bridge_destination *destination =
-            &bridge->destinations[bridge->destination_count++];
+        struct bridge_destination *destination = &bridge->destinations[bridge->destination_count++];
 
         destination->bridge = bridge;
         if (bridge_open_destination(bridge, &config->destinations[i], &destination->config, why,
@@ -555,7 +235,7 @@ static void open_dispatch(struct bridge *bridge)
         .poll_max_ms = config->queue.poll_max_ms,
         .settle_batch = (size_t)config->queue.settle_batch,
     };
-    struct dispatch_ops ops = {add_receipt, on_dead, is_outbox_full, bridge};
+    struct dispatch_ops ops = bridge_dispatch_ops(bridge);
     struct channel_config channels[CHANNEL_COUNT];
 
     bridge_channel_configs(config, channels);
@@ -568,10 +248,9 @@ static void open_dispatch(struct bridge *bridge)
 static void open_lanes(struct bridge *bridge)
 {
     const struct config *config = bridge->config;
-    struct ingest_ops ingest_ops = {available, type_channels, choose,  admit,  enter,  withdraw,
-                                    poke_one,  on_doubt,      add_receipt, on_rpc, show,   bridge};
-    struct events_ops events_ops = {on_acked, add_receipt, on_rpc, bridge};
-    struct admin_ops admin_ops = {publish, poke, bridge};
+    struct ingest_ops ingest_ops = bridge_ingest_ops(bridge);
+    struct events_ops events_ops = bridge_events_ops(bridge);
+    struct admin_ops admin_ops = bridge_admin_ops(bridge);
     struct ingest_config ingest;
     struct events_config events;
     struct admin_config admin;
@@ -589,8 +268,8 @@ static void open_lanes(struct bridge *bridge)
                                 bridge->metrics, &ingest_ops);
     bridge->events = events_new(bridge->loop, &events, bridge->store, &bridge->fence,
                                 bridge->metrics, &events_ops);
-    bridge->admin = admin_new(bridge->loop, &admin, bridge->store, &bridge->fence,
-                              bridge->metrics, &admin_ops);
+    bridge->admin =
+        admin_new(bridge->loop, &admin, bridge->store, &bridge->fence, bridge->metrics, &admin_ops);
 }
 
 static void open_membership(struct bridge *bridge)
@@ -603,13 +282,12 @@ static void open_membership(struct bridge *bridge)
         .lease_ms = config->bridge.lease_ms,
         .grace_ms = config->bridge.lease_ms,
     };
-    struct membership_ops ops = {on_joined, on_fenced, on_lane, on_unsent, on_swept, bridge};
+    struct membership_ops ops = bridge_membership_ops(bridge);
     struct chores_config chores = {(int)config->retention.days};
 
     bridge->membership =
         membership_new(bridge->loop, &membership, bridge->store, &bridge->fence, &ops);
-    bridge->chores =
-        chores_new(bridge->loop, &chores, bridge->store, &bridge->fence, poke, bridge);
+    bridge->chores = bridge_open_chores(bridge, &chores);
 }
 
 static void open_store(struct bridge *bridge)
@@ -623,14 +301,14 @@ static void open_store(struct bridge *bridge)
         .backoff_min_ms = 100,
         .backoff_max_ms = config->postgres.backoff_max_ms,
     };
-    struct store_handlers handlers = {on_store_up, on_store_down};
+    struct store_handlers handlers = bridge_store_handlers();
 
     bridge->store = store_open(bridge->loop, &store, &handlers, bridge);
 }
 
 static void bridge_close(struct bridge *bridge)
 {
-    close_lanes(bridge);
+    bridge_close_lanes(bridge);
     loop_timer_stop(&bridge->drain_timer);
     loop_timer_stop(&bridge->watchdog_timer);
     loop_timer_stop(&bridge->reload_timer);
@@ -744,9 +422,8 @@ static int start(enum mode mode, const char *file)
     }
     for (int level = 0; level < 4; level++)
         if (strcmp(config->log.level, levels[level]) == 0)
-            log_init((enum log_level)level, strcmp(config->log.format, "json") == 0
-                                                ? LOG_FORMAT_JSON
-                                                : LOG_FORMAT_TEXT);
+            log_init((enum log_level)level,
+                     strcmp(config->log.format, "json") == 0 ? LOG_FORMAT_JSON : LOG_FORMAT_TEXT);
     if (mode == MODE_RUN)
         return run(config, file);
     if (mode == MODE_MIGRATE)
@@ -761,15 +438,14 @@ static int start(enum mode mode, const char *file)
 
 int main(int argc, char **argv)
 {
-    static const struct option options[] = {
-        {"config", required_argument, NULL, 'c'},
-        {"migrate", no_argument, NULL, 'm'},
-        {"check-config", no_argument, NULL, 't'},
-        {"print-config", no_argument, NULL, 'p'},
-        {"config-reference", no_argument, NULL, 'r'},
-        {"version", no_argument, NULL, 'v'},
-        {"help", no_argument, NULL, 'h'},
-        {NULL, 0, NULL, 0}};
+    static const struct option options[] = {{"config", required_argument, NULL, 'c'},
+                                            {"migrate", no_argument, NULL, 'm'},
+                                            {"check-config", no_argument, NULL, 't'},
+                                            {"print-config", no_argument, NULL, 'p'},
+                                            {"config-reference", no_argument, NULL, 'r'},
+                                            {"version", no_argument, NULL, 'v'},
+                                            {"help", no_argument, NULL, 'h'},
+                                            {NULL, 0, NULL, 0}};
     const char *file = NULL;
     enum mode mode = MODE_RUN;
     int option;

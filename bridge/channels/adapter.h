@@ -26,22 +26,29 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum target_kind { TARGET_USER, TARGET_ROLE, TARGET_BROADCAST, TARGET_EMAIL, TARGET_PHONE,
-                   TARGET_PUSH_TOKEN, TARGET_URL };
+enum target_kind {
+    TARGET_USER,
+    TARGET_ROLE,
+    TARGET_BROADCAST,
+    TARGET_EMAIL,
+    TARGET_PHONE,
+    TARGET_PUSH_TOKEN,
+    TARGET_URL
+};
 
 struct job {
     uint64_t delivery, notification;
-    int attempt;               /* 1-based */
+    int attempt;                   /* 1-based */
     const char *service, *request; /* who asked, under which id */
     const char *type;
     enum priority priority;
     enum target_kind target_kind;
-    const char *target;        /* address; for in-app the encoded user id or role */
-    int64_t seq;               /* in-app: the user's sequence number; 0 when none */
-    const char *content;       /* request.content: one JSON object */
+    const char *target;  /* address; for in-app the encoded user id or role */
+    int64_t seq;         /* in-app: the user's sequence number; 0 when none */
+    const char *content; /* request.content: one JSON object */
     size_t content_bytes;
     int64_t created_ms, expires_ms; /* wall; expires 0 = never */
-    const char *collapse_key;  /* NULL when none */
+    const char *collapse_key;       /* NULL when none */
 };
 
 typedef void adapter_outcome_fn(void *ctx, const struct outcome *outcome);
@@ -60,8 +67,14 @@ struct adapter_env {
     int64_t (*wall_ms)(void); /* tests set their own */
 };
 
-enum adapter_key_kind { ADAPTER_TEXT, ADAPTER_URL, ADAPTER_FILE, ADAPTER_DURATION, ADAPTER_NUMBER,
-                        ADAPTER_BOOL };
+enum adapter_key_kind {
+    ADAPTER_TEXT,
+    ADAPTER_URL,
+    ADAPTER_FILE,
+    ADAPTER_DURATION,
+    ADAPTER_NUMBER,
+    ADAPTER_BOOL
+};
 struct adapter_key {
     const char *name;
     enum adapter_key_kind kind;
@@ -71,15 +84,16 @@ struct adapter_key {
 };
 
 struct adapter {
-    const char *name;             /* "twilio" */
+    const char *name; /* "twilio" */
     enum channel channel;
-    const struct adapter_key *keys; /* ended by a NULL name; concurrency, rates, timeout are common */
-    bool is_idempotent;           /* the provider drops a repeat of the same delivery id */
-    bool has_receipts;            /* callbacks may follow: SENT is not the end */
+    const struct adapter_key
+        *keys;          /* ended by a NULL name; concurrency, rates, timeout are common */
+    bool is_idempotent; /* the provider drops a repeat of the same delivery id */
+    bool has_receipts;  /* callbacks may follow: SENT is not the end */
     /* why gets a sentence naming the key.  Reads files: called at start and reload only. */
     int (*open)(const struct adapter_env *env, const struct adapter_settings *settings,
                 void **state, char *why, size_t why_bytes);
-    void (*close)(void *state);   /* nothing under way any more */
+    void (*close)(void *state); /* nothing under way any more */
     int (*send)(void *state, const struct job *job, adapter_outcome_fn *on_outcome, void *ctx);
 };
 

@@ -292,7 +292,7 @@ static void request_method(struct ask *ask, const struct topic_up *from)
 
 /* ---- dlq ---- */
 
-static const char *const channel_names[] = {"in_app", "push", "sms", "email",
+static const char *const channel_names[] = {"in_app", "push",    "sms", "email",
                                             "chat",   "webhook", NULL};
 
 static bool read_filter(struct ask *ask, struct rpc_call *call, struct dead_filter *filter)
@@ -395,8 +395,8 @@ static void on_retried(void *ctx, int err, int64_t count)
         return;
     }
     buf_printf(&result, "{\"retried\":%lld}", (long long)count);
-    if (store_audit(ask->admin->store, ask->id, ask->method, ask->out.length ? buf_text(&ask->out) : "",
-                    buf_text(&result)))
+    if (store_audit(ask->admin->store, ask->id, ask->method,
+                    ask->out.length ? buf_text(&ask->out) : "", buf_text(&result)))
         log_warn("admin.unaudited", LOG_STR("method", ask->method));
     buf_clear(&ask->out);
     rpc_begin_result(&ask->call, &ask->out);
@@ -452,8 +452,7 @@ static void dispatch_method(struct ask *ask, const struct topic_up *from)
     }
 }
 
-void admin_rpc(struct admin *admin, const struct topic_up *from,
-               const struct mqtt_message *message)
+void admin_rpc(struct admin *admin, const struct topic_up *from, const struct mqtt_message *message)
 {
     struct arena *arena = arena_new(2048);
     struct ask *ask = arena_zalloc(arena, sizeof(*ask));

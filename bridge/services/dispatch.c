@@ -15,9 +15,9 @@
 /* How many deliveries of one destination may be in memory, as a multiple of its concurrency. */
 #define CAP_FACTOR 4
 /* A burst of so many needs no second read; several destinations of that kind fit. */
-#define CAP_MIN    2048
+#define CAP_MIN 2048
 /* Sends per destination and turn, so that one of them cannot hold up the loop. */
-#define SEND_BUDGET 512
+#define SEND_BUDGET   512
 #define FULL_RETRY_MS 5
 
 /* One attempt under way. */
@@ -110,8 +110,8 @@ struct dispatch *dispatch_new(struct loop *loop, const struct dispatch_config *c
             metrics_get(metrics, METRIC_COUNTER, "tocsin_settled_total",
                         "Deliveries recorded, by the state they went to.", labels);
     }
-    dispatch->active_gauge = metrics_get(metrics, METRIC_GAUGE, "tocsin_active",
-                                         "Deliveries in memory.", NULL);
+    dispatch->active_gauge =
+        metrics_get(metrics, METRIC_GAUGE, "tocsin_active", "Deliveries in memory.", NULL);
     dispatch->wall_offset_ms = clock_wall_ms() - clock_boot_ms();
     return dispatch;
 }
@@ -371,10 +371,14 @@ bool dispatch_acked(struct dispatch *dispatch, uint64_t delivery)
 static enum target_kind target_kind_of(enum recipient_kind kind)
 {
     static const enum target_kind kinds[] = {
-        [RECIPIENT_USER] = TARGET_USER,         [RECIPIENT_ROLE] = TARGET_ROLE,
-        [RECIPIENT_BROADCAST] = TARGET_BROADCAST, [RECIPIENT_TOPIC] = TARGET_USER,
-        [RECIPIENT_EMAIL] = TARGET_EMAIL,       [RECIPIENT_PHONE] = TARGET_PHONE,
-        [RECIPIENT_PUSH_TOKEN] = TARGET_PUSH_TOKEN, [RECIPIENT_URL] = TARGET_URL,
+        [RECIPIENT_USER] = TARGET_USER,
+        [RECIPIENT_ROLE] = TARGET_ROLE,
+        [RECIPIENT_BROADCAST] = TARGET_BROADCAST,
+        [RECIPIENT_TOPIC] = TARGET_USER,
+        [RECIPIENT_EMAIL] = TARGET_EMAIL,
+        [RECIPIENT_PHONE] = TARGET_PHONE,
+        [RECIPIENT_PUSH_TOKEN] = TARGET_PUSH_TOKEN,
+        [RECIPIENT_URL] = TARGET_URL,
     };
 
     return kinds[kind];
@@ -403,8 +407,8 @@ static void on_outcome(void *ctx, const struct outcome *outcome)
                  LOG_STR("detail", outcome->detail));
     task->is_sending = false;
     log_debug("delivery.attempt", LOG_ID("delivery", task->id),
-              LOG_STR("destination", destination->config.name),
-              LOG_ADDR("to", task->recipient), LOG_STR("outcome", outcome_name(outcome->kind)),
+              LOG_STR("destination", destination->config.name), LOG_ADDR("to", task->recipient),
+              LOG_STR("outcome", outcome_name(outcome->kind)),
               LOG_STR("reason", reason_name(outcome->reason)), LOG_INT("status", outcome->status),
               LOG_MS("took", took_us / 1000));
     if (!is_current) /* its epoch is over, and with it our right to say what came of it */
@@ -469,8 +473,7 @@ static int send_one(struct dispatch *dispatch, struct destination *destination, 
                                 .generation = dispatch->generation,
                                 .started_us = clock_boot_us()};
     fill_job(&attempt->job, task);
-    err = destination->opened->send(destination->opened->state, &attempt->job, on_outcome,
-                                    attempt);
+    err = destination->opened->send(destination->opened->state, &attempt->job, on_outcome, attempt);
     if (!err) {
         destination->opened->inflight++;
         task->is_sending = true;

@@ -73,8 +73,8 @@ struct dispatch *dispatch_new(struct loop *loop, const struct dispatch_config *c
 void dispatch_free(struct dispatch *dispatch);
 
 /* All destinations are added before the first turn; id is the database's number. */
-void dispatch_add_destination(struct dispatch *dispatch,
-                              const struct destination_config *config, int32_t id);
+void dispatch_add_destination(struct dispatch *dispatch, const struct destination_config *config,
+                              int32_t id);
 
 /*
  * Puts new settings in the place of a destination's; what is under way ends on the old adapter,

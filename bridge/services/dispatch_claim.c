@@ -85,8 +85,7 @@ static void on_row(void *ctx, const struct claimed *row)
     dispatch->active++;
     dispatch_enter(dispatch, destination->id, task);
     if (asking->is_suspect) {
-        log_warn("delivery.suspect", LOG_ID("delivery", row->id),
-                 LOG_INT("crashes", row->crashes));
+        log_warn("delivery.suspect", LOG_ID("delivery", row->id), LOG_INT("crashes", row->crashes));
         destination->has_suspect = true;
         if (row->crashes >= STORE_POISON_CRASHES) {
             active_remove(destination->queue, &task->entry);
@@ -259,8 +258,8 @@ static int64_t claim_for(struct dispatch *dispatch, struct destination *destinat
         return dispatch->config.poll_min_ms;
     if (destination->next_claim_ms > now_ms)
         return destination->next_claim_ms - now_ms;
-    destination->next_claim_ms =
-        now_ms + dispatch->config.poll_min_ms + (int64_t)rng_below(&dispatch->rng, (uint64_t)spread);
+    destination->next_claim_ms = now_ms + dispatch->config.poll_min_ms +
+                                 (int64_t)rng_below(&dispatch->rng, (uint64_t)spread);
     ask(dispatch, destination, room > CLAIM_MAX ? CLAIM_MAX : (unsigned)room, false);
     if (is_sweep && !destination->has_suspect)
         ask(dispatch, destination, 1, true);

@@ -26,11 +26,11 @@ struct destination {
     struct active_queue *queue;
     struct throttle throttle;
     struct bucket bucket;
-    size_t cap;      /* most deliveries of this destination in memory */
-    size_t held;     /* in memory or reserved */
+    size_t cap;  /* most deliveries of this destination in memory */
+    size_t held; /* in memory or reserved */
     bool is_claiming;
-    bool has_backlog; /* more is ready in the database than the last claim took */
-    bool has_suspect; /* one delivery that may be poison is under way */
+    bool has_backlog;               /* more is ready in the database than the last claim took */
+    bool has_suspect;               /* one delivery that may be poison is under way */
     unsigned share[PRIORITY_COUNT]; /* what the last claim brought of each */
     int64_t watermark_ms[PRIORITY_COUNT];
     int64_t next_claim_ms; /* boot clock */
@@ -61,7 +61,7 @@ struct dispatch {
     struct dispatch_ops ops;
     struct destination *destinations[64];
     size_t destination_count, turn_start;
-    struct idmap tasks; /* every task, by delivery id */
+    struct idmap tasks;   /* every task, by delivery id */
     size_t active, bytes; /* tasks and reservations; bytes of tasks */
     size_t sending;
     struct list settling[SETTLE_KINDS];

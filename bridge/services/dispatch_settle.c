@@ -20,7 +20,7 @@ struct batch {
     struct dispatch *dispatch;
     enum settle_kind kind;
     unsigned generation;
-    struct list items;   /* struct settling */
+    struct list items; /* struct settling */
     struct idmap by_id;
     struct settlement *rows;
 };
@@ -46,8 +46,8 @@ void dispatch_judge(struct dispatch *dispatch, struct task *task, const struct o
     bool is_tried = outcome->kind < OUTCOME_EXPIRED && outcome->reason != REASON_NO_TARGET;
     int tries = task->attempts + (is_tried ? 1 : 0);
     int64_t now_ms = dispatch_wall_ms(dispatch);
-    struct verdict verdict = delivery_judge(outcome, &policy, tries, now_ms,
-                                            task->note->expires_ms, rng_next(&dispatch->rng));
+    struct verdict verdict = delivery_judge(outcome, &policy, tries, now_ms, task->note->expires_ms,
+                                            rng_next(&dispatch->rng));
     struct settling *item = xcalloc(1, sizeof(*item));
 
     delivery_set_state(&task->state, verdict.state);
@@ -83,8 +83,7 @@ static void tell(struct dispatch *dispatch, struct settling *item)
     if (item->row.state == DELIVERY_DEAD) {
         log_info("delivery.dead", LOG_ID("delivery", task->id),
                  LOG_STR("channel", channel_name(task->channel)),
-                 LOG_STR("destination", destination->config.name),
-                 LOG_ADDR("to", task->recipient),
+                 LOG_STR("destination", destination->config.name), LOG_ADDR("to", task->recipient),
                  LOG_STR("reason", reason_name(item->outcome.reason)),
                  LOG_INT("attempts", item->row.attempts));
         dispatch->ops.dead(dispatch->ops.ctx, task, &item->outcome, item->row.attempts,

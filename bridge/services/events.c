@@ -62,9 +62,9 @@ struct events *events_new(struct loop *loop, const struct events_config *config,
                                     "User events that could not be read.", NULL);
     events->acked = metrics_get(metrics, METRIC_COUNTER, "tocsin_acks_total",
                                 "Acknowledgements that ended a delivery.", NULL);
-    events->late = metrics_get(metrics, METRIC_COUNTER, "tocsin_acks_late_total",
-                               "Acknowledgements of what was over, unknown or somebody else's.",
-                               NULL);
+    events->late =
+        metrics_get(metrics, METRIC_COUNTER, "tocsin_acks_late_total",
+                    "Acknowledgements of what was over, unknown or somebody else's.", NULL);
     return events;
 }
 
@@ -138,8 +138,7 @@ static void finish(struct events *events)
 
 static void abandon(struct events *events, int err)
 {
-    log_warn("events.abandoned", LOG_STR("err", err_name(err)),
-             LOG_INT("acks", events->ack_count));
+    log_warn("events.abandoned", LOG_STR("err", err_name(err)), LOG_INT("acks", events->ack_count));
     reset(events);
     mqtt_discard(events->lane, "the acknowledgements could not be stored");
 }
@@ -220,8 +219,7 @@ static void ask_about(struct events *events)
 
 /* ---- the batch ---- */
 
-static void on_acked(void *ctx, uint64_t id, uint64_t notification, int attempts,
-                     const char *user)
+static void on_acked(void *ctx, uint64_t id, uint64_t notification, int attempts, const char *user)
 {
     struct storing *storing = ctx;
     struct events *events = storing->events;
@@ -332,8 +330,7 @@ bool events_is_open(const struct events *events)
 
 bool events_is_ready(const struct events *events)
 {
-    int64_t held_ms =
-        events->held_since_ms ? loop_now_ms(events->loop) - events->held_since_ms : 0;
+    int64_t held_ms = events->held_since_ms ? loop_now_ms(events->loop) - events->held_since_ms : 0;
 
     return events->is_up && held_ms < 10000;
 }

@@ -14,8 +14,8 @@
 #include "core/request.h"
 #include "core/topic.h"
 
+#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #define NO_MATCHING_SUBSCRIBERS 0x10 /* MQTT5 3.4.2.1 */
 
@@ -180,22 +180,12 @@ static int build(struct in_app *in_app, const struct job *job)
 
 static void write_topic(const struct job *job, char topic[TOPIC_BYTES_MAX])
 {
-    char role[TOPIC_BYTES_MAX];
-
-    if (job->target_kind == TARGET_USER) {
+    if (job->target_kind == TARGET_USER)
         topic_down(TOPIC_USER, job->target, "inbox", topic);
-        return;
-    }
-    topic[0] = '\0';
-    if (job->target_kind == TARGET_BROADCAST) {
-        strcpy(topic, "notify/v1/broadcast/inbox");
-        return;
-    }
-    if (topic_encode_id(job->target, role))
-        return;
-    strcpy(topic, "notify/v1/roles/");
-    strcat(topic, role);
-    strcat(topic, "/inbox");
+    else if (job->target_kind == TARGET_BROADCAST)
+        snprintf(topic, TOPIC_BYTES_MAX, "notify/v1/broadcast/inbox");
+    else
+        snprintf(topic, TOPIC_BYTES_MAX, "notify/v1/roles/%s/inbox", job->target);
 }
 
 int in_app_send(void *state, const struct job *job, adapter_outcome_fn *on_outcome, void *ctx)

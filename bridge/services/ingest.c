@@ -2,14 +2,10 @@
 #include "services/ingest.h"
 
 #include "base/alloc.h"
-#include "base/arena.h"
 #include "base/clock.h"
 #include "base/crash.h"
 #include "base/log.h"
-#include "base/map.h"
-#include "core/id.h"
-#include "core/route.h"
-#include "store/requests.h"
+#include "services/ingest_internal.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,84 +15,10 @@
 #define CHUNK_DELIVERIES 4000
 /* Connections that a degraded lane may lose before it leaves the lane to others. */
 #define DEGRADED_DOWNS_MAX 5
-/* Notifications shown and not stored yet whose ids are remembered. */
-#define SHOWN_MAX 5000
 /* How often one range may be told to try again before the whole batch is dropped. */
 #define AGAIN_MAX 5
-#define RETRY_TEXT_BYTES 96
-
-/* One delivery to be. */
-struct plan {
-    uint64_t id;
-    int32_t destination;
-    enum channel channel;
-    const char *recipient;
-    bool is_admitted; /* room is reserved for it */
-};
-
-/* One item of a request message. */
-struct entry {
-    const char *service;
-    const struct request *request;
-    struct rejection rejection;
-    struct route route;
-    struct request_key key;
-    uint64_t id; /* the notification's */
-    struct plan *plans;
-    size_t plan_count;
-    const char *retry;
-    struct note *note;
-    const char *payload; /* of the message it came in, for ingest_reject */
-    size_t payload_bytes;
-    bool is_stored, is_duplicate;
-};
-
-struct range {
-    size_t from, to;
-};
-
-struct ingest {
-    struct loop *loop;
-    struct ingest_config config;
-    struct store *store;
-    const struct fence *fence;
-    struct ingest_ops ops;
-    struct mqtt *lane;
-    bool is_up, is_degraded;
-    unsigned degraded_downs;
-    struct loop_timer give_up;
-    struct strmap shown; /* "service\nrequest" -> struct shown */
-    unsigned generation; /* of the lane: answers that come after it was dropped are ignored */
-    struct id_source ids;
-    /* the batch */
-    struct arena *arena;
-    struct entry **entries; /* all, in the order they came */
-    struct entry **good;    /* those to be stored, ids ascending */
-    size_t count, good_count, capacity;
-    struct ingest_rows rows;
-    struct range *ranges; /* a stack: what is still to be stored, the next on top */
-    size_t range_count, range_capacity;
-    unsigned again;
-    size_t looking_count; /* entries seen before, whose notification is being looked up */
-    int64_t held_since_ms; /* 0 while reading */
-    struct metric *messages, *accepted, *rejected, *duplicates, *batch_rows, *commit_seconds;
-    int64_t sent_us;
-};
-
-/* An urgent notification that its users saw before it was stored. */
-struct shown {
-    uint64_t id;
-};
-
-/* One statement under way. */
-struct storing {
-    struct ingest *ingest;
-    unsigned generation;
-    struct range range;
-};
 
 static void next_range(struct ingest *ingest);
-static void reset(struct ingest *ingest);
 static void finish(struct ingest *ingest);
 
 struct ingest *ingest_new(struct loop *loop, const struct ingest_config *config,
@@ -145,141 +67,6 @@ void ingest_free(struct ingest *ingest)
     free(ingest);
 }
 
-/* ---- reading ---- */
-
-static struct entry *add_entry(struct ingest *ingest, const char *service,
-                               const struct request_item *item)
-{
-    struct entry *entry = arena_zalloc(ingest->arena, sizeof(*entry));
-
-    if (ingest->count == ingest->capacity) {
-        ingest->capacity = ingest->capacity ? ingest->capacity * 2 : 64;
-        ingest->entries = xrealloc(ingest->entries, ingest->capacity * sizeof(*ingest->entries));
-        ingest->good = xrealloc(ingest->good, ingest->capacity * sizeof(*ingest->good));
-    }
-    ingest->entries[ingest->count++] = entry;
-    entry->service = service;
-    entry->request = &item->request;
-    entry->rejection = item->rejection;
-    return entry;
-}
-
-static void reject(struct entry *entry, enum reject reason, const char *pointer,
-                   const char *detail)
-{
-    entry->rejection = (struct rejection){reason, pointer, detail};
-}
-
-/* Who gets it by which destination, and whether we have room to send it ourselves. */
-static void plan(struct ingest *ingest, struct entry *entry, int64_t now_ms)
-{
-    const struct request *request = entry->request;
-    const struct route *route = &entry->route;
-    bool is_now = request->deliver_at_ms <= now_ms && !ingest->is_degraded;
-    size_t n = 0;
-
-    entry->plans = arena_zalloc(ingest->arena, route->deliveries * sizeof(*entry->plans));
-    for (int channel = 0; channel < CHANNEL_COUNT; channel++) {
-        int32_t destination;
-
-        if (!(route->channels & 1u << channel))
-            continue;
-        if (ingest->ops.choose(ingest->ops.ctx, (enum channel)channel, &destination)) {
-            reject(entry, REJECT_NOT_ALLOWED, "/channels", "the channel has no destination");
-            return;
-        }
-        for (size_t i = 0; i < route->recipient_count; i++) {
-            struct plan *one = &entry->plans[n++];
-
-            one->destination = destination;
-            one->channel = (enum channel)channel;
-            one->recipient = route->recipients[i];
-            one->is_admitted = is_now && ingest->ops.admit(ingest->ops.ctx, destination);
-        }
-    }
-    entry->plan_count = n;
-}
-
-static const char *shown_key(struct ingest *ingest, const struct entry *entry)
-{
-    /* A line feed cannot occur in an encoded service id. */
-    return arena_printf(ingest->arena, "%s\n%s", entry->service, entry->request->id);
-}
-
-/* The ids it was shown with while the database was away, or new ones. */
-static uint64_t take_id(struct ingest *ingest, const struct entry *entry, int64_t now_ms)
-{
-    struct shown *shown =
-        ingest->shown.count ? strmap_get(&ingest->shown, shown_key(ingest, entry)) : NULL;
-
-    return shown ? shown->id : id_take(&ingest->ids, now_ms, 1 + entry->plan_count);
-}
-
-static void prepare(struct ingest *ingest, struct entry *entry)
-{
-    const struct request *request = entry->request;
-    int64_t now_ms = clock_wall_ms();
-    uint64_t id;
-
-    if (entry->rejection.reason)
-        return;
-    if (!route_request(request, ingest->ops.type_channels(ingest->ops.ctx, request->type),
-                       ingest->ops.available(ingest->ops.ctx), ingest->arena, &entry->route,
-                       &entry->rejection))
-        return;
-    request_key_make(entry->service, request->id, now_ms, &entry->key);
-    if (retry_override_is_set(&request->retry))
-        entry->retry = retry_override_write(&request->retry,
-                                            arena_alloc(ingest->arena, RETRY_TEXT_BYTES),
-                                            RETRY_TEXT_BYTES);
-    plan(ingest, entry, now_ms);
-    if (entry->rejection.reason)
-        return;
-    ingest->ids.node = ingest->fence->node;
-    id = take_id(ingest, entry, now_ms);
-    entry->id = id;
-    for (size_t i = 0; i < entry->plan_count; i++) {
-        id = id_next(id);
-        entry->plans[i].id = id;
-    }
-    ingest->good[ingest->good_count++] = entry;
-}
-
-static void on_request(struct ingest *ingest, const struct topic_up *up,
-                       const struct mqtt_message *message)
-{
-    const char *service = arena_strdup(ingest->arena, up->id);
-    const char *payload = arena_strndup(ingest->arena, message->payload, message->payload_bytes);
-    struct request_batch batch;
-
-    request_decode(payload, message->payload_bytes, clock_wall_ms(), ingest->arena, &batch);
-    for (size_t i = 0; i < batch.count; i++) {
-        struct entry *entry = add_entry(ingest, service, &batch.items[i]);
-
-        entry->payload = payload;
-        entry->payload_bytes = message->payload_bytes;
-        prepare(ingest, entry);
-    }
-}
-
-static void on_message(void *ctx, const struct mqtt_message *message)
-{
-    struct ingest *ingest = ctx;
-    struct topic_up up;
-
-    metric_add(ingest->messages, 1);
-    if (topic_parse_up(message->topic, &up)) {
-        log_warn("ingest.topic", LOG_STR("topic", message->topic));
-        return;
-    }
-    if (strcmp(up.event, "request") == 0)
-        on_request(ingest, &up, message);
-    else if (strncmp(up.event, "rpc/", 4) == 0)
-        ingest->ops.rpc(ingest->ops.ctx, &up, message);
-    else
-        log_warn("ingest.event", LOG_STR("service", up.id), LOG_STR("event", up.event));
-}
-
 /* ---- storing ---- */
 
 static void push_range(struct ingest *ingest, size_t from, size_t to)
@@ -289,50 +76,6 @@ static void push_range(struct ingest *ingest, size_t from, size_t to)
         ingest->ranges = xrealloc(ingest->ranges, ingest->range_capacity * sizeof(*ingest->ranges));
     }
     ingest->ranges[ingest->range_count++] = (struct range){from, to};
-}
-
-/* ---- the database is away ---- */
-
-static void show(struct ingest *ingest, const struct entry *entry)
-{
-    const struct request *request = entry->request;
-    struct shown *shown;
-    const char *key;
-
-    if (request->priority != PRIORITY_URGENT || entry->route.kind != RECIPIENT_USER ||
-        !(entry->route.channels & 1u << CHANNEL_IN_APP) || request->deliver_at_ms)
-        return;
-    key = shown_key(ingest, entry);
-    if (ingest->shown.count >= SHOWN_MAX || strmap_get(&ingest->shown, key))
-        return; /* the broker has sent it again: it was shown already */
-    for (size_t i = 0; i < entry->plan_count; i++) {
-        const struct plan *one = &entry->plans[i];
-        struct job job = {
-            .delivery = one->id,
-            .notification = entry->id,
-            .attempt = 1,
-            .target_kind = TARGET_USER,
-            .target = one->recipient,
-            .content = request->content,
-            .content_bytes = request->content_bytes,
-            .created_ms = id_wall_ms(entry->id),
-            .expires_ms = request->expires_at_ms,
-        };
-
-        if (one->channel == CHANNEL_IN_APP)
-            ingest->ops.show(ingest->ops.ctx, &job);
-    }
-    shown = xmalloc(sizeof(*shown));
-    shown->id = entry->id;
-    strmap_set(&ingest->shown, key, shown);
-}
-
-static void on_degraded_batch(struct ingest *ingest)
-{
-    for (size_t i = 0; i < ingest->good_count; i++)
-        show(ingest, ingest->good[i]);
-    reset(ingest);
-    mqtt_read_on(ingest->lane);
 }
 
 static int by_id(const void *a, const void *b)
@@ -349,7 +92,7 @@ static void on_batch(void *ctx, size_t count)
 
     (void)count;
     if (ingest->is_degraded) {
-        on_degraded_batch(ingest);
+        ingest_degraded_batch(ingest);
         return;
     }
     /* Ids are taken in order, but for those of what was shown before. */
@@ -386,7 +129,7 @@ static void withdraw(struct ingest *ingest, struct entry *entry)
 }
 
 /* Forgets the batch; what the broker has not been told of, it will send again. */
-static void reset(struct ingest *ingest)
+void ingest_reset(struct ingest *ingest)
 {
     for (size_t i = 0; i < ingest->count; i++)
         withdraw(ingest, ingest->entries[i]);
@@ -403,7 +146,7 @@ static void abandon(struct ingest *ingest, int err)
     log_warn("ingest.abandoned", LOG_STR("err", err_name(err)), LOG_INT("requests", ingest->count));
     if (err == ERR_DOUBT)
         ingest->ops.doubt(ingest->ops.ctx);
-    reset(ingest);
+    ingest_reset(ingest);
     mqtt_discard(ingest->lane, "the batch could not be stored");
 }
 
@@ -504,7 +247,7 @@ static void set_aside(struct ingest *ingest, struct entry *entry)
     if (store_reject(ingest->store, topic, "the database refuses the row", entry->payload,
                      entry->payload_bytes))
         log_warn("ingest.unkept", LOG_STR("service", entry->service));
-    reject(entry, REJECT_BAD_VALUE, "", "the database cannot store this request");
+    ingest_refuse(entry, REJECT_BAD_VALUE, "", "the database cannot store this request");
     withdraw(ingest, entry);
 }
 
@@ -569,7 +312,7 @@ static void add_rows(struct ingest *ingest, const struct entry *entry)
         .request = request->id,
         .type = request->type,
         .priority = request->priority,
-        .receipts = request->receipts,
+        .receipts = (int)request->receipts,
         .deliveries = (int)entry->plan_count,
         .expires_ms = request->expires_at_ms,
         .collapse_key = request->collapse_key,
@@ -614,8 +357,8 @@ static void on_found(void *ctx, size_t index, uint64_t notification, uint64_t di
             break;
     }
     if (digest != ingest->good[i]->request->digest)
-        reject(ingest->good[i], REJECT_ID_REUSED, "/id",
-               "this id was used before for another request");
+        ingest_refuse(ingest->good[i], REJECT_ID_REUSED, "/id",
+                      "this id was used before for another request");
     ingest->good[i]->id = notification;
     ingest->good[i]->is_stored = true;
 }
@@ -692,7 +435,7 @@ static void next_range(struct ingest *ingest)
 static void forget_shown(struct ingest *ingest, const struct entry *entry)
 {
     if (ingest->shown.count && entry->request->id)
-        free(strmap_remove(&ingest->shown, shown_key(ingest, entry)));
+        free(strmap_remove(&ingest->shown, ingest_shown_key(ingest, entry)));
 }
 
 static void tell(struct ingest *ingest, const struct entry *entry, int64_t now_ms)
@@ -732,7 +475,7 @@ static void finish(struct ingest *ingest)
         tell(ingest, ingest->entries[i], now_ms);
         forget_shown(ingest, ingest->entries[i]);
     }
-    reset(ingest);
+    ingest_reset(ingest);
     mqtt_release(ingest->lane);
     crash_point("dispatch.pre_send");
 }
@@ -762,7 +505,7 @@ static void on_down(void *ctx, const char *why)
 
     ingest->is_up = false;
     log_warn("ingest.down", LOG_STR("why", why));
-    reset(ingest);
+    ingest_reset(ingest);
     /* Thrown out again and again: somebody with a database reads this lane now. */
     if (ingest->is_degraded && ++ingest->degraded_downs >= DEGRADED_DOWNS_MAX)
         loop_timer_start(ingest->loop, &ingest->give_up, 0, on_give_up, ingest);
@@ -771,7 +514,7 @@ static void on_down(void *ctx, const char *why)
 static void open_lane(struct ingest *ingest)
 {
     static const struct mqtt_handlers handlers = {
-        .on_up = on_up, .on_down = on_down, .on_message = on_message, .on_batch = on_batch};
+        .on_up = on_up, .on_down = on_down, .on_message = ingest_on_message, .on_batch = on_batch};
 
     ingest->lane = mqtt_open(ingest->loop, &ingest->config.lane, &handlers, ingest);
 }
@@ -803,7 +546,7 @@ void ingest_close(struct ingest *ingest)
     ingest->lane = NULL;
     ingest->is_up = ingest->is_degraded = false;
     mqtt_close(lane);
-    reset(ingest);
+    ingest_reset(ingest);
 }
 
 bool ingest_is_open(const struct ingest *ingest)
@@ -813,8 +556,7 @@ bool ingest_is_open(const struct ingest *ingest)
 
 bool ingest_is_ready(const struct ingest *ingest)
 {
-    int64_t held_ms =
-        ingest->held_since_ms ? loop_now_ms(ingest->loop) - ingest->held_since_ms : 0;
+    int64_t held_ms = ingest->held_since_ms ? loop_now_ms(ingest->loop) - ingest->held_since_ms : 0;
 
     return ingest->is_up && !ingest->is_degraded && held_ms < 10000;
 }

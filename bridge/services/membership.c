@@ -9,9 +9,9 @@
 
 #define BEATS_PER_LEASE 5
 /* The fence stands this part of the lease before its end: clocks drift, packets take time. */
-#define MARGIN_PARTS 4
+#define MARGIN_PARTS      4
 #define REGISTER_RETRY_MS 500
-#define SWEEP_EVERY_MS 60000
+#define SWEEP_EVERY_MS    60000
 /* A dead bridge may have settled this long before its last heartbeat without telling. */
 #define UNSENT_SLACK_MS 5000
 
@@ -24,7 +24,7 @@ struct membership {
     struct loop_timer timer;
     bool is_registering, is_leaving, is_beating, is_reaping;
     bool has_lane[LANE_COUNT];
-    bool has_asked; /* for lanes, under this epoch and connection */
+    bool has_asked;   /* for lanes, under this epoch and connection */
     bool is_reap_due; /* something died: sweep */
     int64_t beat_sent_ms, beat_ms, swept_ms;
     void (*on_left)(void *ctx);
@@ -238,8 +238,7 @@ static void beat(struct membership *membership)
         return;
     membership->beat_sent_ms = loop_now_ms(membership->loop);
     membership->is_beating = store_heartbeat(membership->store, membership->fence->epoch,
-                                             membership->config.lease_ms, on_beat,
-                                             membership) == 0;
+                                             membership->config.lease_ms, on_beat, membership) == 0;
 }
 
 static void on_timer(void *ctx)

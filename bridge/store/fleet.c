@@ -20,8 +20,9 @@ const struct pg_statement store_sql_register = {
 const struct pg_statement store_sql_heartbeat = {
     .name = "heartbeat",
     .params = 2,
-    .sql = "UPDATE bridge SET lease_until = clock_timestamp() + $2::bigint * interval '1 millisecond'"
-           " WHERE epoch = $1::bigint RETURNING epoch",
+    .sql =
+        "UPDATE bridge SET lease_until = clock_timestamp() + $2::bigint * interval '1 millisecond'"
+        " WHERE epoch = $1::bigint RETURNING epoch",
 };
 
 const struct pg_statement store_sql_lanes = {
@@ -104,8 +105,8 @@ static void on_registered(void *ctx, int err, const struct pg_result *result)
 }
 
 int store_register(struct store *store, const char *name, const char *host, int node,
-                   int64_t lease_ms,
-                   void (*on_done)(void *ctx, int err, int64_t epoch, int node), void *ctx)
+                   int64_t lease_ms, void (*on_done)(void *ctx, int err, int64_t epoch, int node),
+                   void *ctx)
 {
     pg_params_clear(&store->params);
     pg_add_text(&store->params, name);
@@ -282,6 +283,6 @@ int store_destination(struct store *store, const char *name, enum channel channe
     pg_add_text(&store->params, name);
     pg_add_int2(&store->params, (int16_t)channel);
     pg_add_text(&store->params, adapter);
-    return store_send(store, STORE_CONTROL, &store_sql_destination, &store->params,
-                      on_destination, (void (*)(void))on_done, ctx);
+    return store_send(store, STORE_CONTROL, &store_sql_destination, &store->params, on_destination,
+                      (void (*)(void))on_done, ctx);
 }

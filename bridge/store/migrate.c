@@ -28,7 +28,7 @@ static int read_version(struct pg_script *script, int *version, char *why, size_
                             &value, why, why_bytes);
 
     if (!err)
-        *version = value ? atoi(value) : 0;
+        *version = value ? (int)strtol(value, NULL, 10) : 0;
     free(value);
     return err;
 }

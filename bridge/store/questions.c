@@ -45,27 +45,26 @@ const struct pg_statement store_sql_status = {
 const struct pg_statement store_sql_cancel = {
     .name = "cancel",
     .params = 3,
-    .sql =
-        "WITH x AS (DELETE FROM delivery WHERE id > $2::bigint AND id < $3::bigint"
-        "   AND notification = $2::bigint AND state IN (0, 2) RETURNING *),"
-        "y AS (DELETE FROM scheduled WHERE id > $2::bigint AND id < $3::bigint"
-        "   AND notification = $2::bigint RETURNING *),"
-        "h AS (INSERT INTO attempt (at, delivery, notification, epoch, destination, status,"
-        "   number, channel, outcome, reason, segments, state, recipient_kind, recipient)"
-        " SELECT clock_timestamp(), id, notification, $1::bigint, destination, 0, attempts,"
-        "   channel, 10, 0, 0, 8, recipient_kind, recipient"
-        "   FROM (SELECT * FROM x UNION ALL SELECT * FROM y) z RETURNING 1)"
-        "SELECT count(*) FROM h",
+    .sql = "WITH x AS (DELETE FROM delivery WHERE id > $2::bigint AND id < $3::bigint"
+           "   AND notification = $2::bigint AND state IN (0, 2) RETURNING *),"
+           "y AS (DELETE FROM scheduled WHERE id > $2::bigint AND id < $3::bigint"
+           "   AND notification = $2::bigint RETURNING *),"
+           "h AS (INSERT INTO attempt (at, delivery, notification, epoch, destination, status,"
+           "   number, channel, outcome, reason, segments, state, recipient_kind, recipient)"
+           " SELECT clock_timestamp(), id, notification, $1::bigint, destination, 0, attempts,"
+           "   channel, 10, 0, 0, 8, recipient_kind, recipient"
+           "   FROM (SELECT * FROM x UNION ALL SELECT * FROM y) z RETURNING 1)"
+           "SELECT count(*) FROM h",
 };
 
-#define DEAD_FILTER                                                                                \
-    " l.is_dead AND ($1::bigint[] IS NULL OR l.delivery = ANY ($1::bigint[]))"                     \
-    " AND ($2::smallint IS NULL OR l.channel = $2::smallint)"                                      \
-    " AND ($3::smallint IS NULL OR l.reason = $3::smallint)"                                       \
-    " AND ($4::text IS NULL OR l.type = $4::text)"                                                 \
-    " AND ($5::text IS NULL OR l.service = $5::text)"                                              \
-    " AND ($6::text IS NULL OR (l.recipient = $6::text AND l.recipient_kind = 0))"                 \
-    " AND ($7::timestamptz IS NULL OR l.died_at >= $7::timestamptz)"                               \
+#define DEAD_FILTER                                                                \
+    " l.is_dead AND ($1::bigint[] IS NULL OR l.delivery = ANY ($1::bigint[]))"     \
+    " AND ($2::smallint IS NULL OR l.channel = $2::smallint)"                      \
+    " AND ($3::smallint IS NULL OR l.reason = $3::smallint)"                       \
+    " AND ($4::text IS NULL OR l.type = $4::text)"                                 \
+    " AND ($5::text IS NULL OR l.service = $5::text)"                              \
+    " AND ($6::text IS NULL OR (l.recipient = $6::text AND l.recipient_kind = 0))" \
+    " AND ($7::timestamptz IS NULL OR l.died_at >= $7::timestamptz)"               \
     " AND ($8::timestamptz IS NULL OR l.died_at < $8::timestamptz)"
 
 const struct pg_statement store_sql_dlq_list = {
@@ -141,8 +140,8 @@ int store_status_head(struct store *store, const struct request_key *key,
     pg_params_clear(&store->params);
     pg_add_int4(&store->params, key->day);
     pg_add_bytes(&store->params, key->key, sizeof(key->key));
-    err = pg_send(store->pg[STORE_CONTROL], &store_sql_status_head, &store->params,
-                  on_status_head, held);
+    err = pg_send(store->pg[STORE_CONTROL], &store_sql_status_head, &store->params, on_status_head,
+                  held);
     if (err)
         free(held);
     return err;
@@ -280,8 +279,8 @@ static void on_dead_rows(void *ctx, int err, const struct pg_result *result)
     call.on_done(call.ctx, err);
 }
 
-int store_dlq_list(struct store *store, const struct dead_filter *filter, uint64_t after,
-                   int limit, const struct dead_call *call)
+int store_dlq_list(struct store *store, const struct dead_filter *filter, uint64_t after, int limit,
+                   const struct dead_call *call)
 {
     struct dead_call *held = xmalloc(sizeof(*held));
     int err;
@@ -291,8 +290,8 @@ int store_dlq_list(struct store *store, const struct dead_filter *filter, uint64
     add_filter(&store->params, filter);
     pg_add_int8(&store->params, (int64_t)after);
     pg_add_int4(&store->params, limit);
-    err = pg_send(store->pg[STORE_CONTROL], &store_sql_dlq_list, &store->params, on_dead_rows,
-                  held);
+    err =
+        pg_send(store->pg[STORE_CONTROL], &store_sql_dlq_list, &store->params, on_dead_rows, held);
     if (err)
         free(held);
     return err;

@@ -61,8 +61,8 @@ NODISCARD int store_dlq_list(struct store *store, const struct dead_filter *filt
                              int limit, const struct dead_call *call);
 /* Makes them ready again, urgent, with a new budget; on_done learns how many. */
 NODISCARD int store_dlq_retry(struct store *store, const struct dead_filter *filter,
-                              const char *admin,
-                              void (*on_done)(void *ctx, int err, int64_t count), void *ctx);
+                              const char *admin, void (*on_done)(void *ctx, int err, int64_t count),
+                              void *ctx);
 NODISCARD int store_audit(struct store *store, const char *admin, const char *action,
                           const char *params, const char *result);
 

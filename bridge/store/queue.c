@@ -15,26 +15,25 @@
 const struct pg_statement store_sql_claim = {
     .name = "claim",
     .params = 7,
-    .sql =
-        "WITH u AS (UPDATE delivery d SET state = 1, epoch = $1::bigint"
-        " WHERE d.id = ANY (ARRAY("
-        "   SELECT q.id FROM unnest($3::smallint[], $4::int[], $5::timestamptz[])"
-        "     AS p(priority, room, since)"
-        "   CROSS JOIN LATERAL (SELECT id FROM delivery"
-        "     WHERE state = 0 AND destination = $2::int AND priority = p.priority"
-        "     AND due_at >= p.since AND due_at <= now()"
-        "     AND crashes BETWEEN $6::smallint AND $7::smallint"
-        "     ORDER BY due_at, id LIMIT p.room FOR UPDATE SKIP LOCKED) q))"
-        " AND d.state + 0 = 0"
-        " AND EXISTS (SELECT 1 FROM bridge"
-        "   WHERE epoch = $1::bigint AND lease_until > clock_timestamp())"
-        " RETURNING d.*)"
-        "SELECT u.id, u.notification, u.seq, u.due_at, n.created_at, n.expires_at, u.attempts,"
-        " u.crashes, n.receipts, u.recipient_kind, u.channel, u.priority, u.recipient,"
-        " n.service, n.request, n.type, n.collapse_key, n.retry, n.content"
-        " FROM u CROSS JOIN LATERAL"
-        " (SELECT * FROM notification WHERE id = u.notification LIMIT 1) n"
-        " ORDER BY u.priority, u.due_at, u.id",
+    .sql = "WITH u AS (UPDATE delivery d SET state = 1, epoch = $1::bigint"
+           " WHERE d.id = ANY (ARRAY("
+           "   SELECT q.id FROM unnest($3::smallint[], $4::int[], $5::timestamptz[])"
+           "     AS p(priority, room, since)"
+           "   CROSS JOIN LATERAL (SELECT id FROM delivery"
+           "     WHERE state = 0 AND destination = $2::int AND priority = p.priority"
+           "     AND due_at >= p.since AND due_at <= now()"
+           "     AND crashes BETWEEN $6::smallint AND $7::smallint"
+           "     ORDER BY due_at, id LIMIT p.room FOR UPDATE SKIP LOCKED) q))"
+           " AND d.state + 0 = 0"
+           " AND EXISTS (SELECT 1 FROM bridge"
+           "   WHERE epoch = $1::bigint AND lease_until > clock_timestamp())"
+           " RETURNING d.*)"
+           "SELECT u.id, u.notification, u.seq, u.due_at, n.created_at, n.expires_at, u.attempts,"
+           " u.crashes, n.receipts, u.recipient_kind, u.channel, u.priority, u.recipient,"
+           " n.service, n.request, n.type, n.collapse_key, n.retry, n.content"
+           " FROM u CROSS JOIN LATERAL"
+           " (SELECT * FROM notification WHERE id = u.notification LIMIT 1) n"
+           " ORDER BY u.priority, u.due_at, u.id",
 };
 
 const struct pg_statement store_sql_reconcile = {
@@ -45,43 +44,45 @@ const struct pg_statement store_sql_reconcile = {
            " (SELECT FROM unnest($2::bigint[]) AS k(id) WHERE k.id = delivery.id)",
 };
 
-#define SETTLE_COLUMNS                                                                             \
-    "unnest($2::bigint[], $3::smallint[], $4::smallint[], $5::smallint[], $6::timestamptz[],"     \
-    " $7::smallint[], $8::smallint[], $9::int[], $10::smallint[], $11::text[], $12::text[],"      \
-    " $13::text[]) AS r(id, to_state, tries, number, due, outcome, reason, status, segments,"     \
+#define SETTLE_COLUMNS                                                                        \
+    "unnest($2::bigint[], $3::smallint[], $4::smallint[], $5::smallint[], $6::timestamptz[]," \
+    " $7::smallint[], $8::smallint[], $9::int[], $10::smallint[], $11::text[], $12::text[],"  \
+    " $13::text[]) AS r(id, to_state, tries, number, due, outcome, reason, status, segments," \
     " code, provider_id, detail)"
-#define ATTEMPT_COLUMNS                                                                            \
-    "attempt (at, delivery, notification, epoch, destination, status, number, channel,"           \
+#define ATTEMPT_COLUMNS                                                                 \
+    "attempt (at, delivery, notification, epoch, destination, status, number, channel," \
     " outcome, reason, segments, state, recipient_kind, recipient, code, provider_id, detail)"
 
 const struct pg_statement store_sql_settle = {
     .name = "settle",
     .params = 13,
-    .sql = "WITH x AS (DELETE FROM delivery d USING " SETTLE_COLUMNS
-           " WHERE d.id = ANY ($2::bigint[]) AND d.id = r.id AND d.epoch = $1::bigint"
-           " AND d.state = 1"
-           " RETURNING d.notification, d.destination, d.channel, d.recipient_kind, d.recipient, r.*),"
-           "h AS (INSERT INTO " ATTEMPT_COLUMNS
-           " SELECT clock_timestamp(), id, notification, $1::bigint, destination, status, number,"
-           " channel, outcome, reason, segments, to_state, recipient_kind, recipient, code,"
-           " provider_id, detail FROM x)"
-           "SELECT id, notification, tries FROM x",
+    .sql =
+        "WITH x AS (DELETE FROM delivery d USING " SETTLE_COLUMNS
+        " WHERE d.id = ANY ($2::bigint[]) AND d.id = r.id AND d.epoch = $1::bigint"
+        " AND d.state = 1"
+        " RETURNING d.notification, d.destination, d.channel, d.recipient_kind, d.recipient, r.*),"
+        "h AS (INSERT INTO " ATTEMPT_COLUMNS
+        " SELECT clock_timestamp(), id, notification, $1::bigint, destination, status, number,"
+        " channel, outcome, reason, segments, to_state, recipient_kind, recipient, code,"
+        " provider_id, detail FROM x)"
+        "SELECT id, notification, tries FROM x",
 };
 
 const struct pg_statement store_sql_retry = {
     .name = "retry",
     .params = 13,
-    .sql = "WITH x AS (UPDATE delivery d SET state = 0, epoch = NULL, due_at = r.due,"
-           " attempts = r.tries, last_reason = r.reason FROM " SETTLE_COLUMNS
-           " WHERE d.id = ANY ($2::bigint[]) AND d.id = r.id AND d.epoch = $1::bigint"
-           " AND d.state = 1"
-           " RETURNING d.notification, d.destination, d.channel, d.recipient_kind, d.recipient, r.*),"
-           "h AS (INSERT INTO " ATTEMPT_COLUMNS
-           " SELECT clock_timestamp(), id, notification, $1::bigint, destination, status, number,"
-           " channel, outcome, reason, segments, NULL, recipient_kind, recipient, code,"
-           " provider_id, detail FROM x"
-           " WHERE number > 0)"
-           "SELECT id, notification, tries FROM x",
+    .sql =
+        "WITH x AS (UPDATE delivery d SET state = 0, epoch = NULL, due_at = r.due,"
+        " attempts = r.tries, last_reason = r.reason FROM " SETTLE_COLUMNS
+        " WHERE d.id = ANY ($2::bigint[]) AND d.id = r.id AND d.epoch = $1::bigint"
+        " AND d.state = 1"
+        " RETURNING d.notification, d.destination, d.channel, d.recipient_kind, d.recipient, r.*),"
+        "h AS (INSERT INTO " ATTEMPT_COLUMNS
+        " SELECT clock_timestamp(), id, notification, $1::bigint, destination, status, number,"
+        " channel, outcome, reason, segments, NULL, recipient_kind, recipient, code,"
+        " provider_id, detail FROM x"
+        " WHERE number > 0)"
+        "SELECT id, notification, tries FROM x",
 };
 
 const struct pg_statement store_sql_bury = {
@@ -96,7 +97,7 @@ const struct pg_statement store_sql_bury = {
         "h AS (INSERT INTO " ATTEMPT_COLUMNS
         " SELECT clock_timestamp(), id, notification, $1::bigint, destination, status, number,"
         " channel, outcome, reason, segments, to_state, recipient_kind, recipient, code,"
-           " provider_id, detail FROM x),"
+        " provider_id, detail FROM x),"
         "b AS (INSERT INTO dead_letter AS o (delivery, notification, service, request, type, seq,"
         " destination, channel, priority, attempts, reason, recipient_kind, recipient, died_at,"
         " code, detail)"
@@ -228,8 +229,8 @@ static void on_settled(void *ctx, int err, const struct pg_result *result)
 
     free(call);
     for (int i = 0; !err && i < pg_rows(result); i++)
-        settled.on_row(settled.ctx, (uint64_t)pg_int(result, i, 0),
-                       (uint64_t)pg_int(result, i, 1), (int)pg_int(result, i, 2));
+        settled.on_row(settled.ctx, (uint64_t)pg_int(result, i, 0), (uint64_t)pg_int(result, i, 1),
+                       (int)pg_int(result, i, 2));
     settled.on_done(settled.ctx, err);
 }
 
@@ -275,9 +276,9 @@ static int send_settlements(struct store *store, const struct pg_statement *stat
                             int64_t epoch, const struct settlement *items, size_t count,
                             const struct settled *settled)
 {
-    static const enum pg_type types[SETTLE_ARRAYS] = {
-        PG_INT8, PG_INT2, PG_INT2, PG_INT2, PG_TIMESTAMPTZ, PG_INT2,
-        PG_INT2, PG_INT4, PG_INT2, PG_TEXT, PG_TEXT,        PG_TEXT};
+    static const enum pg_type types[SETTLE_ARRAYS] = {PG_INT8,        PG_INT2, PG_INT2, PG_INT2,
+                                                      PG_TIMESTAMPTZ, PG_INT2, PG_INT2, PG_INT4,
+                                                      PG_INT2,        PG_TEXT, PG_TEXT, PG_TEXT};
     struct pg_array columns[SETTLE_ARRAYS];
     struct settled *call = xmalloc(sizeof(*call));
     int err;

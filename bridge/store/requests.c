@@ -154,9 +154,9 @@ void request_key_make(const char *service, const char *id, int64_t now_wall_ms,
 
 void ingest_rows_init(struct ingest_rows *rows)
 {
-    static const enum pg_type notification[] = {
-        PG_INT8, PG_DATE, PG_UUID, PG_INT8, PG_TEXT,        PG_TEXT, PG_TEXT,
-        PG_INT2, PG_INT2, PG_INT4, PG_TIMESTAMPTZ, PG_TEXT, PG_TEXT, PG_BYTEA};
+    static const enum pg_type notification[] = {PG_INT8,        PG_DATE, PG_UUID, PG_INT8, PG_TEXT,
+                                                PG_TEXT,        PG_TEXT, PG_INT2, PG_INT2, PG_INT4,
+                                                PG_TIMESTAMPTZ, PG_TEXT, PG_TEXT, PG_BYTEA};
     static const enum pg_type delivery[] = {PG_INT8, PG_INT8, PG_TIMESTAMPTZ, PG_INT4, PG_INT2,
                                             PG_INT2, PG_INT2, PG_INT2,        PG_TEXT};
 
@@ -294,8 +294,8 @@ int store_key_lookup(struct store *store, const struct request_key *keys, size_t
     pg_add_array(&store->params, &index);
     pg_add_array(&store->params, &day);
     pg_add_array(&store->params, &key);
-    err = pg_send(store->pg[STORE_INTAKE], &store_sql_key_lookup, &store->params, on_looked_up,
-                  call);
+    err =
+        pg_send(store->pg[STORE_INTAKE], &store_sql_key_lookup, &store->params, on_looked_up, call);
     if (err)
         free(call);
     pg_array_fini(&index);

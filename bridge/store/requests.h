@@ -24,7 +24,7 @@ struct notification_row {
     const char *service, *request, *type;
     enum priority priority;
     int receipts, deliveries;
-    int64_t created_ms, expires_ms; /* wall; expires 0 = never */
+    int64_t created_ms, expires_ms;   /* wall; expires 0 = never */
     const char *collapse_key, *retry; /* NULL when absent */
     const void *content;
     size_t content_bytes;

@@ -24,15 +24,28 @@ const struct pg_statement *const store_intake_statements[] = {
     &store_sql_ingest, &store_sql_key_lookup, &store_sql_claim, &store_sql_reconcile, NULL};
 const struct pg_statement *const store_settle_statements[] = {
     &store_sql_settle, &store_sql_retry, &store_sql_bury, &store_sql_ack, &store_sql_about, NULL};
-const struct pg_statement *const store_control_statements[] = {
-    &store_sql_register,      &store_sql_heartbeat,   &store_sql_lanes,
-    &store_sql_lane_drop,     &store_sql_reap,        &store_sql_sweep,
-    &store_sql_leave,         &store_sql_unsent,      &store_sql_destination,
-    &store_sql_stage,         &store_sql_partitions,  &store_sql_purge_keys,
-    &store_sql_old_partitions, &store_sql_reject,     &store_sql_status,
-    &store_sql_status_head,   &store_sql_cancel,      &store_sql_dlq_list,
-    &store_sql_dlq_retry,     &store_sql_audit,       &store_sql_resolve_retried,
-    NULL};
+const struct pg_statement *const store_control_statements[] = {&store_sql_register,
+                                                               &store_sql_heartbeat,
+                                                               &store_sql_lanes,
+                                                               &store_sql_lane_drop,
+                                                               &store_sql_reap,
+                                                               &store_sql_sweep,
+                                                               &store_sql_leave,
+                                                               &store_sql_unsent,
+                                                               &store_sql_destination,
+                                                               &store_sql_stage,
+                                                               &store_sql_partitions,
+                                                               &store_sql_purge_keys,
+                                                               &store_sql_old_partitions,
+                                                               &store_sql_reject,
+                                                               &store_sql_status,
+                                                               &store_sql_status_head,
+                                                               &store_sql_cancel,
+                                                               &store_sql_dlq_list,
+                                                               &store_sql_dlq_retry,
+                                                               &store_sql_audit,
+                                                               &store_sql_resolve_retried,
+                                                               NULL};
 
 static void on_up(void *ctx)
 {

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ingest_internal - shared by ingest.c (storing, telling, the lane) and ingest_read.c (from a
+ * message to what is to be stored); no one else
+ */
+#ifndef TOCSIN_SERVICES_INGEST_INTERNAL_H
+#define TOCSIN_SERVICES_INGEST_INTERNAL_H
+#include "base/arena.h"
+#include "base/map.h"
+#include "core/id.h"
+#include "core/route.h"
+#include "services/ingest.h"
+#include "store/requests.h"
+
+/* One delivery to be. */
+struct plan {
+    uint64_t id;
+    int32_t destination;
+    enum channel channel;
+    const char *recipient;
+    bool is_admitted; /* room is reserved for it */
+};
+
+/* One item of a request message. */
+struct entry {
+    const char *service;
+    const struct request *request;
+    struct rejection rejection;
+    struct route route;
+    struct request_key key;
+    uint64_t id; /* the notification's */
+    struct plan *plans;
+    size_t plan_count;
+    const char *retry;
+    struct note *note;
+    const char *payload; /* of the message it came in, for ingest_reject */
+    size_t payload_bytes;
+    bool is_stored, is_duplicate;
+};
+
+struct range {
+    size_t from, to;
+};
+
+struct ingest {
+    struct loop *loop;
+    struct ingest_config config;
+    struct store *store;
+    const struct fence *fence;
+    struct ingest_ops ops;
+    struct mqtt *lane;
+    bool is_up, is_degraded;
+    unsigned degraded_downs;
+    struct loop_timer give_up;
+    struct strmap shown; /* "service\nrequest" -> struct shown */
+    unsigned generation; /* of the lane: answers that come after it was dropped are ignored */
+    struct id_source ids;
+    /* the batch */
+    struct arena *arena;
+    struct entry **entries; /* all, in the order they came */
+    struct entry **good;    /* those to be stored, ids ascending */
+    size_t count, good_count, capacity;
+    struct ingest_rows rows;
+    struct range *ranges; /* a stack: what is still to be stored, the next on top */
+    size_t range_count, range_capacity;
+    unsigned again;
+    size_t looking_count;  /* entries seen before, whose notification is being looked up */
+    int64_t held_since_ms; /* 0 while reading */
+    struct metric *messages, *accepted, *rejected, *duplicates, *batch_rows, *commit_seconds;
+    int64_t sent_us;
+};
+
+/* An urgent notification that its users saw before it was stored. */
+struct shown {
+    uint64_t id;
+};
+
+/* One statement under way. */
+struct storing {
+    struct ingest *ingest;
+    unsigned generation;
+    struct range range;
+};
+
+/* ingest_read.c */
+void ingest_on_message(void *ctx, const struct mqtt_message *message);
+void ingest_refuse(struct entry *entry, enum reject reason, const char *pointer,
+                   const char *detail);
+/* What was shown while the database was away is known by this. */
+const char *ingest_shown_key(struct ingest *ingest, const struct entry *entry);
+/* Shows what is urgent in the batch, forgets the batch, and reads on. */
+void ingest_degraded_batch(struct ingest *ingest);
+
+/* ingest.c: forgets the batch; what the broker has not been told of, it will send again. */
+void ingest_reset(struct ingest *ingest);
+#endif

@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ingest_read - from a message on the requests lane to what is to be stored
+ */
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "services/ingest_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Notifications shown and not stored yet whose ids are remembered. */
+#define SHOWN_MAX        5000
+#define RETRY_TEXT_BYTES 96
+
+static struct entry *add_entry(struct ingest *ingest, const char *service,
+                               const struct request_item *item)
+{
+    struct entry *entry = arena_zalloc(ingest->arena, sizeof(*entry));
+
+    if (ingest->count == ingest->capacity) {
+        ingest->capacity = ingest->capacity ? ingest->capacity * 2 : 64;
+        ingest->entries = xrealloc(ingest->entries, ingest->capacity * sizeof(*ingest->entries));
+        ingest->good = xrealloc(ingest->good, ingest->capacity * sizeof(*ingest->good));
+    }
+    ingest->entries[ingest->count++] = entry;
+    entry->service = service;
+    entry->request = &item->request;
+    entry->rejection = item->rejection;
+    return entry;
+}
+
+void ingest_refuse(struct entry *entry, enum reject reason, const char *pointer, const char *detail)
+{
+    entry->rejection = (struct rejection){reason, pointer, detail};
+}
+
+/* Who gets it by which destination, and whether we have room to send it ourselves. */
+static void plan(struct ingest *ingest, struct entry *entry, int64_t now_ms)
+{
+    const struct request *request = entry->request;
+    const struct route *route = &entry->route;
+    bool is_now = request->deliver_at_ms <= now_ms && !ingest->is_degraded;
+    size_t n = 0;
+
+    entry->plans = arena_zalloc(ingest->arena, route->deliveries * sizeof(*entry->plans));
+    for (int channel = 0; channel < CHANNEL_COUNT; channel++) {
+        int32_t destination;
+
+        if (!(route->channels & 1u << channel))
+            continue;
+        if (ingest->ops.choose(ingest->ops.ctx, (enum channel)channel, &destination)) {
+            ingest_refuse(entry, REJECT_NOT_ALLOWED, "/channels", "the channel has no destination");
+            return;
+        }
+        for (size_t i = 0; i < route->recipient_count; i++) {
+            struct plan *one = &entry->plans[n++];
+
+            one->destination = destination;
+            one->channel = (enum channel)channel;
+            one->recipient = route->recipients[i];
+            one->is_admitted = is_now && ingest->ops.admit(ingest->ops.ctx, destination);
+        }
+    }
+    entry->plan_count = n;
+}
+
+const char *ingest_shown_key(struct ingest *ingest, const struct entry *entry)
+{
+    /* A line feed cannot occur in an encoded service id. */
+    return arena_printf(ingest->arena, "%s\n%s", entry->service, entry->request->id);
+}
+
+/* The ids it was shown with while the database was away, or new ones. */
+static uint64_t take_id(struct ingest *ingest, const struct entry *entry, int64_t now_ms)
+{
+    struct shown *shown =
+        ingest->shown.count ? strmap_get(&ingest->shown, ingest_shown_key(ingest, entry)) : NULL;
+
+    return shown ? shown->id : id_take(&ingest->ids, now_ms, 1 + entry->plan_count);
+}
+
+static void prepare(struct ingest *ingest, struct entry *entry)
+{
+    const struct request *request = entry->request;
+    int64_t now_ms = clock_wall_ms();
+    uint64_t id;
+
+    if (entry->rejection.reason)
+        return;
+    if (!route_request(request, ingest->ops.type_channels(ingest->ops.ctx, request->type),
+                       ingest->ops.available(ingest->ops.ctx), ingest->arena, &entry->route,
+                       &entry->rejection))
+        return;
+    request_key_make(entry->service, request->id, now_ms, &entry->key);
+    if (retry_override_is_set(&request->retry))
+        entry->retry = retry_override_write(
+            &request->retry, arena_alloc(ingest->arena, RETRY_TEXT_BYTES), RETRY_TEXT_BYTES);
+    plan(ingest, entry, now_ms);
+    if (entry->rejection.reason)
+        return;
+    ingest->ids.node = ingest->fence->node;
+    id = take_id(ingest, entry, now_ms);
+    entry->id = id;
+    for (size_t i = 0; i < entry->plan_count; i++) {
+        id = id_next(id);
+        entry->plans[i].id = id;
+    }
+    ingest->good[ingest->good_count++] = entry;
+}
+
+static void on_request(struct ingest *ingest, const struct topic_up *up,
+                       const struct mqtt_message *message)
+{
+    const char *service = arena_strdup(ingest->arena, up->id);
+    const char *payload = arena_strndup(ingest->arena, message->payload, message->payload_bytes);
+    struct request_batch batch;
+
+    request_decode(payload, message->payload_bytes, clock_wall_ms(), ingest->arena, &batch);
+    for (size_t i = 0; i < batch.count; i++) {
+        struct entry *entry = add_entry(ingest, service, &batch.items[i]);
+
+        entry->payload = payload;
+        entry->payload_bytes = message->payload_bytes;
+        prepare(ingest, entry);
+    }
+}
+
+void ingest_on_message(void *ctx, const struct mqtt_message *message)
+{
+    struct ingest *ingest = ctx;
+    struct topic_up up;
+
+    metric_add(ingest->messages, 1);
+    if (topic_parse_up(message->topic, &up)) {
+        log_warn("ingest.topic", LOG_STR("topic", message->topic));
+        return;
+    }
+    if (strcmp(up.event, "request") == 0)
+        on_request(ingest, &up, message);
+    else if (strncmp(up.event, "rpc/", 4) == 0)
+        ingest->ops.rpc(ingest->ops.ctx, &up, message);
+    else
+        log_warn("ingest.event", LOG_STR("service", up.id), LOG_STR("event", up.event));
+}
+
+/* ---- the database is away ---- */
+
+static void show(struct ingest *ingest, const struct entry *entry)
+{
+    const struct request *request = entry->request;
+    struct shown *shown;
+    const char *key;
+
+    if (request->priority != PRIORITY_URGENT || entry->route.kind != RECIPIENT_USER ||
+        !(entry->route.channels & 1u << CHANNEL_IN_APP) || request->deliver_at_ms)
+        return;
+    key = ingest_shown_key(ingest, entry);
+    if (ingest->shown.count >= SHOWN_MAX || strmap_get(&ingest->shown, key))
+        return; /* the broker has sent it again: it was shown already */
+    for (size_t i = 0; i < entry->plan_count; i++) {
+        const struct plan *one = &entry->plans[i];
+        struct job job = {
+            .delivery = one->id,
+            .notification = entry->id,
+            .attempt = 1,
+            .target_kind = TARGET_USER,
+            .target = one->recipient,
+            .content = request->content,
+            .content_bytes = request->content_bytes,
+            .created_ms = id_wall_ms(entry->id),
+            .expires_ms = request->expires_at_ms,
+        };
+
+        if (one->channel == CHANNEL_IN_APP)
+            ingest->ops.show(ingest->ops.ctx, &job);
+    }
+    shown = xmalloc(sizeof(*shown));
+    shown->id = entry->id;
+    strmap_set(&ingest->shown, key, shown);
+}
+
+void ingest_degraded_batch(struct ingest *ingest)
+{
+    for (size_t i = 0; i < ingest->good_count; i++)
+        show(ingest, ingest->good[i]);
+    ingest_reset(ingest);
+    mqtt_read_on(ingest->lane);
+}
