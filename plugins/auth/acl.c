@@ -43,28 +43,27 @@ static const struct rule {
     {"$SYS/#", A, 0},
 };
 
-static size_t level_len(const char *level)
-{
-    return strcspn(level, "/");
-}
-
-/* Bounded, no empty level, wildcards only where `wild` and only as whole levels, '#' last. */
+/*
+ * Bounded, no empty level, wildcards only where `wild` and only as whole
+ * levels, '#' last.  Asked for every message and every reader: one pass.
+ */
 static bool is_sound(const char *topic, bool wild)
 {
-    unsigned levels = 0;
+    const char *level = topic;
+    unsigned levels = 1;
 
-    if (strnlen(topic, ACL_TOPIC_MAX + 1) > ACL_TOPIC_MAX)
-        return false;
-    for (;;) {
-        size_t len = level_len(topic);
-        size_t plain = strcspn(topic, "+#/");
-        if (len == 0 || ++levels > ACL_LEVELS_MAX)
-            return false;
-        if (plain < len && (!wild || len != 1 || (*topic == '#' && topic[1] != '\0')))
-            return false;
-        if (topic[len] == '\0')
-            return true;
-        topic += len + 1;
+    for (const char *at = topic;; at++) {
+        if (*at == '/' || *at == '\0') {
+            if (at == level || at - topic > ACL_TOPIC_MAX || levels > ACL_LEVELS_MAX)
+                return false;
+            if (*at == '\0')
+                return true;
+            level = at + 1;
+            levels++;
+        } else if (*at == '+' || *at == '#') {
+            if (!wild || at != level || (at[1] != '\0' && (at[1] != '/' || *at == '#')))
+                return false;
+        }
     }
 }
 
@@ -81,33 +80,43 @@ static bool has_role(const struct principal *p, const char *level, size_t len)
     return false;
 }
 
-/* Does one level of the topic (or of the filter) lie inside one level of the pattern? */
-static bool level_fits(const char *pattern, size_t pattern_len, const char *level, size_t len,
-                       const struct principal *p)
-{
-    if (*level == '#')
-        return false; /* only a '#' of the pattern can hold it */
-    if (pattern_len == 1 && *pattern == '*')
-        return true;
-    if (pattern_len == 1 && *pattern == '@')
-        return len == p->id_len && memcmp(level, p->id, len) == 0;
-    if (pattern_len == 1 && *pattern == '=')
-        return has_role(p, level, len);
-    return len == pattern_len && memcmp(level, pattern, len) == 0;
-}
-
+/* Does the topic, or all of the filter, lie inside the pattern?  It is_sound() already. */
 static bool fits(const char *pattern, const char *topic, const struct principal *p)
 {
     for (;;) {
-        if (*pattern == '#')
+        size_t len;
+        switch (*pattern) {
+        case '#':
             return true; /* the topic has at least this level */
-        size_t pattern_len = level_len(pattern), len = level_len(topic);
-        if (!level_fits(pattern, pattern_len, topic, len, p))
+        case '*':
+            if (*topic == '#')
+                return false; /* only a '#' of the pattern can hold it */
+            topic = strchrnul(topic, '/');
+            pattern++;
+            break;
+        case '@':
+            if (strncmp(topic, p->id, p->id_len) != 0)
+                return false;
+            topic += p->id_len;
+            pattern++;
+            break;
+        case '=':
+            len = (size_t)(strchrnul(topic, '/') - topic);
+            if (!has_role(p, topic, len))
+                return false;
+            topic += len;
+            pattern++;
+            break;
+        default:
+            while (*pattern && *pattern != '/')
+                if (*pattern++ != *topic++)
+                    return false;
+        }
+        /* Both at the end of the level, or it is another one. */
+        if (*pattern != *topic)
             return false;
-        pattern += pattern_len;
-        topic += len;
-        if (*pattern == '\0' || *topic == '\0')
-            return *pattern == *topic;
+        if (*pattern == '\0')
+            return true;
         pattern++;
         topic++;
     }

@@ -31,14 +31,15 @@ bool principal_parse(const char *name, struct principal *out)
     if (!letter)
         return false;
     const char *id = name + 3;
-    size_t len = strcspn(id, ":");
-    if (len == 0 || len > PRINCIPAL_ID_MAX || id[len] != ':')
+    const char *end = strchr(id, ':');
+    size_t len = end ? (size_t)(end - id) : 0;
+    if (len == 0 || len > PRINCIPAL_ID_MAX)
         return false;
     out->kind = (enum principal_kind)(letter - kind_letters);
     out->id = id;
     out->id_len = len;
     out->roles = id + len + 1;
-    out->roles_len = strcspn(out->roles, ":"); /* a seal may follow */
+    out->roles_len = (size_t)(strchrnul(out->roles, ':') - out->roles); /* a seal may follow */
     return true;
 }
 
