@@ -5,8 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TIMEOUT_MS 10000
-#define CONNECT_MS 5000
+#define TIMEOUT_MS  10000
+#define CONNECT_MS  5000
+#define LEFT_MIN_MS 1000
 
 void endpoint_init(struct endpoint *endpoint, const struct adapter_env *env,
                    const struct settings *settings)
@@ -66,6 +67,7 @@ struct call *call_new(const struct endpoint *endpoint, enum channel channel, con
     call->job = job;
     call->on_outcome = on_outcome;
     call->ctx = ctx;
+    call->deadline_ms = endpoint->env.wall_ms() + endpoint->timeout_ms;
     call->arena = arena_new(0);
     return parse(call, channel) == 0 ? call : NULL;
 }
@@ -83,6 +85,8 @@ static void forget_request(struct call *call)
 void call_drop(struct call *call)
 {
     loop_timer_stop(&call->timer);
+    if (call->on_drop)
+        call->on_drop(call);
     forget_request(call);
     free(call->refusal);
     free(call->extra);
@@ -142,6 +146,16 @@ static void on_response(void *ctx, const struct http_response *response)
     call_end(call, &outcome);
 }
 
+int64_t call_time_left_ms(const struct call *call)
+{
+    int64_t most_ms = call->endpoint->timeout_ms;
+    int64_t left_ms = call->deadline_ms - call->endpoint->env.wall_ms();
+
+    if (left_ms < LEFT_MIN_MS)
+        left_ms = LEFT_MIN_MS;
+    return left_ms < most_ms ? left_ms : most_ms;
+}
+
 int call_unsent(struct call *call, int err)
 {
     struct outcome outcome;
@@ -183,7 +197,7 @@ int call_send_request(struct call *call, struct http_request *request, call_judg
     request->is_public_only = endpoint->is_public_only;
     request->ca_file = endpoint->ca_file;
     request->connect_ms = endpoint->connect_ms;
-    request->timeout_ms = endpoint->timeout_ms;
+    request->timeout_ms = call_time_left_ms(call);
     request->response_max = endpoint->response_max;
     call->judge = judge;
     call->tries++;
@@ -199,10 +213,13 @@ int call_send(struct call *call, const char *url, call_judge_fn *judge)
 
 int call_send_mail(struct call *call, const struct http_mail *mail, call_judge_fn *judge)
 {
+    struct http_mail timed = *mail;
+
+    timed.timeout_ms = call_time_left_ms(call);
     call->judge = judge;
     call->is_mail = true;
     call->tries++;
-    return after_send(call, http_send_mail(call->endpoint->env.http, mail, on_response, call));
+    return after_send(call, http_send_mail(call->endpoint->env.http, &timed, on_response, call));
 }
 
 void call_rewind(struct call *call, enum channel channel)

@@ -6,6 +6,9 @@
  * turns the answer into an outcome.  Failures below HTTP are judged here, the same for all.
  * Nothing of the request is kept once it is on its way.
  *
+ * An attempt may take several requests (a token, attachments, once more after a refusal): they
+ * share the destination's timeout, so that all of them end within the delivery's lease.
+ *
  * Ownership: a call belongs to whoever holds it until call_send() or call_refuse() takes it; it
  *            dies when its outcome has been handed on.  All its texts live in call->arena,
  *            which dies as soon as the request has been sent.
@@ -73,10 +76,12 @@ struct call {
     struct buf body;
     call_judge_fn *judge;
     bool is_mail;
-    bool is_late; /* send() has returned 0 already: only an outcome can end this */
-    int segments; /* SMS; 0 when not applicable */
-    int tries;    /* how often it was sent; for judges that send again */
-    void *extra;  /* the adapter's, for as long as the call lives */
+    bool is_late;        /* send() has returned 0 already: only an outcome can end this */
+    int segments;        /* SMS; 0 when not applicable */
+    int64_t deadline_ms; /* wall; of the attempt */
+    int tries;           /* how often it was sent; for judges that send again */
+    void *extra;         /* the adapter's, for as long as the call lives */
+    void (*on_drop)(struct call *call); /* before it dies; may be NULL */
     struct loop_timer timer;
     struct outcome *refusal; /* owned; set while the timer is armed */
 };
@@ -96,6 +101,8 @@ NODISCARD int call_send_request(struct call *call, struct http_request *request,
                                 call_judge_fn *judge);
 /* The judge sees failures below SMTP too. */
 NODISCARD int call_send_mail(struct call *call, const struct http_mail *mail, call_judge_fn *judge);
+/* What is left for the next request: at most the destination's timeout, at least a second. */
+int64_t call_time_left_ms(const struct call *call);
 /* Makes a call that was sent ready to be built and sent again. */
 void call_rewind(struct call *call, enum channel channel);
 /* Ends the call with an outcome of our own, later, as the contract of send() wants it. */

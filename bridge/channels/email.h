@@ -30,6 +30,7 @@ struct email {
 struct email_rules {
     struct mailbox from, reply_to;
     bool has_reply_to, may_choose_from;
+    unsigned carriers; /* mails under way with attachments that were fetched */
 };
 
 #define EMAIL_KEYS                                                                   \

@@ -3,8 +3,6 @@
 #include "base/alloc.h"
 #include <string.h>
 
-#define FETCH_TIMEOUT_MS 15000
-
 /* The fetching of one call's attachments, one after the other; lives in call->extra. */
 struct fetching {
     struct call *call;
@@ -12,6 +10,7 @@ struct fetching {
     struct content_attachment *attachments; /* in the call's arena */
     size_t next, bytes;
     email_send_fn *send_email;
+    struct email_rules *rules;
 };
 
 static int fetch_next(struct fetching *fetching);
@@ -89,7 +88,7 @@ static int fetch_next(struct fetching *fetching)
                                    .is_public_only = !endpoint->may_fetch_private,
                                    .ca_file = endpoint->ca_file,
                                    .connect_ms = endpoint->connect_ms,
-                                   .timeout_ms = FETCH_TIMEOUT_MS,
+                                   .timeout_ms = call_time_left_ms(call) / 2,
                                    .response_max = EMAIL_ATTACHED_MAX + 1 - fetching->bytes};
     int err = http_send(endpoint->env.http, &request, on_fetched, fetching);
 
@@ -100,7 +99,22 @@ static int fetch_next(struct fetching *fetching)
     return 0;
 }
 
-int email_call(struct call *call, const struct email_rules *rules, email_send_fn *send_email)
+static bool is_carrier(const struct email *email)
+{
+    for (size_t i = 0; i < email->attachment_count; i++)
+        if (email->attachments[i].url)
+            return true;
+    return false;
+}
+
+static void on_carrier_drop(struct call *call)
+{
+    struct fetching *fetching = call->extra;
+
+    fetching->rules->carriers--;
+}
+
+int email_call(struct call *call, struct email_rules *rules, email_send_fn *send_email)
 {
     struct fetching *fetching = xcalloc(1, sizeof *fetching);
     size_t count;
@@ -116,5 +130,12 @@ int email_call(struct call *call, const struct email_rules *rules, email_send_fn
         memcpy(fetching->attachments, fetching->email.attachments,
                count * sizeof *fetching->attachments);
     fetching->email.attachments = fetching->attachments;
+    if (is_carrier(&fetching->email)) {
+        if (rules->carriers >= EMAIL_CARRIERS_MAX)
+            return call_unsent(call, ERR_FULL);
+        rules->carriers++;
+        fetching->rules = rules;
+        call->on_drop = on_carrier_drop;
+    }
     return fetch_next(fetching);
 }

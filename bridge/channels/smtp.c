@@ -137,7 +137,6 @@ static void read_server(struct smtp *smtp, struct settings *settings)
     smtp->mail.port = (uint16_t)port;
     smtp->mail.ca_file = smtp->endpoint.ca_file;
     smtp->mail.connect_ms = smtp->endpoint.connect_ms;
-    smtp->mail.timeout_ms = smtp->endpoint.timeout_ms;
 }
 
 static void read_auth(struct smtp *smtp, struct settings *settings)

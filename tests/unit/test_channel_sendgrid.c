@@ -185,6 +185,8 @@ static void attachments_are_fetched_first(void **unused)
     assert_string_equal(fake_last()->url, "https://x.example/a");
     assert_true(fake_last()->shape.is_public_only);
     assert_null(fake_header(fake_last(), "authorization"));
+    assert_int_equal(fake_last()->shape.timeout_ms, 5000);
+    fake_wall += 4000;
     fake_answer_headers = headers;
     fake_answer(200, "PDF", -1);
     fake_answer_headers = NULL;
@@ -194,6 +196,31 @@ static void attachments_are_fetched_first(void **unused)
                            "\"application/pdf\""));
     fake_answer(202, "", -1);
     assert_int_equal(fake_outcome.kind, OUTCOME_ACCEPTED);
+    adapter_sendgrid.close(state);
+}
+
+static void few_mails_carry_attachments_at_once(void **unused)
+{
+    void *state = open_sendgrid(NULL, NULL);
+    struct job job = fake_job(
+        "a@b.example", "{\"title\":\"S\",\"body\":\"t\",\"content\":{\"email\":{"
+                       "\"attachments\":[{\"name\":\"a\",\"url\":\"https://x.example/a\"}]}}}");
+    struct job plain = fake_job("a@b.example", "{\"title\":\"S\",\"body\":\"t\"}");
+
+    (void)unused;
+    for (unsigned i = 0; i < 4; i++)
+        assert_int_equal(fake_send(&adapter_sendgrid, state, &job), 0);
+    assert_int_equal(fake_send(&adapter_sendgrid, state, &job), ERR_FULL);
+    assert_int_equal(fake_send(&adapter_sendgrid, state, &plain), 0);
+    fake_answer(202, "", -1);
+    for (unsigned i = 0; i < 4; i++) {
+        struct http_response gone = {.status = 404, .body = ""};
+
+        fake_respond(&fake_requests[i], &gone);
+    }
+    assert_int_equal(fake_outcome_count, 5);
+    assert_int_equal(fake_send(&adapter_sendgrid, state, &job), 0);
+    fake_answer(404, "", -1);
     adapter_sendgrid.close(state);
 }
 
@@ -245,6 +272,7 @@ int main(void)
         cmocka_unit_test_teardown(the_rate_limits_reset_is_honoured, forget),
         cmocka_unit_test_teardown(nothing_in_content_can_add_a_header_or_recipient, forget),
         cmocka_unit_test_teardown(attachments_are_fetched_first, forget),
+        cmocka_unit_test_teardown(few_mails_carry_attachments_at_once, forget),
         cmocka_unit_test_teardown(an_attachment_that_cannot_be_fetched_ends_the_attempt, forget),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
