@@ -282,7 +282,7 @@ class Http1(asyncio.Protocol):
             total -= len(chunk)
             if self.can_write is not None:
                 await self.can_write.wait()
-            await asyncio.sleep(0)  # a set event does not yield, and a lost connection must be heard
+            await asyncio.sleep(0)  # an event that is set does not yield, and the loop must hear
 
     def shut(self):
         self.transport.abort()

@@ -562,6 +562,9 @@ def test_only_the_newest_records_are_kept():
 # HTTP/2
 
 
+BROKEN = (16, 18, 52, 55, 56, 92)  # curl's codes for a connection that breaks under it
+
+
 def curl_h2(p, *more, token=None):
     entry = p.info["fcm"]
     body = json.dumps({"message": {"token": entry["valid_tokens"][0]}})
@@ -575,8 +578,8 @@ def curl_h2(p, *more, token=None):
 
 
 @pytest.mark.parametrize("fault, code", [
-    ("reset", 92), ("drop", (16, 18, 52, 56, 92)), ("reset_connection", (16, 52, 56, 92)),
-    ("garbage", (16, 52, 56, 92)), ("hang", 28), ({"fault": "slow_headers", "byte_ms": 300}, 28),
+    ("reset", 92), ("drop", BROKEN), ("reset_connection", BROKEN),
+    ("garbage", BROKEN), ("hang", 28), ({"fault": "slow_headers", "byte_ms": 300}, 28),
     ({"fault": "slow_body", "byte_ms": 300}, 28), ("truncate", (18, 92)), ("endless", 28)])
 def test_faults_over_http2(p, fault, code):
     token = fcm_token(p).json["access_token"]
@@ -707,3 +710,38 @@ def test_a_client_that_leaves_early_stops_the_flood(p, fault):
     while p.stats("twilio")["open_connections"]:
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+@pytest.mark.parametrize("spec, error", [
+    ({"op": "connect", "answers": ["unavailable"]}, smtplib.SMTPConnectError),
+    ({"op": "connect", "answers": ["drop"]}, smtplib.SMTPServerDisconnected),
+    ({"op": "connect", "answers": ["hang"]}, smtplib.SMTPServerDisconnected),
+    ({"op": "mail", "answers": [{"status": 451}]}, smtplib.SMTPSenderRefused),
+    ({"answers": [{"fault": "hang", "stage": "rcpt"}]}, smtplib.SMTPServerDisconnected),
+    ({"answers": [{"fault": "reset", "stage": "data"}]}, smtplib.SMTPServerDisconnected),
+    ({"answers": [{"fault": "garbage", "stage": "end"}]}, smtplib.SMTPException),
+    ({"answers": [{"fault": "huge", "bytes": 50_000, "stage": "end"}]}, smtplib.SMTPException),
+    ({"answers": [{"fault": "slow_headers", "stage": "end", "byte_ms": 900}]},
+     smtplib.SMTPServerDisconnected),
+    ({"answers": ["closing"]}, smtplib.SMTPException)])
+def test_smtp_faults(p, spec, error):
+    p.script("smtp", **spec)
+    with pytest.raises((error, OSError)):
+        client = smtplib.SMTP("127.0.0.1", p.info["smtp"]["plain_port"], timeout=0.5)
+        try:
+            client.sendmail("a@example.org", ["b@example.org"], MAIL)
+        finally:
+            client.close()
+    with smtp_client(p, "plain") as client:
+        assert client.sendmail("a@example.org", ["b@example.org"], MAIL) == {}
+
+
+def test_smtp_login_can_fail_for_a_while(p):
+    p.script("smtp", op="auth", answers=["auth_temporary"] * 2)  # PLAIN, then LOGIN
+    password = secret(p.info["smtp"], "password_file")
+    with smtp_client(p) as client:
+        with pytest.raises(smtplib.SMTPAuthenticationError) as error:
+            client.login("tocsin", password)
+        assert error.value.smtp_code == 454
+    with smtp_client(p) as client:
+        client.login("tocsin", password)
