@@ -2,6 +2,7 @@
 #include "services/membership.h"
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "base/log.h"
 
 #include <stdlib.h>
@@ -14,6 +15,11 @@
 #define SWEEP_EVERY_MS    60000
 /* A dead bridge may have settled this long before its last heartbeat without telling. */
 #define UNSENT_SLACK_MS 5000
+/*
+ * Heartbeats after the database was away, until we tell again what we settled ourselves: what
+ * was in doubt may still be committed by a backend that was slower than our new connections.
+ */
+#define BEATS_UNTIL_TOLD 2
 
 struct membership {
     struct loop *loop;
@@ -27,6 +33,9 @@ struct membership {
     bool has_asked;   /* for lanes, under this epoch and connection */
     bool is_reap_due; /* something died: sweep */
     int64_t beat_sent_ms, beat_ms, swept_ms;
+    int64_t beat_wall_ms;   /* of the last heartbeat that was answered */
+    int64_t doubt_since_ms; /* wall; what was settled since then may be untold */
+    int doubt_beats;        /* heartbeats until it is told; 0: nothing is in doubt */
     void (*on_left)(void *ctx);
     void *left_ctx;
 };
@@ -73,6 +82,7 @@ static int64_t beat_every_ms(const struct membership *membership)
 static void set_fence(struct membership *membership, int64_t sent_ms)
 {
     membership->beat_ms = loop_now_ms(membership->loop);
+    membership->beat_wall_ms = clock_wall_ms();
     membership->fence->send_until_ms =
         sent_ms + membership->config.lease_ms - membership->config.lease_ms / MARGIN_PARTS;
 }
@@ -84,6 +94,7 @@ static void fenced(struct membership *membership, const char *why)
     log_warn("membership.fenced", LOG_STR("why", why), LOG_INT("epoch", membership->fence->epoch));
     membership->fence->epoch = 0;
     membership->fence->send_until_ms = 0;
+    membership->doubt_beats = 0; /* whoever ended our epoch tells */
     membership->has_asked = false;
     memset(membership->has_lane, 0, sizeof(membership->has_lane));
     membership->ops.on_fenced(membership->ops.ctx);
@@ -125,7 +136,7 @@ static void join(struct membership *membership)
         membership->is_registering = true;
 }
 
-/* ---- the dead ---- */
+/* ---- the dead, and our own doubts ---- */
 
 static void on_ending(void *ctx, const struct ending *ending)
 {
@@ -150,6 +161,22 @@ static void on_dead(void *ctx, int64_t epoch, int64_t since_ms)
     membership->is_reap_due = true;
     if (store_unsent(membership->store, epoch, since_ms - UNSENT_SLACK_MS, &call))
         log_warn("membership.untold", LOG_INT("epoch", epoch));
+}
+
+/*
+ * Acknowledgements that were in doubt when the database went away may have been committed
+ * without anyone being told: those who ask again find nothing left to do.  So what our own
+ * epoch settled around that moment is told again, as a dead bridge's would be.
+ */
+static void resolve_doubt(struct membership *membership)
+{
+    struct endings_call call = {on_ending, on_endings_done, membership};
+
+    if (membership->doubt_beats == 0 || --membership->doubt_beats > 0)
+        return;
+    if (store_unsent(membership->store, membership->fence->epoch,
+                     membership->doubt_since_ms - UNSENT_SLACK_MS, &call))
+        membership->doubt_beats = 1;
 }
 
 static void on_swept(void *ctx, int err)
@@ -227,6 +254,7 @@ static void on_beat(void *ctx, int err)
     if (err)
         return;
     set_fence(membership, membership->beat_sent_ms);
+    resolve_doubt(membership);
     if (store_lanes(membership->store, membership->fence->epoch, &lanes))
         log_warn("membership.lanes", LOG_STR("err", "not sent"));
     reap(membership);
@@ -264,6 +292,10 @@ void membership_store_up(struct membership *membership)
 
 void membership_store_down(struct membership *membership)
 {
+    if (membership->fence->epoch && membership->doubt_beats == 0)
+        membership->doubt_since_ms = membership->beat_wall_ms;
+    if (membership->fence->epoch)
+        membership->doubt_beats = BEATS_UNTIL_TOLD;
     membership->is_beating = membership->is_registering = membership->is_reaping = false;
     membership->has_asked = false;
     memset(membership->has_lane, 0, sizeof(membership->has_lane));
