@@ -40,6 +40,8 @@ def arguments():
     parser.add_argument("--quick", action="store_true", help="shorter and smaller: a smoke test")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE",
                         help="a key of the bridge's configuration")
+    parser.add_argument("--first", action="store_true",
+                        help="run before everything else on a busy machine (root)")
     parser.add_argument("--write-docs", action="store_true",
                         help="write docs/benchmarks.md from this run")
     args = parser.parse_args()

@@ -90,6 +90,19 @@ def forget_peak(pid):
         pass
 
 
+def prefer(pid):
+    """Lets a tree go before other sessions of a busy machine; needs root, else does nothing.
+
+    Sessions share the processors evenly (autogroups), whatever the nice value within them.
+    """
+    for member in tree(pid):
+        try:
+            with open("/proc/%d/autogroup" % member, "w") as file:
+                file.write("-15")
+        except OSError:
+            continue
+
+
 class Meter:
     """CPU seconds of several named servers between start() and stop()."""
 
