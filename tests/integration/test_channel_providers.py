@@ -114,7 +114,7 @@ def test_the_mail_reads_back_as_it_was_meant(providers):
 # tables of the providers' own documents, not from ours.
 CLASSES = {
     "twilio": {
-        "throttle": "20429 21611 30022 63018",
+        "throttle": "20429 21611 30022 63018 30025 30026",
         "retry": "20409 20500 20503 30001 30008 30017 30020 30021 30410 60005 30003 30004",
         "retry_after": "30023 30027 63038",
         "auth_config_error": "20003 20005 20006 20008 20404 21408 21212 21606 21607 21659 21660 "
@@ -135,12 +135,12 @@ CLASSES = {
     "vonage": {
         "throttle": "1000 1241 1460 1461 1472 throttled",
         "retry": "1030 1100 1180 1220 1230 1331 internal unavailable",
-        "auth_config_error": "1060 1070 1080 1120 1140 1160 1242 1420 1470 1473 1480 unauthorized "
-                             "forbidden low_balance",
+        "auth_config_error": "1060 1070 1080 1120 1140 1160 1242 1420 1470 1473 1474 1475 1476 "
+                             "1480 1481 1482 1483 1484 unauthorized forbidden low_balance",
         "dead_target": "1050 1190 1170 1430 1300 1310 1240",
         "accepted": "1490",
         "permanent": "1010 1020 1021 1022 1040 1090 1130 1150 1200 1210 1250 1251 1260 1270 1280 "
-                     "1282 1290 1320 1330 1340 1360 1400 1410 1440 1450 not_found invalid_params",
+                     "1282 1290 1320 1330 1340 1360 1380 1381 1382 1400 1410 1440 1450 not_found invalid_params",
     },
     "fcm": {
         "dead_target": "UNREGISTERED SENDER_ID_MISMATCH INVALID_TOKEN",
@@ -228,7 +228,7 @@ CLASSES = {
     },
     "smtp": {
         "dead_target": "user_unknown bad_domain bad_syntax moved null_mx disabled",
-        "permanent": "mailbox_full too_large content policy",
+        "permanent": "mailbox_full over_limit too_large content policy",
         "auth_config_error": "relay_denied auth_failed auth_weak auth_required "
                              "encryption_required",
         "retry": "busy insufficient closing temporary auth_temporary unavailable",
