@@ -6,12 +6,16 @@
 #include "base/clock.h"
 #include "base/crash.h"
 #include "base/log.h"
+#include "base/map.h"
 #include "core/ack.h"
 #include "core/request.h"
 #include "store/queue.h"
 
 #include <stdlib.h>
 #include <string.h>
+
+/* Acks in doubt that are remembered: more than the broker lets a lane hold. */
+#define DOUBTED_MAX 10000
 
 /* One notification whose service is to be told, and that was not in memory. */
 struct stranger {
@@ -34,6 +38,13 @@ struct events {
     size_t ack_count, ack_capacity;
     struct stranger *strangers;
     size_t stranger_count, stranger_capacity;
+    /*
+     * Acks whose commit was in doubt.  They come again; when their row is gone by then, it was
+     * the doubtful commit that took it, and nobody was told.
+     */
+    struct idmap doubted;
+    uint64_t *ended; /* of the batch: doubted, and gone */
+    size_t ended_count;
     int64_t held_since_ms;
     struct metric *messages, *malformed, *acked, *late;
 };
@@ -72,6 +83,8 @@ void events_free(struct events *events)
 {
     events_close(events);
     arena_free(events->arena);
+    idmap_fini(&events->doubted);
+    free(events->ended);
     free(events->acks);
     free(events->strangers);
     free(events);
@@ -141,6 +154,13 @@ static void abandon(struct events *events, int err)
     log_warn("events.abandoned", LOG_STR("err", err_name(err)), LOG_INT("acks", events->ack_count));
     reset(events);
     mqtt_discard(events->lane, "the acknowledgements could not be stored");
+}
+
+/* What may have been committed without our knowing. */
+static void doubt(struct events *events)
+{
+    for (size_t i = 0; i < events->ack_count && events->doubted.count < DOUBTED_MAX; i++)
+        idmap_set(&events->doubted, events->acks[i].id, events);
 }
 
 static struct storing *storing_new(struct events *events)
@@ -219,14 +239,9 @@ static void ask_about(struct events *events)
 
 /* ---- the batch ---- */
 
-static void on_acked(void *ctx, uint64_t id, uint64_t notification, int attempts, const char *user)
+static void add_stranger(struct events *events, uint64_t id, uint64_t notification, int attempts,
+                         const char *user)
 {
-    struct storing *storing = ctx;
-    struct events *events = storing->events;
-
-    metric_add(events->acked, 1);
-    if (events->ops.acked(events->ops.ctx, id) || storing->generation != events->generation)
-        return;
     if (events->stranger_count == events->stranger_capacity) {
         events->stranger_capacity = events->stranger_capacity ? events->stranger_capacity * 2 : 64;
         events->strangers =
@@ -234,6 +249,74 @@ static void on_acked(void *ctx, uint64_t id, uint64_t notification, int attempts
     }
     events->strangers[events->stranger_count++] =
         (struct stranger){id, notification, attempts, arena_strdup(events->arena, user)};
+}
+
+static void on_acked(void *ctx, uint64_t id, uint64_t notification, int attempts, const char *user)
+{
+    struct storing *storing = ctx;
+    struct events *events = storing->events;
+
+    metric_add(events->acked, 1);
+    idmap_remove(&events->doubted, id);
+    if (!events->ops.acked(events->ops.ctx, id) && storing->generation == events->generation)
+        add_stranger(events, id, notification, attempts, user);
+}
+
+/* ---- after a doubt ---- */
+
+static void on_ended(void *ctx, uint64_t id, uint64_t notification, int attempts, const char *user)
+{
+    struct storing *storing = ctx;
+    struct events *events = storing->events;
+
+    if (storing->generation == events->generation && !events->ops.acked(events->ops.ctx, id))
+        add_stranger(events, id, notification, attempts, user);
+}
+
+static void on_ended_done(void *ctx, int err)
+{
+    struct storing *storing = ctx;
+    struct events *events = storing->events;
+    bool is_current = storing->generation == events->generation;
+
+    free(storing);
+    if (!is_current)
+        return;
+    if (err) {
+        abandon(events, err);
+        return;
+    }
+    for (size_t i = 0; i < events->ended_count; i++)
+        idmap_remove(&events->doubted, events->ended[i]);
+    if (events->stranger_count)
+        ask_about(events);
+    else
+        finish(events);
+}
+
+/* Acks of this batch that were in doubt before and found no row now. */
+static bool collect_ended(struct events *events)
+{
+    events->ended_count = 0;
+    if (!events->doubted.count)
+        return false;
+    events->ended = xrealloc(events->ended, events->ack_count * sizeof(*events->ended));
+    for (size_t i = 0; i < events->ack_count; i++)
+        if (idmap_get(&events->doubted, events->acks[i].id))
+            events->ended[events->ended_count++] = events->acks[i].id;
+    return events->ended_count > 0;
+}
+
+static void ask_ended(struct events *events)
+{
+    struct storing *storing = storing_new(events);
+    struct acked ended = {on_ended, on_ended_done, storing};
+
+    if (!store_ended(events->store, events->fence->epoch, events->ended, events->ended_count,
+                     &ended))
+        return;
+    free(storing);
+    abandon(events, ERR_CLOSED);
 }
 
 static void on_stored(void *ctx, int err)
@@ -246,8 +329,12 @@ static void on_stored(void *ctx, int err)
     free(storing);
     if (!is_current)
         return;
+    if (err == ERR_DOUBT)
+        doubt(events);
     if (err)
         abandon(events, err);
+    else if (collect_ended(events))
+        ask_ended(events);
     else if (events->stranger_count)
         ask_about(events);
     else

@@ -127,6 +127,14 @@ const struct pg_statement store_sql_ack = {
            "SELECT id, notification, attempts + 1, recipient FROM x",
 };
 
+const struct pg_statement store_sql_ended = {
+    .name = "ended",
+    .params = 2,
+    .sql = "SELECT delivery, notification, number, recipient FROM attempt"
+           " WHERE delivery = ANY ($2::bigint[]) AND epoch = $1::bigint AND state = 4"
+           " AND at > now() - interval '1 hour'",
+};
+
 const struct pg_statement store_sql_about = {
     .name = "about",
     .params = 1,
@@ -341,6 +349,27 @@ int store_ack(struct store *store, int64_t epoch, const struct ack_item *items, 
         free(call);
     pg_array_fini(&ids);
     pg_array_fini(&users);
+    return err;
+}
+
+int store_ended(struct store *store, int64_t epoch, const uint64_t *ids, size_t count,
+                const struct acked *ended)
+{
+    struct pg_array array;
+    struct acked *call = xmalloc(sizeof(*call));
+    int err;
+
+    *call = *ended;
+    pg_array_init(&array, PG_INT8);
+    for (size_t i = 0; i < count; i++)
+        pg_array_add_int(&array, (int64_t)ids[i]);
+    pg_params_clear(&store->params);
+    pg_add_int8(&store->params, epoch);
+    pg_add_array(&store->params, &array);
+    err = pg_send(store->pg[STORE_SETTLE], &store_sql_ended, &store->params, on_acked, call);
+    if (err)
+        free(call);
+    pg_array_fini(&array);
     return err;
 }
 

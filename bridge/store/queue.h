@@ -91,6 +91,10 @@ struct acked { /* names what was really there and this user's */
 NODISCARD int store_ack(struct store *store, int64_t epoch, const struct ack_item *items,
                         size_t count, const struct acked *acked);
 
+/* Those of these deliveries that an ack committed under our epoch has ended: after a doubt. */
+NODISCARD int store_ended(struct store *store, int64_t epoch, const uint64_t *ids, size_t count,
+                          const struct acked *ended);
+
 /* What receipts need to know of a notification. */
 struct about {
     uint64_t notification;
