@@ -718,6 +718,9 @@ class TlsBroker(servers.Broker):
 
     def prepare(self):
         super().prepare()
+        # Mosquitto 2.0.11 frees no TLS context of a listener; the plugin's own leaks are looked
+        # for everywhere else.
+        self.env["ASAN_OPTIONS"] = "detect_leaks=0"
         self.ports = servers.Ports()
         self.tls_port, self.wss_port = self.ports.take(), self.ports.take()
         openssl(self.dir, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
