@@ -14,11 +14,14 @@ struct cache_entry {
     char text[]; /* name and jti, both terminated */
 };
 
+enum { WAYS = 4 }; /* places one token may have */
+
 int cache_init(struct cache *cache, size_t entries)
 {
     memset(cache, 0, sizeof(*cache));
     if (entries == 0)
         return 0;
+    entries = (entries + WAYS - 1) / WAYS * WAYS;
     cache->slots = calloc(entries, sizeof(struct cache_entry *));
     cache->room = cache->slots ? entries : 0;
     return cache->slots ? 0 : -1;
@@ -74,16 +77,31 @@ static void put_in(struct cache_entry **slot, const unsigned char *hash, const s
     *slot = entry;
 }
 
+/* Where it is, or else where it shall go: an empty place, or one after the other's. */
+static struct cache_entry **find_slot(struct cache *cache, const unsigned char *hash)
+{
+    struct cache_entry **set, **empty = NULL;
+    uint64_t word;
+
+    memcpy(&word, hash, sizeof(word));
+    set = &cache->slots[word % (cache->room / WAYS) * WAYS];
+    for (unsigned i = 0; i < WAYS; i++) {
+        if (set[i] && memcmp(set[i]->hash, hash, sizeof(set[i]->hash)) == 0)
+            return &set[i];
+        if (!set[i] && !empty)
+            empty = &set[i];
+    }
+    return empty ? empty : &set[cache->misses % WAYS];
+}
+
 enum refusal cache_verify(struct cache *cache, const struct keys *keys, const char *text,
                           size_t len, size_t max_len, int64_t now_s, struct token *out)
 {
     unsigned char hash[SHA256_DIGEST_LENGTH];
-    uint64_t word;
 
     if (cache->room == 0 || len > max_len || !SHA256((const unsigned char *)text, len, hash))
         return token_verify(keys, text, len, max_len, now_s, out);
-    memcpy(&word, hash, sizeof(word));
-    struct cache_entry **slot = &cache->slots[word % cache->room];
+    struct cache_entry **slot = find_slot(cache, hash);
     if (*slot && memcmp((*slot)->hash, hash, sizeof(hash)) == 0) {
         cache->hits++;
         take_out(*slot, out);

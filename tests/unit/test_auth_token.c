@@ -201,7 +201,7 @@ static void the_cache_remembers_signatures_not_verdicts(void **state)
     char text[4096], other[4096];
     struct token tok;
 
-    assert_int_equal(cache_init(&cache, 1), 0); /* one slot: everything collides */
+    assert_int_equal(cache_init(&cache, 1), 0); /* one set: everything collides */
     sign(HEADER, "{" BASE "," EXP ",\"jti\":\"j\"}", text);
     sign(HEADER, "{" BASE ",\"exp\":1800000601}", other);
     for (int i = 0; i < 3; i++)
@@ -219,6 +219,16 @@ static void the_cache_remembers_signatures_not_verdicts(void **state)
     text[strlen(text) - 1] ^= 1;
     assert_int_not_equal(cache_verify(&cache, fx->keys, text, strlen(text), 8192, now_s, &tok),
                          REFUSAL_NONE);
+    for (int i = 0; i < 20; i++) { /* others push it out; then it is verified anew */
+        snprintf(text, sizeof(text), "{" BASE ",\"exp\":%d}", 1800000700 + i);
+        char pushed[4096];
+        sign(HEADER, text, pushed);
+        assert_int_equal(cache_verify(&cache, fx->keys, pushed, strlen(pushed), 8192, now_s, &tok),
+                         REFUSAL_NONE);
+    }
+    assert_int_equal(cache_verify(&cache, fx->keys, other, strlen(other), 8192, now_s, &tok),
+                     REFUSAL_NONE);
+    assert_int_equal(tok.expires_s, 1800000601);
     cache_clear(&cache);
     uint64_t misses = cache.misses;
     assert_int_equal(cache_verify(&cache, fx->keys, other, strlen(other), 8192, now_s, &tok),
