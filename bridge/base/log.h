@@ -43,7 +43,7 @@ void log_write(enum log_level level, const char *event, const struct log_field *
                unsigned count);
 uint64_t log_dropped(void);
 
-#define LOG_FIELDS(...) \
+#define LOG_FIELDS(...)                        \
     ((const struct log_field[]){__VA_ARGS__}), \
         (unsigned)(sizeof((const struct log_field[]){__VA_ARGS__}) / sizeof(struct log_field))
 /* Each takes an event and at least one field. */

@@ -28,10 +28,10 @@ enum http_fail {
     HTTP_FAIL_TLS,       /* never sent */
     HTTP_FAIL_FORBIDDEN, /* address in a private range and the request forbids that; never sent */
     HTTP_FAIL_TIMEOUT,
-    HTTP_FAIL_RESET,     /* connection lost, or protocol broken below the status line */
-    HTTP_FAIL_GARBAGE,   /* not HTTP */
+    HTTP_FAIL_RESET,   /* connection lost, or protocol broken below the status line */
+    HTTP_FAIL_GARBAGE, /* not HTTP */
     HTTP_FAIL_TOO_LARGE,
-    HTTP_FAIL_CLOSED     /* http_client_close() */
+    HTTP_FAIL_CLOSED /* http_client_close() */
 };
 
 enum http_version { HTTP_VERSION_ANY, HTTP_VERSION_1_1, HTTP_VERSION_2 /* or fail */ };
@@ -50,10 +50,10 @@ struct http_request {
     const char *basic_user; /* HTTP Basic; NULL when unused */
     const struct secret *basic_password;
     enum http_version version;
-    bool is_public_only;   /* refuse loopback, private, link-local ... peers (SSRF guard) */
-    const char *ca_file;   /* borrowed for the process's life; NULL takes the system's */
+    bool is_public_only; /* refuse loopback, private, link-local ... peers (SSRF guard) */
+    const char *ca_file; /* borrowed for the process's life; NULL takes the system's */
     int64_t connect_ms, timeout_ms;
-    size_t response_max;   /* body bytes kept; more fails; 0 takes 64 KiB */
+    size_t response_max; /* body bytes kept; more fails; 0 takes 64 KiB */
 };
 
 struct http_mail {
@@ -66,18 +66,18 @@ struct http_mail {
     bool is_bearer; /* the password is an OAuth token: XOAUTH2 */
     const char *from;
     const char *const *recipients; /* NULL-terminated */
-    const void *message; /* complete RFC 5322 text with CRLF */
+    const void *message;           /* complete RFC 5322 text with CRLF */
     size_t message_bytes;
     int64_t connect_ms, timeout_ms;
 };
 
 struct http_response {
     enum http_fail fail;
-    bool is_sent;         /* some of the request reached the peer's host */
-    bool is_fully_sent;   /* all of it did: the outcome is unknown if there is no status */
-    int status;           /* HTTP status, or SMTP reply code; 0 when there is none */
-    int version;          /* 1 or 2 */
-    const char *body;     /* NUL-terminated, "" when empty; for SMTP the last reply line */
+    bool is_sent;       /* some of the request reached the peer's host */
+    bool is_fully_sent; /* all of it did: the outcome is unknown if there is no status */
+    int status;         /* HTTP status, or SMTP reply code; 0 when there is none */
+    int version;        /* 1 or 2 */
+    const char *body;   /* NUL-terminated, "" when empty; for SMTP the last reply line */
     size_t body_bytes;
     int64_t retry_after_ms; /* -1 when absent or not understood; dates are already relative */
     int64_t queued_us, connect_us, total_us;

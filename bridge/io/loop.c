@@ -20,9 +20,9 @@ struct loop {
     struct list signals; /* of struct signal_watch */
     struct list deferred;
     unsigned linger_us; /* before the coming wait */
-    size_t watches; /* started and not stopped */
-    size_t works;   /* queued and not done */
-    int64_t now_ms; /* 0: not read yet in this turn */
+    size_t watches;     /* started and not stopped */
+    size_t works;       /* queued and not done */
+    int64_t now_ms;     /* 0: not read yet in this turn */
     bool is_stopping, is_woken;
 };
 

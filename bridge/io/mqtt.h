@@ -40,8 +40,8 @@ struct mqtt_config {
     uint32_t session_expiry_s;
     uint16_t receive_maximum; /* lanes: batch_max */
     uint16_t keepalive_s;
-    size_t batch_max;              /* lanes: messages per batch; 0 makes this a publisher */
-    const char *const *filters;    /* lanes: subscribed at QoS 1; borrowed, NULL-terminated */
+    size_t batch_max;           /* lanes: messages per batch; 0 makes this a publisher */
+    const char *const *filters; /* lanes: subscribed at QoS 1; borrowed, NULL-terminated */
     int64_t backoff_min_ms, backoff_max_ms;
 };
 
@@ -51,10 +51,10 @@ struct mqtt_message {
     size_t payload_bytes;
     bool is_duplicate; /* libmosquitto does not tell: false */
     bool is_retained;
-    const char *response_topic;    /* NULL when absent */
-    const void *correlation;       /* NULL when absent */
+    const char *response_topic; /* NULL when absent */
+    const void *correlation;    /* NULL when absent */
     size_t correlation_bytes;
-    const char *traceparent;       /* user property; NULL when absent */
+    const char *traceparent; /* user property; NULL when absent */
 };
 
 struct mqtt_handlers {

@@ -10,7 +10,7 @@
 #include "base/log.h"
 
 #define BATCH_BYTES 1048576 /* payloads in one batch, give or take one */
-#define SLICE 256 /* packets per turn: the loop has others to serve */
+#define SLICE       256     /* packets per turn: the loop has others to serve */
 
 /* The user property called traceparent, allocated, or NULL. */
 static char *read_traceparent(const mosquitto_property *properties)

@@ -78,12 +78,12 @@ struct mqtt {
     bool is_told;         /* on_up or on_message has been called for this connection */
 
     /* lane */
-    size_t unreleased; /* messages handed over and not acknowledged */
-    size_t helping;    /* of these, since on_batch was last called */
+    size_t unreleased;    /* messages handed over and not acknowledged */
+    size_t helping;       /* of these, since on_batch was last called */
     size_t helping_bytes; /* payloads of those */
-    bool is_held;      /* between on_batch and release or read_on */
-    bool is_releasing; /* acknowledgements are being written: no reading yet */
-    int64_t first_ms;  /* when the first unreleased message came */
+    bool is_held;         /* between on_batch and release or read_on */
+    bool is_releasing;    /* acknowledgements are being written: no reading yet */
+    int64_t first_ms;     /* when the first unreleased message came */
 
     /* publisher */
     size_t outstanding; /* QoS 1 without PUBACK */

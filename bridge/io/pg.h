@@ -42,10 +42,10 @@ struct pg_config {
     const char *name;          /* application_name suffix: "ingest", "settle"; borrowed */
     const char *settings;      /* run after connecting ("SET plan_cache_mode=..."), or NULL */
     const struct pg_statement *const *statements; /* NULL-terminated; borrowed */
-    int64_t deadline_ms;       /* per statement, from the moment it is sent */
-    int64_t connect_ms;        /* per attempt */
+    int64_t deadline_ms;                          /* per statement, from the moment it is sent */
+    int64_t connect_ms;                           /* per attempt */
     int64_t backoff_min_ms, backoff_max_ms;
-    size_t queue_max;          /* statements under way at once */
+    size_t queue_max; /* statements under way at once */
 };
 
 struct pg;
@@ -67,8 +67,18 @@ size_t pg_pending(const struct pg *pg);
 void pg_reset(struct pg *pg, const char *why);
 
 /* ---- parameters: binary, column by column ---- */
-enum pg_type { PG_BOOL, PG_INT2, PG_INT4, PG_INT8, PG_TEXT, PG_BYTEA, PG_UUID, PG_TIMESTAMPTZ,
-               PG_DATE, PG_FLOAT8 };
+enum pg_type {
+    PG_BOOL,
+    PG_INT2,
+    PG_INT4,
+    PG_INT8,
+    PG_TEXT,
+    PG_BYTEA,
+    PG_UUID,
+    PG_TIMESTAMPTZ,
+    PG_DATE,
+    PG_FLOAT8
+};
 
 struct pg_array { /* one-dimensional array parameter, filled row by row */
     struct buf buf;
@@ -105,7 +115,7 @@ void pg_add_int8(struct pg_params *params, int64_t value);
 void pg_add_bool(struct pg_params *params, bool value);
 void pg_add_text(struct pg_params *params, const char *text); /* NULL adds a NULL */
 void pg_add_bytes(struct pg_params *params, const void *bytes, size_t length);
-void pg_add_time(struct pg_params *params, int64_t wall_us);  /* INT64_MIN adds a NULL */
+void pg_add_time(struct pg_params *params, int64_t wall_us); /* INT64_MIN adds a NULL */
 void pg_add_null(struct pg_params *params);
 void pg_add_array(struct pg_params *params, const struct pg_array *array);
 
