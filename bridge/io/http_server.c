@@ -306,7 +306,7 @@ static int open_socket(const struct addrinfo *address)
 
 static uint16_t port_of(int fd)
 {
-    struct sockaddr_storage address;
+    struct sockaddr_storage address = {0};
     struct sockaddr_in in;
     struct sockaddr_in6 in6;
     socklen_t length = sizeof address;
@@ -393,14 +393,10 @@ void http_server_close(struct http_server *server)
 
     if (!server)
         return;
-    while ((node = list_pop_front(&server->waiting))) {
-        struct http_exchange *exchange = CONTAINER_OF(node, struct http_exchange, node);
-
-        exchange->state = ANSWERED; /* the library must not have suspended ones at its end */
-        exchange->status = MHD_HTTP_SERVICE_UNAVAILABLE;
-        exchange->response = make_response(NULL, "", 0);
-        MHD_resume_connection(exchange->peer->connection);
-    }
+    /* The library must not have suspended connections at its end. */
+    while ((node = list_first(&server->waiting)))
+        http_answer(CONTAINER_OF(node, struct http_exchange, node), MHD_HTTP_SERVICE_UNAVAILABLE,
+                    NULL, "", 0);
     MHD_run(server->daemon);
     loop_watch_stop(&server->watch);
     loop_timer_stop(&server->timer);
