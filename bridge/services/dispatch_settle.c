@@ -62,6 +62,7 @@ void dispatch_judge(struct dispatch *dispatch, struct task *task, const struct o
         .attempts = verdict.costs_attempt ? tries : task->attempts,
         .number = is_tried ? tries : 0,
         .due_ms = now_ms + verdict.delay_ms,
+        .destination = ((struct destination *)task->destination)->id,
         .outcome = &item->outcome,
     };
     list_push_back(&dispatch->settling[kind_of(verdict.state)], &item->node);

@@ -44,25 +44,26 @@ const struct pg_statement store_sql_reconcile = {
            " (SELECT FROM unnest($2::bigint[]) AS k(id) WHERE k.id = delivery.id)",
 };
 
-#define SETTLE_COLUMNS                                                                        \
-    "unnest($2::bigint[], $3::smallint[], $4::smallint[], $5::smallint[], $6::timestamptz[]," \
-    " $7::smallint[], $8::smallint[], $9::int[], $10::smallint[], $11::text[], $12::text[],"  \
-    " $13::text[]) AS r(id, to_state, tries, number, due, outcome, reason, status, segments," \
-    " code, provider_id, detail)"
+#define SETTLE_COLUMNS                                                                           \
+    "unnest($2::bigint[], $3::smallint[], $4::smallint[], $5::smallint[], $6::timestamptz[],"    \
+    " $7::smallint[], $8::smallint[], $9::int[], $10::smallint[], $11::text[], $12::text[],"     \
+    " $13::text[], $14::int[]) AS r(id, to_state, tries, number, due, outcome, reason, status, " \
+    "segments,"                                                                                  \
+    " code, provider_id, detail, via)"
 #define ATTEMPT_COLUMNS                                                                 \
     "attempt (at, delivery, notification, epoch, destination, status, number, channel," \
     " outcome, reason, segments, state, recipient_kind, recipient, code, provider_id, detail)"
 
 const struct pg_statement store_sql_settle = {
     .name = "settle",
-    .params = 13,
+    .params = 14,
     .sql =
         "WITH x AS (DELETE FROM delivery d USING " SETTLE_COLUMNS
         " WHERE d.id = ANY ($2::bigint[]) AND d.id = r.id AND d.epoch = $1::bigint"
         " AND d.state = 1"
         " RETURNING d.notification, d.destination, d.channel, d.recipient_kind, d.recipient, r.*),"
         "h AS (INSERT INTO " ATTEMPT_COLUMNS
-        " SELECT clock_timestamp(), id, notification, $1::bigint, destination, status, number,"
+        " SELECT clock_timestamp(), id, notification, $1::bigint, via, status, number,"
         " channel, outcome, reason, segments, to_state, recipient_kind, recipient, code,"
         " provider_id, detail FROM x)"
         "SELECT id, notification, tries FROM x",
@@ -70,15 +71,16 @@ const struct pg_statement store_sql_settle = {
 
 const struct pg_statement store_sql_retry = {
     .name = "retry",
-    .params = 13,
+    .params = 14,
     .sql =
-        "WITH x AS (UPDATE delivery d SET state = 0, epoch = NULL, due_at = r.due,"
+        "WITH x AS (UPDATE delivery d SET state = 0, epoch = NULL, due_at = r.due, destination = "
+        "r.via,"
         " attempts = r.tries, last_reason = r.reason FROM " SETTLE_COLUMNS
         " WHERE d.id = ANY ($2::bigint[]) AND d.id = r.id AND d.epoch = $1::bigint"
         " AND d.state = 1"
         " RETURNING d.notification, d.destination, d.channel, d.recipient_kind, d.recipient, r.*),"
         "h AS (INSERT INTO " ATTEMPT_COLUMNS
-        " SELECT clock_timestamp(), id, notification, $1::bigint, destination, status, number,"
+        " SELECT clock_timestamp(), id, notification, $1::bigint, via, status, number,"
         " channel, outcome, reason, segments, NULL, recipient_kind, recipient, code,"
         " provider_id, detail FROM x"
         " WHERE number > 0)"
@@ -87,7 +89,7 @@ const struct pg_statement store_sql_retry = {
 
 const struct pg_statement store_sql_bury = {
     .name = "bury",
-    .params = 13,
+    .params = 14,
     .sql =
         "WITH x AS (DELETE FROM delivery d USING " SETTLE_COLUMNS
         " WHERE d.id = ANY ($2::bigint[]) AND d.id = r.id AND d.epoch = $1::bigint"
@@ -95,13 +97,13 @@ const struct pg_statement store_sql_bury = {
         " RETURNING d.notification, d.destination, d.channel, d.seq, d.priority,"
         "   d.recipient_kind, d.recipient, r.*),"
         "h AS (INSERT INTO " ATTEMPT_COLUMNS
-        " SELECT clock_timestamp(), id, notification, $1::bigint, destination, status, number,"
+        " SELECT clock_timestamp(), id, notification, $1::bigint, via, status, number,"
         " channel, outcome, reason, segments, to_state, recipient_kind, recipient, code,"
         " provider_id, detail FROM x),"
         "b AS (INSERT INTO dead_letter AS o (delivery, notification, service, request, type, seq,"
         " destination, channel, priority, attempts, reason, recipient_kind, recipient, died_at,"
         " code, detail)"
-        " SELECT x.id, x.notification, n.service, n.request, n.type, x.seq, x.destination,"
+        " SELECT x.id, x.notification, n.service, n.request, n.type, x.seq, x.via,"
         " x.channel, x.priority, x.tries, x.reason, x.recipient_kind, x.recipient,"
         " clock_timestamp(), x.code, x.detail"
         " FROM x CROSS JOIN LATERAL"
@@ -260,7 +262,7 @@ static const char *or_null(const char *text)
 }
 
 /* The columns of SETTLE_COLUMNS, in order. */
-enum { SETTLE_ARRAYS = 12 };
+enum { SETTLE_ARRAYS = 13 };
 
 static void fill_settlement(struct pg_array *column, const struct settlement *item)
 {
@@ -278,6 +280,7 @@ static void fill_settlement(struct pg_array *column, const struct settlement *it
     pg_array_add_text(&column[9], or_null(outcome->code));
     pg_array_add_text(&column[10], or_null(outcome->provider_id));
     pg_array_add_text(&column[11], or_null(outcome->detail));
+    pg_array_add_int(&column[12], item->destination);
 }
 
 static int send_settlements(struct store *store, const struct pg_statement *statement,

@@ -60,6 +60,7 @@ struct settlement {
     int attempts;              /* made so far, as stored */
     int number;                /* of this attempt; 0 when none was made */
     int64_t due_ms;            /* READY: wall */
+    int32_t destination;       /* by which it was tried, and is to be tried again */
     const struct outcome *outcome;
 };
 
