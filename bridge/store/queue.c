@@ -287,9 +287,9 @@ static int send_settlements(struct store *store, const struct pg_statement *stat
                             int64_t epoch, const struct settlement *items, size_t count,
                             const struct settled *settled)
 {
-    static const enum pg_type types[SETTLE_ARRAYS] = {PG_INT8,        PG_INT2, PG_INT2, PG_INT2,
-                                                      PG_TIMESTAMPTZ, PG_INT2, PG_INT2, PG_INT4,
-                                                      PG_INT2,        PG_TEXT, PG_TEXT, PG_TEXT};
+    static const enum pg_type types[SETTLE_ARRAYS] = {
+        PG_INT8, PG_INT2, PG_INT2, PG_INT2, PG_TIMESTAMPTZ, PG_INT2, PG_INT2,
+        PG_INT4, PG_INT2, PG_TEXT, PG_TEXT, PG_TEXT,        PG_INT4};
     struct pg_array columns[SETTLE_ARRAYS];
     struct settled *call = xmalloc(sizeof(*call));
     int err;
