@@ -116,15 +116,14 @@ static void fcm_close(void *state)
 static void write_token_form(void *ctx, struct buf *out)
 {
     struct fcm *fcm = ctx;
-    int64_t now_s = fcm->endpoint.env.wall_ms() / 1000;
+    int64_t now_s = fcm->endpoint.env.wall_ms() / 1000, until_s = now_s + ASSERTION_S;
     struct buf claims = {0}, assertion = {0};
 
     buf_add_text(&claims, "{\"iss\":");
     buf_add_json(&claims, fcm->email);
     buf_add_text(&claims, ",\"scope\":\"" SCOPE "\",\"aud\":");
     buf_add_json(&claims, fcm->token_uri);
-    buf_printf(&claims, ",\"iat\":%lld,\"exp\":%lld}", (long long)now_s,
-               (long long)(now_s + ASSERTION_S));
+    buf_printf(&claims, ",\"iat\":%lld,\"exp\":%lld}", (long long)now_s, (long long)until_s);
     jose_sign(&assertion, fcm->key, fcm->key_id, buf_text(&claims));
     encode_form(out, "grant_type", GRANT);
     encode_form(out, "assertion", buf_text(&assertion));

@@ -38,7 +38,7 @@ static int compare_pairs(const void *a, const void *b)
 /* name=value pairs, encoded and in order; what is encoded already stays as it is. */
 static void add_query(struct buf *out, const char *query)
 {
-    char *parts[PARTS_MAX];
+    char *parts[PARTS_MAX] = {0};
     size_t count = 0;
 
     while (*query && count < PARTS_MAX) {

@@ -56,12 +56,12 @@ uint64_t token_generation(const struct token_source *source)
 /* Calls everybody who waited until now; who waits again meanwhile waits for the next fetch. */
 static void wake_all(struct token_source *source, const struct outcome *why)
 {
-    struct list_node *node;
-
     for (size_t left = source->waiters.count; left > 0; left--) {
+        struct list_node *node = list_first(&source->waiters);
         struct token_waiter *waiter;
 
-        node = list_pop_front(&source->waiters);
+        ASSERT(node && list_is_linked(node)); /* nobody leaves by another way */
+        list_remove(&source->waiters, node);
         waiter = CONTAINER_OF(node, struct token_waiter, node);
         waiter->on_token(waiter->ctx, why);
     }

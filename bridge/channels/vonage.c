@@ -130,7 +130,7 @@ static int vonage_open(const struct adapter_env *env, const struct adapter_setti
 
 static const char *bearer_of(struct vonage *vonage)
 {
-    int64_t now_s = vonage->endpoint.env.wall_ms() / 1000;
+    int64_t now_s = vonage->endpoint.env.wall_ms() / 1000, until_s = now_s + JWT_LIFE_S;
     struct buf claims = {0}, header = {0};
     unsigned char r[16];
 
@@ -143,8 +143,8 @@ static const char *bearer_of(struct vonage *vonage)
     buf_printf(&claims,
                ",\"iat\":%lld,\"exp\":%lld,\"jti\":\"%02x%02x%02x%02x-%02x%02x-4%x%02x-8%x%02x-"
                "%02x%02x%02x%02x%02x%02x\"}",
-               (long long)now_s, (long long)(now_s + JWT_LIFE_S), r[0], r[1], r[2], r[3], r[4],
-               r[5], r[6] & 15, r[7], r[8] & 15, r[9], r[10], r[11], r[12], r[13], r[14], r[15]);
+               (long long)now_s, (long long)until_s, r[0], r[1], r[2], r[3], r[4], r[5], r[6] & 15,
+               r[7], r[8] & 15, r[9], r[10], r[11], r[12], r[13], r[14], r[15]);
     buf_add_text(&header, "Bearer ");
     jose_sign(&header, vonage->key, NULL, buf_text(&claims));
     secret_set(&vonage->bearer, header.data, header.length);

@@ -163,12 +163,13 @@ static int webpush_open(const struct adapter_env *env, const struct adapter_sett
 static void sign_identity(const struct webpush *webpush, const char *origin, int64_t now_s,
                           struct identity *identity)
 {
+    int64_t until_s = now_s + TOKEN_LIFE_S;
     unsigned char point[65];
     struct buf claims = {0}, header = {0};
 
     buf_add_text(&claims, "{\"aud\":");
     buf_add_json(&claims, origin);
-    buf_printf(&claims, ",\"exp\":%lld,\"sub\":", (long long)(now_s + TOKEN_LIFE_S));
+    buf_printf(&claims, ",\"exp\":%lld,\"sub\":", (long long)until_s);
     buf_add_json(&claims, webpush->subject);
     buf_add_char(&claims, '}');
     buf_add_text(&header, "vapid t=");
