@@ -6,6 +6,7 @@
 #include "say.h"
 
 #include <MQTTAsync.h>
+#include <dirent.h>
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
@@ -23,6 +24,7 @@
 #define QUEUE_WAIT_MS   250
 #define SESSION_S       86400
 #define GOODBYE_MS      1500
+#define THREADS_MS      500
 #define SUBACK_MS       15000 /* a broker that answers pings but no SUBSCRIBE is left again */
 
 enum event_kind {
@@ -65,6 +67,7 @@ struct link {
     struct config *conf; /* borrowed; outlives us */
     struct link_handlers handlers;
     MQTTAsync client;
+    size_t threads_before; /* of this process, when there was no client */
     bool is_durable;
     int event_fd;
 
@@ -576,6 +579,32 @@ int link_publish(struct link *link, const char *topic, const void *payload, size
     return -1;
 }
 
+static size_t count_threads(void)
+{
+    DIR *dir = opendir("/proc/self/task");
+    size_t count = 0;
+
+    while (dir && readdir(dir))
+        count++;
+    if (dir)
+        closedir(dir);
+    return count;
+}
+
+/*
+ * The library's threads are detached, and it calls them gone a little too
+ * early: exit() would take OpenSSL apart while one of them still cleans up
+ * its part of it.
+ */
+static void wait_for_threads(const struct link *link)
+{
+    struct timespec look = {.tv_nsec = 1000000};
+    int64_t until = now_ms() + THREADS_MS;
+
+    while (count_threads() > link->threads_before && now_ms() < until)
+        nanosleep(&look, NULL);
+}
+
 struct link *link_open(struct config *conf, const char *session,
                        const struct link_handlers *handlers)
 {
@@ -595,6 +624,7 @@ struct link *link_open(struct config *conf, const char *session,
     link->opened_ms = link->next_try_ms = now_ms();
     pthread_mutex_init(&link->mutex, NULL);
     pthread_cond_init(&link->drained, NULL);
+    link->threads_before = count_threads();
     link->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     opts.maxBufferedMessages = 65535; /* the callers' own windows are the bound */
     char *client_id = principal_client_id(&conf->principal, session ? session : suffix);
@@ -671,7 +701,8 @@ void link_close(struct link *link)
         return;
     if (link->client) {
         say_goodbye(link);
-        MQTTAsync_destroy(&link->client); /* its threads are gone after this */
+        MQTTAsync_destroy(&link->client); /* no callback comes after this */
+        wait_for_threads(link);
     }
     for (struct event *ev = link->first, *next; ev; ev = next) {
         next = ev->next;
