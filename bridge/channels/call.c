@@ -8,6 +8,7 @@
 #define TIMEOUT_MS  10000
 #define CONNECT_MS  5000
 #define LEFT_MIN_MS 1000
+#define WARM_MS     45000 /* less than the engine keeps an idle connection */
 
 void endpoint_init(struct endpoint *endpoint, const struct adapter_env *env,
                    const struct settings *settings)
@@ -58,7 +59,7 @@ static int parse(struct call *call, enum channel channel)
     return err;
 }
 
-struct call *call_new(const struct endpoint *endpoint, enum channel channel, const struct job *job,
+struct call *call_new(struct endpoint *endpoint, enum channel channel, const struct job *job,
                       adapter_outcome_fn *on_outcome, void *ctx)
 {
     struct call *call = xcalloc(1, sizeof *call);
@@ -127,11 +128,32 @@ void call_refuse(struct call *call, enum outcome_kind kind, enum reason reason, 
     loop_timer_start(call->endpoint->env.loop, &call->timer, 0, on_refusal_due, call);
 }
 
+/* Whether the others may follow: an answer came over the connection, or it was lost. */
+static void note_connection(struct endpoint *endpoint, const struct http_response *response)
+{
+    if (endpoint->version != HTTP_VERSION_2)
+        return;
+    endpoint->under_way--;
+    if (response->status > 0)
+        endpoint->warm_until_ms = endpoint->env.wall_ms() + WARM_MS;
+    else if (response->fail != HTTP_FAIL_TIMEOUT)
+        endpoint->warm_until_ms = 0;
+}
+
+static bool must_wait(const struct call *call)
+{
+    const struct endpoint *endpoint = call->endpoint;
+
+    return endpoint->version == HTTP_VERSION_2 && endpoint->under_way > 0 && !call->is_late &&
+           endpoint->env.wall_ms() >= endpoint->warm_until_ms;
+}
+
 static void on_response(void *ctx, const struct http_response *response)
 {
     struct call *call = ctx;
     struct outcome outcome;
 
+    note_connection(call->endpoint, response);
     outcome_set(&outcome, OUTCOME_RETRY, REASON_INTERNAL, "");
     if (!call->is_mail && http_outcome_of_failure(response, &outcome)) {
         outcome.is_target_only = call->endpoint->is_target_only;
@@ -185,8 +207,11 @@ static int after_send(struct call *call, int err)
 
 int call_send_request(struct call *call, struct http_request *request, call_judge_fn *judge)
 {
-    const struct endpoint *endpoint = call->endpoint;
+    struct endpoint *endpoint = call->endpoint;
+    int err;
 
+    if (must_wait(call))
+        return call_unsent(call, ERR_FULL);
     if (!request->method)
         request->method = "POST";
     request->headers = call->headers;
@@ -201,7 +226,10 @@ int call_send_request(struct call *call, struct http_request *request, call_judg
     request->response_max = endpoint->response_max;
     call->judge = judge;
     call->tries++;
-    return after_send(call, http_send(endpoint->env.http, request, on_response, call));
+    err = http_send(endpoint->env.http, request, on_response, call);
+    if (!err && endpoint->version == HTTP_VERSION_2)
+        endpoint->under_way++;
+    return after_send(call, err);
 }
 
 int call_send(struct call *call, const char *url, call_judge_fn *judge)

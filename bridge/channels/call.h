@@ -6,6 +6,10 @@
  * turns the answer into an outcome.  Failures below HTTP are judged here, the same for all.
  * Nothing of the request is kept once it is on its way.
  *
+ * Over HTTP/2 the first request goes alone, and so does the first after a quiet time or a lost
+ * connection: a server may allow one stream until it knows us, and libcurl would open a
+ * connection for each of the others.  Until its answer the others are refused with ERR_FULL.
+ *
  * An attempt may take several requests (a token, attachments, once more after a refusal): they
  * share the destination's timeout, so that all of them end within the delivery's lease.
  *
@@ -38,6 +42,9 @@ struct endpoint {
     bool is_target_only;    /* every target is its own server: outcomes are about it alone */
     enum http_version version;
     size_t response_max; /* 0 takes the engine's */
+    /* HTTP/2 alone: */
+    unsigned under_way;
+    int64_t warm_until_ms; /* wall; a connection is there, by the last answer */
 };
 
 /* The keys that endpoint_init() reads, for the head of an adapter's table. */
@@ -64,8 +71,8 @@ typedef bool call_judge_fn(struct call *call, const struct http_response *respon
                            struct outcome *outcome);
 
 struct call {
-    const struct endpoint *endpoint; /* borrowed */
-    const struct job *job;           /* borrowed until on_outcome returns */
+    struct endpoint *endpoint; /* borrowed */
+    const struct job *job;     /* borrowed until on_outcome returns */
     adapter_outcome_fn *on_outcome;
     void *ctx;
     void *state;         /* the adapter's, borrowed */
@@ -90,7 +97,7 @@ struct call {
  * A new call with the content parsed for the channel.  When the content cannot be used it is
  * refused here and NULL is returned: send() then returns 0.
  */
-struct call *call_new(const struct endpoint *endpoint, enum channel channel, const struct job *job,
+struct call *call_new(struct endpoint *endpoint, enum channel channel, const struct job *job,
                       adapter_outcome_fn *on_outcome, void *ctx);
 /* Name and value are borrowed until call_send(); NULL values are skipped. */
 void call_header(struct call *call, const char *name, const char *value);

@@ -177,6 +177,8 @@ static int fcm_open(const struct adapter_env *env, const struct adapter_settings
 
     settings_begin(&settings, KEYS, from, why, why_bytes);
     endpoint_init(&fcm->endpoint, env, &settings);
+    if (fcm->endpoint.base_url && strncmp(fcm->endpoint.base_url, "https:", 6) == 0)
+        fcm->endpoint.version = HTTP_VERSION_2;
     fcm->is_validate_only = settings_bool(&settings, "validate_only");
     read_account(fcm, &settings);
     if (settings.err) {

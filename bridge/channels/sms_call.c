@@ -95,7 +95,7 @@ static const char *shorter(struct arena *arena, const char *text)
     return result;
 }
 
-struct call *sms_call_new(const struct endpoint *endpoint, const struct sms_rules *rules,
+struct call *sms_call_new(struct endpoint *endpoint, const struct sms_rules *rules,
                           const struct job *job, adapter_outcome_fn *on_outcome, void *ctx,
                           struct sms_text *text)
 {

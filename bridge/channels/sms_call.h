@@ -31,7 +31,7 @@ struct sms_text {
 
 void sms_rules_init(struct sms_rules *rules, struct settings *settings);
 /* As call_new(). */
-struct call *sms_call_new(const struct endpoint *endpoint, const struct sms_rules *rules,
+struct call *sms_call_new(struct endpoint *endpoint, const struct sms_rules *rules,
                           const struct job *job, adapter_outcome_fn *on_outcome, void *ctx,
                           struct sms_text *text);
 /* E.164: a plus and 7 to 15 digits, the first not 0. */

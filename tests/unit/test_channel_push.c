@@ -257,6 +257,33 @@ static void an_alert_has_all_its_headers(void **unused)
     adapter_apns.close(state);
 }
 
+static void the_first_push_goes_alone(void **unused)
+{
+    void *state = open_apns();
+    struct job job = fake_job(DEVICE, PUSH);
+    struct http_response ok = {.status = 200, .body = ""};
+    struct http_response lost = {
+        .fail = HTTP_FAIL_RESET, .is_sent = true, .is_fully_sent = true, .body = ""};
+
+    (void)unused;
+    assert_int_equal(fake_send(&adapter_apns, state, &job), 0);
+    assert_int_equal(fake_send(&adapter_apns, state, &job), ERR_FULL);
+    fake_answer(200, "", -1);
+    for (unsigned i = 0; i < 3; i++)
+        assert_int_equal(fake_send(&adapter_apns, state, &job), 0);
+    fake_respond(&fake_requests[1], &lost); /* the others are still on their way */
+    assert_int_equal(fake_send(&adapter_apns, state, &job), ERR_FULL);
+    fake_respond(&fake_requests[2], &ok);
+    assert_int_equal(fake_send(&adapter_apns, state, &job), 0);
+    fake_wall += 60000; /* quiet for so long that the connection may be gone */
+    assert_int_equal(fake_send(&adapter_apns, state, &job), ERR_FULL);
+    fake_respond(&fake_requests[3], &ok);
+    fake_respond(&fake_requests[4], &ok);
+    fake_wall -= 60000;
+    assert_int_equal(fake_outcome_count, 5);
+    adapter_apns.close(state);
+}
+
 static void data_alone_goes_in_the_background(void **unused)
 {
     void *state = open_apns();
@@ -395,6 +422,7 @@ int main(void)
         cmocka_unit_test_teardown(every_answer_of_a_push_service_ends_in_its_class, forget),
         cmocka_unit_test_teardown(what_is_no_subscription_is_a_dead_target, forget),
         cmocka_unit_test_teardown(an_alert_has_all_its_headers, forget),
+        cmocka_unit_test_teardown(the_first_push_goes_alone, forget),
         cmocka_unit_test_teardown(data_alone_goes_in_the_background, forget),
         cmocka_unit_test_teardown(the_provider_token_lives_for_fifty_minutes, forget),
         cmocka_unit_test_teardown(an_expired_token_is_signed_anew_once_and_not_too_soon, forget),

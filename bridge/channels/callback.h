@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * callback - what a provider tells us by HTTP about messages it took: verified, then understood
+ *
+ * One reader for each provider, in callback_<provider>.c.  A reader first proves that the
+ * provider sent these very bytes (to this URL, where the provider signs that), comparing in
+ * constant time, and only then looks inside.  What is believed becomes events; what a provider
+ * says that is of no interest (opened, clicked, queued) becomes none, and is still answered well.
+ *
+ * Purity:    no I/O, no clock: the time and a fetched certificate are handed in.  What must be
+ *            fetched is named in the result, and the reader is asked again.
+ * Ownership: everything in a result lives in its arena; an account borrows its texts from the
+ *            configuration.
+ */
+#ifndef TOCSIN_CHANNELS_CALLBACK_H
+#define TOCSIN_CHANNELS_CALLBACK_H
+#include "base/arena.h"
+#include "base/err.h"
+#include "base/secret.h"
+#include "channels/adapter.h"
+#include "core/outcome.h"
+#include "core/report.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define CALLBACK_EVENTS_MAX 5000 /* in one request */
+
+struct callback_request {
+    const char *method, *query; /* query as sent, "" when there is none */
+    const char *url;            /* the whole, as the provider was told it, query included */
+    const char *(*header)(void *ctx, const char *name);
+    void *ctx;
+    const char *body;
+    size_t body_bytes;
+    int64_t now_ms;          /* wall */
+    const char *certificate; /* PEM of what the last result asked to fetch; NULL at first */
+    size_t certificate_bytes;
+};
+
+struct callback_event {
+    const char *provider_id; /* of the message, as the adapter's outcome has it */
+    const char *key;         /* the same for a repeat of this event, unlike for any other */
+    const char *name;        /* the provider's own word for it */
+    const char *code;        /* the provider's error code, or NULL */
+    enum report report;
+    enum reason reason; /* for what is not good */
+    int64_t at_ms;      /* 0 when the provider does not say */
+};
+
+enum callback_verdict {
+    CALLBACK_GOOD,      /* believed; there may be no events */
+    CALLBACK_REFUSED,   /* no signature, a wrong one, or one too old */
+    CALLBACK_MALFORMED, /* believed, but not what this provider sends */
+    CALLBACK_FETCH      /* not known yet: get result.fetch, and ask again with certificate */
+};
+
+struct callback_result {
+    struct arena *arena; /* the caller's */
+    struct callback_event *events;
+    size_t count, room;
+    const char *reply;   /* the body of the answer; NULL: none */
+    const char *fetch;   /* FETCH: the certificate's URL */
+    const char *confirm; /* GOOD: a URL to GET, to confirm a subscription; NULL: none */
+    const char *why;     /* a constant sentence, when the verdict is not GOOD */
+};
+
+/* What one destination's callbacks are checked with. */
+struct callback_account {
+    const struct callback_reader *reader;
+    struct secret secret, verify_token;
+    const char *user, *api_key, *topic, *sns_url, *ca_file;
+};
+
+struct callback_reader {
+    const char *adapter;
+    /* Reads secrets; leaves account.reader unset when callbacks are not configured. */
+    void (*open)(struct callback_account *account, const struct adapter_settings *settings);
+    enum callback_verdict (*read)(const struct callback_account *account,
+                                  const struct callback_request *request,
+                                  struct callback_result *result);
+};
+
+/* By the adapter's name; NULL when its provider sends no callbacks. */
+const struct callback_reader *callback_find(const char *adapter);
+/*
+ * Opens a destination's callbacks; account->reader stays NULL when its provider sends none or
+ * they are not configured.  why gets a sentence naming the key.
+ */
+NODISCARD int callback_open(struct callback_account *account, const char *adapter,
+                            const struct adapter_settings *settings, char *why, size_t why_bytes);
+void callback_close(struct callback_account *account);
+
+extern const struct callback_reader callback_twilio, callback_bird, callback_messagebird,
+    callback_vonage, callback_sendgrid, callback_mailgun, callback_ses, callback_postmark,
+    callback_whatsapp;
+
+#endif

@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: MIT */
+#include "channels/callback_tools.h"
+#include "channels/adapters.h"
+#include "channels/encode.h"
+#include "channels/sign.h"
+#include <openssl/crypto.h>
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
+#include <string.h>
+
+#define PAIRS_MAX 1000
+
+enum callback_verdict callback_refuse(struct callback_result *result, const char *why)
+{
+    result->why = why;
+    return CALLBACK_REFUSED;
+}
+
+enum callback_verdict callback_misread(struct callback_result *result, const char *why)
+{
+    result->why = why;
+    return CALLBACK_MALFORMED;
+}
+
+bool callback_equal(const void *a, size_t a_bytes, const void *b, size_t b_bytes)
+{
+    return a && b && a_bytes == b_bytes && CRYPTO_memcmp(a, b, a_bytes) == 0;
+}
+
+bool callback_equal_text(const char *a, const char *b)
+{
+    return a && b && callback_equal(a, strlen(a), b, strlen(b));
+}
+
+void callback_hmac_hex(struct buf *out, const struct secret *key, const void *message,
+                       size_t length)
+{
+    unsigned char mac[SHA256_BYTES];
+
+    hmac_sha256(key->bytes, key->length, message, length, mac);
+    encode_hex(out, mac, sizeof mac);
+}
+
+void callback_sha256_hex(struct buf *out, const void *bytes, size_t length)
+{
+    unsigned char hash[SHA256_BYTES];
+
+    sha256(bytes, length, hash);
+    encode_hex(out, hash, sizeof hash);
+}
+
+/* ---- events ---- */
+
+static const char *keep(struct arena *arena, const char *text)
+{
+    return text ? arena_strdup(arena, text) : NULL;
+}
+
+void callback_add(struct callback_result *result, const struct callback_event *event)
+{
+    struct callback_event *copy;
+
+    if (!event->provider_id || !event->provider_id[0] || result->count >= CALLBACK_EVENTS_MAX)
+        return;
+    if (result->count == result->room) {
+        size_t room = result->room ? 2 * result->room : 8;
+        struct callback_event *more =
+            arena_alloc(result->arena, room * sizeof(*result->events));
+
+        if (result->count)
+            memcpy(more, result->events, result->count * sizeof(*more));
+        result->events = more;
+        result->room = room;
+    }
+    copy = &result->events[result->count++];
+    *copy = *event;
+    copy->provider_id = keep(result->arena, event->provider_id);
+    copy->name = arena_strdup(result->arena, event->name ? event->name : "");
+    copy->code = keep(result->arena, event->code);
+    copy->key = event->key && event->key[0]
+                    ? arena_strdup(result->arena, event->key)
+                    : arena_printf(result->arena, "%s %s %s", event->provider_id, copy->name,
+                                   event->code ? event->code : "");
+}
+
+enum reason callback_reason(const char *adapter, const char *code, enum reason otherwise)
+{
+    const struct error_table *table = adapter_errors(adapter);
+    const struct error_row *row = code && table ? error_find(table, 0, code, NULL) : NULL;
+
+    return row && row->codes && row->reason ? row->reason : otherwise;
+}
+
+/* ---- forms ---- */
+
+static int hex_digit(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    if (c >= 'a' && c <= 'f')
+        return c - 'a' + 10;
+    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+static char *decode(struct arena *arena, const char *text, size_t length)
+{
+    char *out = arena_alloc(arena, length + 1), *to = out;
+
+    for (size_t i = 0; i < length; i++) {
+        int high = text[i] == '%' && i + 2 < length ? hex_digit(text[i + 1]) : -1;
+        int low = high >= 0 ? hex_digit(text[i + 2]) : -1;
+
+        if (low >= 0) {
+            *to++ = (char)(high * 16 + low);
+            i += 2;
+        } else {
+            *to++ = text[i] == '+' ? ' ' : text[i];
+        }
+    }
+    *to = '\0';
+    return out;
+}
+
+struct callback_pair *callback_form(struct arena *arena, const char *form, size_t bytes,
+                                    size_t *count)
+{
+    struct callback_pair *pairs = arena_alloc(arena, PAIRS_MAX * sizeof(*pairs));
+    const char *end = form + bytes;
+
+    *count = 0;
+    while (form < end) {
+        const char *stop = memchr(form, '&', (size_t)(end - form));
+        size_t length = (size_t)((stop ? stop : end) - form);
+        const char *equals = memchr(form, '=', length);
+        size_t name = equals ? (size_t)(equals - form) : length;
+
+        if (length) {
+            if (*count == PAIRS_MAX)
+                return NULL;
+            pairs[*count].name = decode(arena, form, name);
+            pairs[(*count)++].value =
+                equals ? decode(arena, equals + 1, length - name - 1) : "";
+        }
+        form += length + 1;
+    }
+    return pairs;
+}
+
+const char *callback_field(struct arena *arena, const char *form, size_t bytes, const char *name)
+{
+    size_t count;
+    struct callback_pair *pairs = callback_form(arena, form, bytes, &count);
+
+    for (size_t i = 0; pairs && i < count; i++) {
+        if (strcmp(pairs[i].name, name) == 0)
+            return pairs[i].value;
+    }
+    return NULL;
+}
+
+/* ---- JWT ---- */
+
+static const EVP_MD *digest_of(struct answer *header)
+{
+    const char *alg = answer_text(header, "alg");
+
+    if (!alg)
+        return NULL;
+    if (strcmp(alg, "HS256") == 0)
+        return EVP_sha256();
+    if (strcmp(alg, "HS384") == 0)
+        return EVP_sha384();
+    return strcmp(alg, "HS512") == 0 ? EVP_sha512() : NULL;
+}
+
+static bool is_signed(const char *token, const char *last_dot, const struct secret *key)
+{
+    size_t header_length = strcspn(token, ".");
+    unsigned char mac[EVP_MAX_MD_SIZE];
+    unsigned mac_bytes = 0;
+    struct buf header = {0}, signature = {0};
+    struct answer *answer = NULL;
+    const EVP_MD *digest;
+    bool is_good = false;
+
+    if (decode_base64(&header, token, header_length) == 0 &&
+        decode_base64(&signature, last_dot + 1, strlen(last_dot + 1)) == 0) {
+        answer = answer_new(buf_text(&header), header.length);
+        digest = digest_of(answer);
+        is_good = digest &&
+                  HMAC(digest, key->bytes, (int)key->length, (const unsigned char *)token,
+                       (size_t)(last_dot - token), mac, &mac_bytes) &&
+                  callback_equal(mac, mac_bytes, signature.data, signature.length);
+    }
+    answer_free(answer);
+    buf_fini(&header);
+    buf_fini(&signature);
+    return is_good;
+}
+
+struct answer *callback_jwt(const char *token, const struct secret *key)
+{
+    const char *first = token ? strchr(token, '.') : NULL;
+    const char *last = first ? strchr(first + 1, '.') : NULL;
+    struct buf claims = {0};
+    struct answer *answer = NULL;
+
+    if (!last || strchr(last + 1, '.') || !key->length || strlen(token) > 8192)
+        return NULL;
+    if (is_signed(token, last, key) &&
+        decode_base64(&claims, first + 1, (size_t)(last - first - 1)) == 0)
+        answer = answer_new(buf_text(&claims), claims.length);
+    buf_fini(&claims);
+    return answer;
+}

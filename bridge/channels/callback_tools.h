@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * callback_tools - what several readers of callbacks share
+ */
+#ifndef TOCSIN_CHANNELS_CALLBACK_TOOLS_H
+#define TOCSIN_CHANNELS_CALLBACK_TOOLS_H
+#include "base/buf.h"
+#include "channels/answer.h"
+#include "channels/callback.h"
+#include "channels/http_outcome.h"
+
+/* Keys in the adapters' tables. */
+#define CALLBACK_SECRET_KEY "callback_secret_file"
+
+/* Sets why and returns the verdict. */
+enum callback_verdict callback_refuse(struct callback_result *result, const char *why);
+enum callback_verdict callback_misread(struct callback_result *result, const char *why);
+
+/* In constant time for strings of one length; a missing one equals nothing. */
+bool callback_equal(const void *a, size_t a_bytes, const void *b, size_t b_bytes);
+bool callback_equal_text(const char *a, const char *b);
+/* Lower-case hex of HMAC-SHA256, and of SHA-256. */
+void callback_hmac_hex(struct buf *out, const struct secret *key, const void *message,
+                       size_t length);
+void callback_sha256_hex(struct buf *out, const void *bytes, size_t length);
+
+/*
+ * Appends an event with copies of the texts; an event without an id is dropped.  key is the
+ * provider's own; NULL makes one of id, name and code.
+ */
+void callback_add(struct callback_result *result, const struct callback_event *event);
+/*
+ * The reason of a failure: the adapter's own error table knows its provider's codes, and
+ * `otherwise` is for those it does not know.
+ */
+enum reason callback_reason(const char *adapter, const char *code, enum reason otherwise);
+
+/* A value of a form or query, decoded, in the arena; NULL when absent. */
+const char *callback_field(struct arena *arena, const char *form, size_t bytes, const char *name);
+struct callback_pair {
+    const char *name, *value;
+};
+/* All pairs, decoded, in order; NULL at more than 1,000. */
+struct callback_pair *callback_form(struct arena *arena, const char *form, size_t bytes,
+                                    size_t *count);
+
+/*
+ * The claims of a compact JWT signed with HS256, HS384 or HS512; NULL when it is not that or the
+ * signature is wrong.  The caller frees the answer and judges the claims.
+ */
+struct answer *callback_jwt(const char *token, const struct secret *key);
+
+#endif
