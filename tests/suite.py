@@ -7,6 +7,7 @@
 
 A step is a generator of Result; a step that raises counts as one failure.  Files that
 did not change since clang-tidy and cppcheck last passed them are not looked at again.
+Linters and fuzzers run beside the integration tests, which mostly wait, at low priority.
 """
 import collections
 import concurrent.futures
@@ -26,6 +27,7 @@ ROOT = servers.ROOT
 BUILD = os.path.join(ROOT, "build")
 JOBS = os.cpu_count() or 2
 Result = collections.namedtuple("Result", "name outcome text")
+LOW = ["nice", "-n", "15"]
 PASSED, FAILED, SKIPPED = "passed", "failed", "skipped"
 
 
@@ -134,9 +136,10 @@ def step_lint(_all):
     """One result for each checker, naming the files that it complains about."""
     known = known_to_compiler("asan")
     files = [path for path in sources() if path in known]
+    product = [path for path in files if not path.startswith(os.path.join(ROOT, "tests"))]
     tidy = Cache("clang-tidy", os.path.join(ROOT, ".clang-tidy"))
     check = Cache("cppcheck", os.path.join(ROOT, "tests", "cppcheck.txt"))
-    jobs = [lambda p=p, k=k: (tidy, k, lint_tidy(p)) for p, k in tidy.fresh(files)]
+    jobs = [lambda p=p, k=k: (tidy, k, lint_tidy(p)) for p, k in tidy.fresh(product)]
     jobs += [lambda p=p, k=k: (check, k, lint_cppcheck(p)) for p, k in check.fresh(files)]
     complaints = {tidy: [], check: []}
     for cache, key, result in parallel(jobs):
@@ -147,11 +150,11 @@ def step_lint(_all):
     for name, cache in (("clang-tidy", tidy), ("cppcheck", check)):
         cache.save()
         text = "".join(complaints[cache])
-        yield Result(name, FAILED if text else PASSED, text or "%d files" % len(files))
+        yield Result(name, FAILED if text else PASSED, text)
 
 
 def lint_tidy(path):
-    result = command("clang-tidy", ["clang-tidy", "--quiet", "-p", os.path.join(BUILD, "asan"),
+    result = command("clang-tidy", LOW + ["clang-tidy", "--quiet", "-p", os.path.join(BUILD, "asan"),
                                     path])
     text = "\n".join(line for line in result.text.split("\n")
                      if not re.match(r"\d+ warnings? (generated|treated)", line))
@@ -160,7 +163,7 @@ def lint_tidy(path):
 
 def lint_cppcheck(path):
     parts = os.path.relpath(path, ROOT).split("/")
-    return command("cppcheck", [
+    return command("cppcheck", LOW + [
         "cppcheck", "--quiet", "--std=c11", "--language=c", "--error-exitcode=1",
         "--enable=warning,performance,portability", "--inline-suppr", "-D__linux__",
         "-D_GNU_SOURCE", "--suppressions-list=tests/cppcheck.txt", "-I", "bridge",
@@ -227,11 +230,11 @@ def fuzz_one(target, everything):
     corpus = os.path.join(ROOT, "tests", "fuzz", "corpus", parser)
     work = os.path.join(BUILD, "fuzz", "work", parser)
     os.makedirs(work, exist_ok=True)
-    argv = [target, "-max_total_time=%d" % seconds, "-timeout=10", "-rss_limit_mb=2048",
+    argv = LOW + [target, "-max_total_time=%d" % seconds, "-timeout=10", "-rss_limit_mb=2048",
             "-print_final_stats=1", "-verbosity=0", "-artifact_prefix=%s/" % work, work]
     words = os.path.join(ROOT, "tests", "fuzz", parser + ".dict")
     if os.path.exists(words):
-        argv.insert(1, "-dict=" + words)
+        argv.insert(len(LOW) + 1, "-dict=" + words)
     return command(name, argv + ([corpus] if os.path.isdir(corpus) else []), seconds + 120)
 
 
@@ -254,7 +257,8 @@ def step_integration(everything):
 
 
 STEPS = {"layers": step_layers, "style": step_style, "format": step_format, "unit": step_unit,
-         "lint": step_lint, "fuzz": step_fuzz, "integration": step_integration}
+         "integration": step_integration, "lint": step_lint, "fuzz": step_fuzz}
+BESIDE = ("lint", "fuzz")
 BUILDS = {"unit": ["asan"], "lint": ["asan"], "fuzz": ["fuzz"], "integration": ["release", "asan"]}
 
 
@@ -265,23 +269,58 @@ def show(result):
         print("skipped %s: %s" % (result.name, result.text), flush=True)
 
 
+def build_for(names, everything):
+    """All that the steps need, before anything is timed or runs beside anything else."""
+    wanted = [preset for name in names for preset in BUILDS.get(name, [])]
+    if everything and {"unit", "integration"} & set(names):
+        wanted += ["debug", "release"]
+    for preset in dict.fromkeys(wanted):
+        try:
+            building.build(preset)
+        except building.Failure as error:
+            yield Result("build " + preset, FAILED, str(error))
+
+
 def run_step(name, everything):
+    """(results, seconds) of one step; whatever breaks in it, the others still count."""
     started = time.monotonic()
     results = []
     try:
-        for preset in BUILDS.get(name, []) + (["debug"] if everything and name == "unit" else []):
-            building.build(preset)
-        for result in STEPS[name](everything):
-            results.append(result)
-            show(result)
-    except Exception as error:  # whatever broke, the other steps still count
-        results.append(Result(name, FAILED, str(error)))
-        show(results[-1])
+        results += STEPS[name](everything)
+    except Exception as error:
+        results.append(Result(name, FAILED, "%s: %s" % (type(error).__name__, error)))
+    return name, results, time.monotonic() - started
+
+
+def report(name, results, seconds):
+    for result in results:
+        show(result)
     count = collections.Counter(r.outcome for r in results)
     print("%-12s %4d passed %3d failed %3d skipped %6.1f s" % (
-        name, count[PASSED], count[FAILED], count[SKIPPED], time.monotonic() - started),
-        flush=True)
+        name, count[PASSED], count[FAILED], count[SKIPPED], seconds), flush=True)
     return results
+
+
+def run_steps(names, everything):
+    beside = [name for name in names if name in BESIDE and "integration" in names]
+    results = report("build", *timed(lambda: list(build_for(names, everything))))
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        def later():
+            return [run_step(name, everything) for name in beside]
+        quiet = None
+        for name in names:
+            if name == "integration" and beside:
+                quiet = pool.submit(later)
+            if name not in beside:
+                results += report(*run_step(name, everything))
+        for done in quiet.result() if quiet else []:
+            results += report(*done)
+    return results
+
+
+def timed(call):
+    started = time.monotonic()
+    return call(), time.monotonic() - started
 
 
 def run_all(everything, only):
@@ -289,9 +328,7 @@ def run_all(everything, only):
     if unknown:
         raise building.Failure("no step %s; there are %s" % (", ".join(unknown), ", ".join(STEPS)))
     os.makedirs(BUILD, exist_ok=True)
-    results = []
-    for name in only or STEPS:
-        results += run_step(name, everything)
+    results = run_steps(only or list(STEPS), everything)
     count = collections.Counter(r.outcome for r in results)
     for result in results:
         if result.outcome == FAILED:
