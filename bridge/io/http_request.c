@@ -197,7 +197,7 @@ static void set_version(struct http_call *call, enum http_version version)
                                     [HTTP_VERSION_2] = CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE};
 
     curl_easy_setopt(call->easy, CURLOPT_HTTP_VERSION, versions[version]);
-    if (version == HTTP_VERSION_2) /* share a connection being made rather than make another */
+    if (version != HTTP_VERSION_1_1) /* share a connection being made rather than make another */
         curl_easy_setopt(call->easy, CURLOPT_PIPEWAIT, 1L);
 }
 
