@@ -19,9 +19,8 @@ static void tell_limited(struct plugin *pl, struct connection *conn, const struc
     conn->noticed_ms = pl->now_ms;
     snprintf(topic, sizeof(topic), "notify/v1/%ss/%.*s/down/reply", principal_kind_name(p->kind),
              (int)p->id_len, p->id);
-    int len =
-        snprintf(payload, sizeof(payload),
-                 "{\"rpc\":null,\"error\":{\"code\":\"rate_limited\",\"message\":\"%s\"}}", what);
+    int len = snprintf(payload, sizeof(payload),
+                       "{\"error\":{\"code\":\"rate_limited\",\"message\":\"%s\"}}", what);
     (void)mosquitto_broker_publish_copy(conn->client_id, topic, len, payload, 0, false, NULL);
 }
 

@@ -9,17 +9,17 @@
 #include <string.h>
 
 /* Takes `result` or `error`, one of which is NULL; straight to the client that asked. */
-static void reply(struct plugin *pl, struct mosquitto *client, const char *rpc, json_t *result,
-                  json_t *error)
+static void reply(struct mosquitto *client, const char *rpc, json_t *result, json_t *error)
 {
     char topic[ACL_TOPIC_MAX];
     struct principal p;
-    json_t *root = json_pack("{s:o}", "rpc", *rpc ? json_string(rpc) : json_null());
-    (void)pl;
+    json_t *root = json_object();
 
-    if (root && result)
+    if (*rpc)
+        (void)json_object_set_new(root, "rpc", json_string(rpc));
+    if (result)
         (void)json_object_set_new(root, "result", result);
-    if (root && error)
+    if (error)
         (void)json_object_set_new(root, "error", error);
     char *text = root ? json_dumps(root, JSON_COMPACT) : NULL;
     if (text && principal_parse(mosquitto_client_username(client), &p)) {
@@ -53,9 +53,9 @@ static void refresh(struct plugin *pl, struct connection *conn, struct mosquitto
         why = REFUSAL_INTERNAL;
     pl->counters.now[why ? COUNTER_REFRESH_REFUSED : COUNTER_REFRESH_ACCEPTED]++;
     if (why)
-        reply(pl, client, req->rpc, NULL, error_of(refusal_name(why), refusal_text(why)));
+        reply(client, req->rpc, NULL, error_of(refusal_name(why), refusal_text(why)));
     else
-        reply(pl, client, req->rpc, json_pack("{s:I}", "expires", (json_int_t)tok.expires_s), NULL);
+        reply(client, req->rpc, json_pack("{s:I}", "expires", (json_int_t)tok.expires_s), NULL);
 }
 
 static void disconnect(struct plugin *pl, struct mosquitto *client,
@@ -64,7 +64,7 @@ static void disconnect(struct plugin *pl, struct mosquitto *client,
     unsigned count = live_mark(&pl->live, *req->subject ? req->subject : NULL, req->client);
 
     pl->sweep_is_due = true;
-    reply(pl, client, req->rpc, json_pack("{s:i}", "disconnected", (int)count), NULL);
+    reply(client, req->rpc, json_pack("{s:i}", "disconnected", (int)count), NULL);
 }
 
 static void revoke(struct plugin *pl, struct mosquitto *client, const struct control_request *req)
@@ -82,7 +82,7 @@ static void revoke(struct plugin *pl, struct mosquitto *client, const struct con
     else
         snprintf(line, sizeof(line), "sub %s", req->subject);
     if (revocations_add(&pl->revocations, line, err) != 0) {
-        reply(pl, client, req->rpc, NULL, error_of("internal", "the list is full"));
+        reply(client, req->rpc, NULL, error_of("internal", "the list is full"));
         return;
     }
     pl->sweep_is_due = true;
@@ -92,7 +92,7 @@ static void revoke(struct plugin *pl, struct mosquitto *client, const struct con
         mosquitto_log_printf(MOSQ_LOG_ERR, "tocsin: a revocation is in force but not stored: %s",
                              err);
     mosquitto_log_printf(MOSQ_LOG_NOTICE, "tocsin: revoked by %s", mosquitto_client_id(client));
-    reply(pl, client, req->rpc, json_pack("{s:b, s:b}", "revoked", 1, "stored", is_stored), NULL);
+    reply(client, req->rpc, json_pack("{s:b, s:b}", "revoked", 1, "stored", is_stored), NULL);
 }
 
 static void run(struct plugin *pl, struct connection *conn, struct mosquitto *client,
@@ -101,11 +101,11 @@ static void run(struct plugin *pl, struct connection *conn, struct mosquitto *cl
     bool may_rule = p->kind == PRINCIPAL_ADMIN || p->kind == PRINCIPAL_BRIDGE;
 
     if (req->method == CONTROL_BAD)
-        reply(pl, client, req->rpc, NULL, error_of("malformed", req->problem));
+        reply(client, req->rpc, NULL, error_of("malformed", req->problem));
     else if (req->method == CONTROL_REFRESH)
         refresh(pl, conn, client, p, req);
     else if (!may_rule)
-        reply(pl, client, req->rpc, NULL, error_of("not_allowed", "only admins may do that"));
+        reply(client, req->rpc, NULL, error_of("not_allowed", "only admins may do that"));
     else if (req->method == CONTROL_DISCONNECT)
         disconnect(pl, client, req);
     else

@@ -137,6 +137,7 @@ void control_parse(const void *payload, size_t len, struct control_request *out)
     memset(out, 0, sizeof(*out));
     out->until_s = -1;
     if (len > 2 && memcmp(text, "ey", 2) == 0 && !memchr(text, '\0', len)) {
+        memcpy(out->rpc, "refresh", sizeof("refresh"));
         out->token = strndup(text, len);
         out->method = out->token ? CONTROL_REFRESH : CONTROL_BAD;
         out->problem = out->token ? NULL : "out of memory";

@@ -9,8 +9,9 @@
  *     {"rpc": "5", "method": "revoke", "params": {"kind": "user", "id": "alice", "until": 0}}
  *     {"rpc": "6", "method": "revoke", "params": {"until": 1790000000}}
  *
- * A payload that is a bare token is a refresh without rpc id.  Answers are
- * {"rpc": ..., "result": {...}} or {"rpc": ..., "error": {"code", "message"}}.
+ * A payload that is a bare token is a refresh whose rpc is "refresh".  Answers
+ * are {"rpc": ..., "result": {...}} or {"rpc": ..., "error": {"code", "message"}};
+ * rpc is absent where none could be read.
  *
  * Purity:    no I/O, no broker symbols.
  * Ownership: struct control_request owns its strings: control_fini() wipes them.

@@ -4,6 +4,7 @@ import json
 import os
 import time
 
+import jsonschema
 import pytest
 
 import servers
@@ -12,6 +13,8 @@ from gate_mqtt import DENIED, PUBLISH, Peer, REFUSED, field, packet, varint
 from gate_tokens import local
 
 CONTROL = "$CONTROL/tocsin/v1"
+with open(os.path.join(servers.ROOT, "schemas", "json", "reply.schema.json")) as _file:
+    REPLY = json.load(_file)
 OWN = "notify/v1/users/alice"
 PARAMS = [(5, False), (4, True), pytest.param((4, False), marks=pytest.mark.long),
           pytest.param((5, True), marks=pytest.mark.long)]
@@ -41,7 +44,9 @@ def ask(made, method=None, rpc="1", raw=None, **params):
     seen = len(made.messages)
     assert made.publish(CONTROL, body) == 0
     made.wait(lambda m: m in made.messages[seen:] and m.topic.endswith("/down/reply"))
-    return json.loads(made.messages[-1].payload)
+    answer = json.loads(made.messages[-1].payload)
+    jsonschema.validate(answer, REPLY)
+    return answer
 
 
 def test_E01_E02_gone_at_exp(gate, way):
@@ -75,7 +80,7 @@ def test_E04_refresh_keeps_the_connection(gate, way):
 
 def test_refresh_with_the_bare_token(gate):
     with peer(gate, "user", "alice", "r", ttl=2) as made:
-        assert "result" in ask(made, raw=gate.token("user", "alice"))
+        assert ask(made, raw=gate.token("user", "alice"))["rpc"] == "refresh"
 
 
 def foreign(gate):
@@ -121,6 +126,8 @@ def test_E07_strange_refreshes(gate):
         made.ping()
         bad = [m for m in made.messages if b'"error"' in m.payload]
         assert len(bad) == 17 and all(m.topic == OWN + "/down/reply" for m in bad)
+        for message in bad:
+            jsonschema.validate(json.loads(message.payload), REPLY)
     with peer(gate, "admin", "root") as admin:
         assert admin.subscribe("$SYS/#") == [1]
         admin.ping()
@@ -455,7 +462,9 @@ def test_limit_publish_rate(strict, version):
             codes = [made.publish("notify/v1/users/%s/up/x" % who, b"1") for _ in range(30)]
             assert made.is_open()
             assert (codes.count(DENIED) >= 15) if version == 5 else not any(codes)
-            assert any(b"rate_limited" in m.payload for m in made.messages)
+            told = [m for m in made.messages if b"rate_limited" in m.payload]
+            assert told
+            jsonschema.validate(json.loads(told[0].payload), REPLY)
         with peer(strict, "user", "quiet") as quiet:
             assert quiet.publish("notify/v1/users/quiet/up/x", b"2") == 0
         watch.wait(lambda m: m.payload == b"2")

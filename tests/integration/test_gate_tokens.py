@@ -144,6 +144,8 @@ KEYS = {
     "T16 header x5u": embedded("x5u", lambda i: "http://127.0.0.1:1/"),
     "T16 header x5c": embedded("x5c", lambda i: ["AAAA"]),
     "T16 header jwk, rightly signed": lambda i, g: i.sign({"jwk": {}}),
+    "T16 header x5c, rightly signed": lambda i, g: i.sign({"x5c": ["AAAA"]}),
+    "T16 header jku, rightly signed": lambda i, g: i.sign({"jku": "https://x.example/"}),
     "T17 crit": lambda i, g: i.sign({"crit": ["exp"]}),
     "T17 b64 false": lambda i, g: i.sign({"b64": False, "crit": ["b64"]}),
     "T17 zip": lambda i, g: i.sign({"zip": "DEF"}),
