@@ -41,6 +41,7 @@ void http_library_init(void)
 {
     if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
         fatal("http.broken", "curl_global_init() failed");
+    http_reset_init();
 }
 
 void http_library_fini(void)

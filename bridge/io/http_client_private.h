@@ -46,6 +46,9 @@ bool http_is_one_line(const char *text);
 /* Fills response from a call that ended with code; valid while the call is. */
 void http_call_result(struct http_call *call, CURLcode code, struct http_response *response);
 
+/* Finds libnghttp2 behind our own nghttp2_submit_rst_stream() (http_reset.c says why). */
+void http_reset_init(void);
+
 /* Whether an address is on the public Internet: routable, unicast, not ours. */
 bool http_address_is_public(const struct sockaddr *address);
 bool http_address_text_is_public(const char *text);
