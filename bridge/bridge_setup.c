@@ -59,6 +59,7 @@ struct type_config *bridge_type_configs(const struct config *config)
             .max_ms = from->max_ms,
             .factor = from->factor,
             .channels = channel_set(from->channels),
+            .is_at_most_once = strcmp(from->unknown, "at_most_once") == 0,
         };
     }
     return types;
@@ -111,6 +112,10 @@ int bridge_open_destination(struct bridge *bridge, const struct config_destinati
                    .per_day = (uint32_t)from->per_day},
         .send = from->adapter->send,
         .close = from->adapter->close,
+        .prefixes = from->prefixes,
+        .types = from->types,
+        .weight = (unsigned)from->weight,
+        .is_idempotent = from->adapter->is_idempotent,
         .state = state,
         .has_receipts = from->adapter->has_receipts,
     };
@@ -143,6 +148,14 @@ static size_t open_all(struct bridge *bridge, struct config *config,
     return config->destination_count;
 }
 
+/* Our copy must not borrow from a configuration that is about to go. */
+static void remember(struct bridge *bridge, const struct destination_config *opened)
+{
+    for (size_t i = 0; i < bridge->destination_count; i++)
+        if (strcmp(bridge->destinations[i].config.name, opened->name) == 0)
+            bridge->destinations[i].config = *opened;
+}
+
 static void swap(struct bridge *bridge, struct config *config,
                  const struct destination_config *opened, size_t count)
 {
@@ -154,8 +167,10 @@ static void swap(struct bridge *bridge, struct config *config,
     free(bridge->types);
     bridge->types = types;
     for (size_t i = 0; i < count; i++) {
-        if (!dispatch_reload_destination(bridge->dispatch, &opened[i]))
+        if (!dispatch_reload_destination(bridge->dispatch, &opened[i])) {
+            remember(bridge, &opened[i]);
             continue;
+        }
         log_warn("reload.ignored", LOG_STR("destination", opened[i].name),
                  LOG_STR("why", "a new destination needs a restart"));
         opened[i].close(opened[i].state);
@@ -164,6 +179,24 @@ static void swap(struct bridge *bridge, struct config *config,
     bridge->config = config;
     loop_timer_start(bridge->loop, &bridge->reload_timer, config->bridge.lease_ms,
                      on_old_config_free, bridge);
+}
+
+/* What was configured stays: its adapter borrows from the file it was read from. */
+static bool has_all(const struct bridge *bridge, const struct config *config, char *why,
+                    size_t why_bytes)
+{
+    for (size_t i = 1; i < bridge->destination_count; i++) {
+        const char *name = bridge->destinations[i].config.name;
+        size_t j = 0;
+
+        while (j < config->destination_count && strcmp(config->destinations[j].name, name) != 0)
+            j++;
+        if (j < config->destination_count)
+            continue;
+        snprintf(why, why_bytes, "destination %s is gone: removing one needs a restart", name);
+        return false;
+    }
+    return true;
 }
 
 void bridge_reload(struct bridge *bridge)
@@ -180,8 +213,10 @@ void bridge_reload(struct bridge *bridge)
     }
     service_manager_tell("RELOADING=1");
     config = config_read(bridge->config_file, why, sizeof(why));
-    count = config ? open_all(bridge, config, opened, why, sizeof(why)) : 0;
-    if (!config || (config->destination_count && !count)) {
+    count = config && has_all(bridge, config, why, sizeof(why))
+                ? open_all(bridge, config, opened, why, sizeof(why))
+                : 0;
+    if (!config || why[0]) {
         log_error("reload.refused", LOG_STR("why", why));
         if (config)
             config_free(config);

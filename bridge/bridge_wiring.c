@@ -92,11 +92,13 @@ static unsigned type_channels(void *ctx, const char *type)
     return dispatch_type_channels(bridge->dispatch, type);
 }
 
-static int choose(void *ctx, enum channel channel, int32_t *destination)
+static int choose(void *ctx, enum channel channel, enum recipient_kind kind, const char *recipient,
+                  const char *type, int32_t *destination)
 {
     struct bridge *bridge = ctx;
+    struct choice choice = {channel, kind, recipient, type};
 
-    return dispatch_choose(bridge->dispatch, channel, destination);
+    return dispatch_choose(bridge->dispatch, &choice, destination);
 }
 
 static bool admit(void *ctx, int32_t destination)

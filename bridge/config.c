@@ -113,6 +113,9 @@ static const struct key type_keys[] = {
     {"types", "retry_max", KIND_DURATION, AT(max_ms), "-1", 1, 30 * DAY, "As the channel's."},
     {"types", "channels", KIND_TEXT, AT(channels), NULL, 0, 0,
      "Channels of requests of this type that name none."},
+    {"types", "unknown", KIND_TEXT, AT(unknown), "repeat", 0, 0,
+     "What a sent request without an answer means where the provider drops no repeats: repeat, or "
+     "at_most_once (a dead letter, outcome_unknown)."},
 };
 
 #undef AT
@@ -129,6 +132,12 @@ static const struct key destination_keys[] = {
     {"destinations", "rate_per_minute", KIND_NUMBER, AT(per_minute), "0", 0, 1e9, "0: no limit."},
     {"destinations", "rate_per_hour", KIND_NUMBER, AT(per_hour), "0", 0, 1e9, "0: no limit."},
     {"destinations", "rate_per_day", KIND_NUMBER, AT(per_day), "0", 0, 1e9, "0: no limit."},
+    {"destinations", "prefixes", KIND_TEXT, AT(prefixes), NULL, 0, 0,
+     "Phone prefixes it is for, as a list (`[+49, +43]`); default all."},
+    {"destinations", "types", KIND_TEXT, AT(types), NULL, 0, 0,
+     "Types it is for, as a list (`[order.*, alarm]`); default all."},
+    {"destinations", "weight", KIND_NUMBER, AT(weight), "0", 0, 1e6,
+     "Share among the destinations of its channel that have one; 0: by order alone."},
 };
 #undef AT
 
@@ -319,6 +328,10 @@ static void check(struct reader *reader)
     if (!config->log.format ||
         (strcmp(config->log.format, "text") != 0 && strcmp(config->log.format, "json") != 0))
         fail(reader, 0, "log.format", "give text or json");
+    for (size_t i = 0; i < config->type_count; i++)
+        if (strcmp(config->types[i].unknown, "repeat") != 0 &&
+            strcmp(config->types[i].unknown, "at_most_once") != 0)
+            fail(reader, 0, config->types[i].name, "unknown must be repeat or at_most_once");
     if (config->queue.poll_max_ms < config->queue.poll_min_ms)
         fail(reader, 0, "queue.poll_max", "must not be less than queue.poll_min");
     for (size_t i = 0; i < config->destination_count && !reader->err; i++) {

@@ -19,7 +19,8 @@ struct config_destination {
     const char *name;
     const struct adapter *adapter;
     int64_t concurrency, strikes, shut_min_ms, shut_max_ms;
-    int64_t per_second, per_minute, per_hour, per_day;
+    int64_t per_second, per_minute, per_hour, per_day, weight;
+    const char *prefixes, *types;
     unsigned line;
     struct config *config;
 };
@@ -35,6 +36,7 @@ struct config_type {
     int64_t attempts, base_ms, max_ms; /* -1: as the channel */
     double factor;
     const char *channels; /* space-separated, or NULL */
+    const char *unknown;  /* "repeat" or "at_most_once" */
 };
 
 struct config {

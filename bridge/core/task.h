@@ -45,7 +45,9 @@ struct task {
     int attempts;              /* made before this one */
     bool is_suspect;
     bool is_sending;
-    bool is_acked; /* its user confirmed while it was under way */
+    bool is_started;  /* an attempt row says that the request may have left */
+    bool is_starting; /* that row is being written: the node is in a list of the dispatcher's */
+    bool is_acked;    /* its user confirmed while it was under way */
     char recipient[];
 };
 

@@ -99,6 +99,7 @@ struct dispatch *dispatch_new(struct loop *loop, const struct dispatch_config *c
     dispatch->metrics = metrics;
     random_bytes(&seed, sizeof(seed));
     rng_init(&dispatch->rng, seed);
+    list_init(&dispatch->unstarted);
     for (int kind = 0; kind < SETTLE_KINDS; kind++)
         list_init(&dispatch->settling[kind]);
     for (int state = 0; state < DELIVERY_STATE_COUNT; state++) {
@@ -192,30 +193,7 @@ struct destination *dispatch_find(struct dispatch *dispatch, int32_t id)
     return NULL;
 }
 
-int dispatch_choose(struct dispatch *dispatch, enum channel channel, int32_t *id)
-{
-    struct destination *best = NULL;
-
-    /* The first as configured, unless its breaker is open and another's is not. */
-    for (size_t i = 0; i < dispatch->destination_count; i++) {
-        struct destination *candidate = dispatch->destinations[i];
-
-        if (candidate->config.channel != channel)
-            continue;
-        if (!destination_is_shut(dispatch, candidate)) {
-            best = candidate;
-            break;
-        }
-        if (!best)
-            best = candidate;
-    }
-    if (!best)
-        return ERR_NOT_FOUND;
-    *id = best->id;
-    return 0;
-}
-
-static const struct type_config *find_type(struct dispatch *dispatch, const char *name)
+const struct type_config *dispatch_type(struct dispatch *dispatch, const char *name)
 {
     uintptr_t index = (uintptr_t)strmap_get(&dispatch->type_by_name, name);
 
@@ -224,7 +202,7 @@ static const struct type_config *find_type(struct dispatch *dispatch, const char
 
 unsigned dispatch_type_channels(struct dispatch *dispatch, const char *type)
 {
-    const struct type_config *config = find_type(dispatch, type);
+    const struct type_config *config = dispatch_type(dispatch, type);
 
     return config ? config->channels : 0;
 }
@@ -232,7 +210,7 @@ unsigned dispatch_type_channels(struct dispatch *dispatch, const char *type)
 struct retry_policy dispatch_policy(struct dispatch *dispatch, const struct task *task)
 {
     struct retry_policy policy = dispatch->channels[task->channel].retry;
-    const struct type_config *type = find_type(dispatch, task->note->type);
+    const struct type_config *type = dispatch_type(dispatch, task->note->type);
 
     if (type && type->attempts > 0)
         policy.attempts = type->attempts;
@@ -243,13 +221,6 @@ struct retry_policy dispatch_policy(struct dispatch *dispatch, const struct task
     if (type && type->factor >= 0)
         policy.factor = type->factor;
     return retry_policy_with(&policy, &task->note->retry);
-}
-
-/* Asking for room is what lets an open breaker half open in time. */
-bool destination_is_shut(struct dispatch *dispatch, struct destination *destination)
-{
-    return !throttle_room(&destination->throttle, loop_now_ms(dispatch->loop)) &&
-           destination->throttle.breaker == BREAKER_OPEN;
 }
 
 /*
@@ -309,7 +280,7 @@ void dispatch_forget(struct dispatch *dispatch, struct task *task)
     struct destination *destination = task->destination;
 
     if (task->is_suspect)
-        destination->has_suspect = false;
+        dispatch->has_suspect = false;
     idmap_remove(&dispatch->tasks, task->id);
     dispatch->bytes -= task_bytes(task) + (task->note->tasks == 1 ? task->note->bytes : 0);
     destination->held--;
@@ -527,6 +498,10 @@ static int64_t run_destination(struct dispatch *dispatch, struct destination *de
         task = CONTAINER_OF(active_pop(destination->queue), struct task, entry);
         if (judge_untried(dispatch, task))
             continue;
+        if (!task->is_started && dispatch_is_at_most_once(dispatch, task)) {
+            dispatch_start(dispatch, task);
+            continue;
+        }
         if (!throttle_take(&destination->throttle, now_ms))
             panic("room without a slot");
         if (send_one(dispatch, destination, task)) {
@@ -556,6 +531,7 @@ static int64_t run_destinations(struct dispatch *dispatch)
         struct destination *destination =
             dispatch->destinations[(dispatch->turn_start + i) % count];
 
+        dispatch_rescue(dispatch, destination);
         next_ms = sooner(next_ms, run_destination(dispatch, destination));
         metric_set(destination->queued, (double)active_count(destination->queue));
         metric_set(destination->inflight, (double)destination->throttle.inflight);
@@ -578,6 +554,7 @@ int64_t dispatch_turn(struct dispatch *dispatch)
     if (!dispatch->is_draining && !dispatch->ops.is_full(dispatch->ops.ctx))
         next_ms = run_destinations(dispatch);
     if (store_is_up(dispatch->store)) {
+        dispatch_start_turn(dispatch);
         dispatch_settle_turn(dispatch);
         if (!dispatch->is_draining)
             next_ms = sooner(next_ms, dispatch_claim_turn(dispatch));
@@ -585,12 +562,14 @@ int64_t dispatch_turn(struct dispatch *dispatch)
     return next_ms;
 }
 
-/* The outcome of one under way will find another generation and free the task. */
+/* The outcome of one under way, or the record of its start, finds another generation. */
 static void drop_task(void *ctx, uint64_t id, void *value)
 {
     struct task *task = value;
 
     (void)ctx, (void)id;
+    if (task->is_starting)
+        return;
     if (list_is_linked(&task->entry.node))
         active_remove(((struct destination *)task->destination)->queue, &task->entry);
     if (!task->is_sending)
@@ -603,14 +582,14 @@ void dispatch_fenced(struct dispatch *dispatch)
         log_warn("dispatch.dropped", LOG_INT("deliveries", dispatch->active));
     dispatch->generation++;
     dispatch_settle_clear(dispatch);
+    dispatch_start_clear(dispatch);
     idmap_each(&dispatch->tasks, drop_task, NULL);
     idmap_fini(&dispatch->tasks);
     dispatch->tasks = (struct idmap){0};
     dispatch->active = dispatch->bytes = 0;
-    dispatch->is_reconciling = dispatch->wants_reconcile = false;
+    dispatch->is_reconciling = dispatch->wants_reconcile = dispatch->has_suspect = false;
     for (size_t i = 0; i < dispatch->destination_count; i++) {
         dispatch->destinations[i]->held = 0;
-        dispatch->destinations[i]->has_suspect = false;
         dispatch->destinations[i]->is_claiming = false;
     }
 }

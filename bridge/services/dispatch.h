@@ -39,7 +39,8 @@ struct type_config {
     int attempts; /* -1: the channel's */
     int64_t base_ms, max_ms;
     double factor;
-    unsigned channels; /* bit set; 0: in-app */
+    unsigned channels;    /* bit set; 0: in-app */
+    bool is_at_most_once; /* an unknown outcome is the end, not repeated */
 };
 
 struct destination_config {
@@ -52,6 +53,10 @@ struct destination_config {
     int (*send)(void *state, const struct job *job, adapter_outcome_fn *on_outcome, void *ctx);
     void *state;
     void (*close)(void *state); /* NULL: not ours to close */
+    /* Words separated by spaces, NULL: all.  Phone prefixes ("+49"); types ("order.*"). */
+    const char *prefixes, *types;
+    unsigned weight;    /* 0: by order alone */
+    bool is_idempotent; /* a repeat of the same delivery id has no second effect */
     bool has_receipts;
 };
 
@@ -87,8 +92,13 @@ void dispatch_reload_policies(struct dispatch *dispatch,
                               const struct type_config *types, size_t type_count);
 
 /* ---- for ingest ---- */
-/* The destination for a new delivery of a channel; ERR_NOT_FOUND when none is configured. */
-NODISCARD int dispatch_choose(struct dispatch *dispatch, enum channel channel, int32_t *id);
+struct choice {
+    enum channel channel;
+    enum recipient_kind recipient_kind;
+    const char *recipient, *type;
+};
+/* The destination for a new delivery; ERR_NOT_FOUND when none is configured that fits. */
+NODISCARD int dispatch_choose(struct dispatch *dispatch, const struct choice *choice, int32_t *id);
 /* The type's channels; 0 when nothing is configured for it. */
 unsigned dispatch_type_channels(struct dispatch *dispatch, const char *type);
 /* Reserves room for one delivery; false: store it as ready.  Pair with one of the next two. */

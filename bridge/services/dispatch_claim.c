@@ -22,7 +22,7 @@
 
 struct asking {
     struct dispatch *dispatch;
-    struct destination *destination;
+    struct destination *destination; /* whose rows they are; another may send them */
     unsigned generation;
     bool is_suspect, is_sweep;
     unsigned room[PRIORITY_COUNT], got[PRIORITY_COUNT], total;
@@ -62,11 +62,20 @@ static void bury_poison(struct dispatch *dispatch, struct task *task)
     dispatch_judge(dispatch, task, &outcome);
 }
 
+static void end_unknown(struct dispatch *dispatch, struct task *task)
+{
+    struct outcome outcome;
+
+    outcome_set(&outcome, OUTCOME_UNKNOWN, REASON_OUTCOME_UNKNOWN,
+                "a bridge died after the request may have left");
+    dispatch_judge(dispatch, task, &outcome);
+}
+
 static void on_row(void *ctx, const struct claimed *row)
 {
     struct asking *asking = ctx;
     struct dispatch *dispatch = asking->dispatch;
-    struct destination *destination = asking->destination;
+    struct destination *destination;
     struct task *task;
 
     if (asking->generation != dispatch->generation)
@@ -81,12 +90,21 @@ static void on_row(void *ctx, const struct claimed *row)
     task->recipient_kind = (enum recipient_kind)row->recipient_kind;
     task->attempts = row->attempts;
     task->is_suspect = asking->is_suspect;
+    /* Chosen anew: its own may be away now, or be configured otherwise than it was. */
+    destination = dispatch_pick_for(dispatch, task);
+    if (!destination)
+        destination = asking->destination;
     destination->held++;
     dispatch->active++;
     dispatch_enter(dispatch, destination->id, task);
+    if (row->is_started && dispatch_is_at_most_once(dispatch, task)) {
+        active_remove(((struct destination *)task->destination)->queue, &task->entry);
+        end_unknown(dispatch, task);
+        return;
+    }
     if (asking->is_suspect) {
         log_warn("delivery.suspect", LOG_ID("delivery", row->id), LOG_INT("crashes", row->crashes));
-        destination->has_suspect = true;
+        dispatch->has_suspect = true;
         if (row->crashes >= STORE_POISON_CRASHES) {
             active_remove(destination->queue, &task->entry);
             bury_poison(dispatch, task);
@@ -252,16 +270,24 @@ static int64_t claim_for(struct dispatch *dispatch, struct destination *destinat
     size_t room = room_of(dispatch, destination);
     bool is_sweep = now_ms >= destination->next_sweep_ms;
 
-    if (destination->is_claiming || room < destination->cap / 4)
-        return -1; /* an answer or a settlement will bring the next turn */
-    if (destination_is_shut(dispatch, destination))
-        return dispatch->config.poll_min_ms;
+    if (destination->is_claiming)
+        return -1; /* its answer will bring the next turn */
+    if (destination_is_away(dispatch, destination)) {
+        struct destination *other = dispatch_stand_in(dispatch, destination);
+        size_t others_room = other ? room_of(dispatch, other) : 0;
+
+        if (!others_room)
+            return dispatch->config.poll_min_ms;
+        room = room < others_room ? room : others_room;
+    }
+    if (room < destination->cap / 4)
+        return -1; /* a settlement will bring the next turn */
     if (destination->next_claim_ms > now_ms)
         return destination->next_claim_ms - now_ms;
     destination->next_claim_ms = now_ms + dispatch->config.poll_min_ms +
                                  (int64_t)rng_below(&dispatch->rng, (uint64_t)spread);
     ask(dispatch, destination, room > CLAIM_MAX ? CLAIM_MAX : (unsigned)room, false);
-    if (is_sweep && !destination->has_suspect)
+    if (is_sweep && !dispatch->has_suspect)
         ask(dispatch, destination, 1, true);
     return destination->next_claim_ms - now_ms;
 }

@@ -30,7 +30,6 @@ struct destination {
     size_t held; /* in memory or reserved */
     bool is_claiming;
     bool has_backlog;               /* more is ready in the database than the last claim took */
-    bool has_suspect;               /* one delivery that may be poison is under way */
     unsigned share[PRIORITY_COUNT]; /* what the last claim brought of each */
     int64_t watermark_ms[PRIORITY_COUNT];
     int64_t next_claim_ms; /* boot clock */
@@ -64,9 +63,12 @@ struct dispatch {
     struct idmap tasks;   /* every task, by delivery id */
     size_t active, bytes; /* tasks and reservations; bytes of tasks */
     size_t sending;
+    struct list unstarted; /* tasks to be recorded before they are sent */
+    bool is_starting;
     struct list settling[SETTLE_KINDS];
     bool is_settling[SETTLE_KINDS];
     int64_t settle_after_ms; /* boot clock: not before, after a failure */
+    bool has_suspect;        /* one delivery that may be poison is in memory */
     bool is_draining, wants_reconcile, is_reconciling;
     unsigned generation; /* of our epoch: answers to older questions are dropped */
     struct rng rng;
@@ -76,6 +78,15 @@ struct dispatch {
 };
 
 bool destination_is_shut(struct dispatch *dispatch, struct destination *destination);
+/* dispatch_choose.c */
+bool destination_is_away(struct dispatch *dispatch, struct destination *destination);
+/* The one for this delivery; one that is away only when no other fits; NULL when none does. */
+struct destination *dispatch_pick(struct dispatch *dispatch, const struct choice *choice);
+struct destination *dispatch_pick_for(struct dispatch *dispatch, const struct task *task);
+/* Another of its channel that is not away and has room; NULL when there is none. */
+struct destination *dispatch_stand_in(struct dispatch *dispatch, struct destination *away);
+/* Moves what waits for a destination that is away to those that step in. */
+void dispatch_rescue(struct dispatch *dispatch, struct destination *away);
 struct destination *dispatch_find(struct dispatch *dispatch, int32_t id);
 static inline int64_t dispatch_wall_ms(const struct dispatch *dispatch)
 {
@@ -83,6 +94,13 @@ static inline int64_t dispatch_wall_ms(const struct dispatch *dispatch)
 }
 /* Removes the task from memory and gives its room back. */
 void dispatch_forget(struct dispatch *dispatch, struct task *task);
+/* dispatch_start.c */
+bool dispatch_is_at_most_once(struct dispatch *dispatch, const struct task *task);
+void dispatch_start(struct dispatch *dispatch, struct task *task);
+void dispatch_start_turn(struct dispatch *dispatch);
+void dispatch_start_clear(struct dispatch *dispatch);
+/* The type's policy; NULL when it has none. */
+const struct type_config *dispatch_type(struct dispatch *dispatch, const char *name);
 /* Judges an outcome and queues the record of it. */
 void dispatch_judge(struct dispatch *dispatch, struct task *task, const struct outcome *outcome);
 struct retry_policy dispatch_policy(struct dispatch *dispatch, const struct task *task);

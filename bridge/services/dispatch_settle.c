@@ -40,22 +40,36 @@ static void scrub(char *text)
             *text = '?';
 }
 
+/* Where a repeat could be a second message and the type forbids that, not knowing is the end. */
+static struct outcome known(struct dispatch *dispatch, const struct task *task,
+                            const struct outcome *outcome)
+{
+    struct outcome known = *outcome;
+
+    if (known.kind == OUTCOME_UNKNOWN && dispatch_is_at_most_once(dispatch, task)) {
+        known.kind = OUTCOME_PERMANENT;
+        known.reason = REASON_OUTCOME_UNKNOWN;
+    }
+    scrub(known.code);
+    scrub(known.provider_id);
+    scrub(known.detail);
+    return known;
+}
+
 void dispatch_judge(struct dispatch *dispatch, struct task *task, const struct outcome *outcome)
 {
     struct retry_policy policy = dispatch_policy(dispatch, task);
+    struct settling *item = xcalloc(1, sizeof(*item));
+    int64_t now_ms = dispatch_wall_ms(dispatch);
+    struct verdict verdict;
     bool is_tried = outcome->kind < OUTCOME_EXPIRED && outcome->reason != REASON_NO_TARGET;
     int tries = task->attempts + (is_tried ? 1 : 0);
-    int64_t now_ms = dispatch_wall_ms(dispatch);
-    struct verdict verdict = delivery_judge(outcome, &policy, tries, now_ms, task->note->expires_ms,
-                                            rng_next(&dispatch->rng));
-    struct settling *item = xcalloc(1, sizeof(*item));
 
+    item->outcome = known(dispatch, task, outcome);
+    verdict = delivery_judge(&item->outcome, &policy, tries, now_ms, task->note->expires_ms,
+                             rng_next(&dispatch->rng));
     delivery_set_state(&task->state, verdict.state);
     item->task = task;
-    item->outcome = *outcome;
-    scrub(item->outcome.code);
-    scrub(item->outcome.provider_id);
-    scrub(item->outcome.detail);
     item->row = (struct settlement){
         .id = task->id,
         .state = verdict.state,

@@ -34,7 +34,9 @@ struct ingest_ops {
     /* The channels that have a destination, and those of a type (0: no policy). */
     unsigned (*available)(void *ctx);
     unsigned (*type_channels)(void *ctx, const char *type);
-    int (*choose)(void *ctx, enum channel channel, int32_t *destination);
+    /* As dispatch_choose(). */
+    int (*choose)(void *ctx, enum channel channel, enum recipient_kind kind, const char *recipient,
+                  const char *type, int32_t *destination);
     /* As dispatch_admit(), _enter(), _withdraw() and _poke(). */
     bool (*admit)(void *ctx, int32_t destination);
     void (*enter)(void *ctx, int32_t destination, struct task *task);

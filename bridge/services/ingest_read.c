@@ -36,34 +36,43 @@ void ingest_refuse(struct entry *entry, enum reject reason, const char *pointer,
     entry->rejection = (struct rejection){reason, pointer, detail};
 }
 
-/* Who gets it by which destination, and whether we have room to send it ourselves. */
-static void plan(struct ingest *ingest, struct entry *entry, int64_t now_ms)
+/* Who gets it by which destination.  false: one has none, and the entry is refused. */
+static bool choose_destinations(struct ingest *ingest, struct entry *entry)
 {
-    const struct request *request = entry->request;
     const struct route *route = &entry->route;
-    bool is_now = request->deliver_at_ms <= now_ms && !ingest->is_degraded;
     size_t n = 0;
 
     entry->plans = arena_zalloc(ingest->arena, route->deliveries * sizeof(*entry->plans));
     for (int channel = 0; channel < CHANNEL_COUNT; channel++) {
-        int32_t destination;
-
         if (!(route->channels & 1u << channel))
             continue;
-        if (ingest->ops.choose(ingest->ops.ctx, (enum channel)channel, &destination)) {
-            ingest_refuse(entry, REJECT_NOT_ALLOWED, "/channels", "the channel has no destination");
-            return;
-        }
         for (size_t i = 0; i < route->recipient_count; i++) {
             struct plan *one = &entry->plans[n++];
 
-            one->destination = destination;
             one->channel = (enum channel)channel;
             one->recipient = route->recipients[i];
-            one->is_admitted = is_now && ingest->ops.admit(ingest->ops.ctx, destination);
+            if (!ingest->ops.choose(ingest->ops.ctx, one->channel, route->kind, one->recipient,
+                                    entry->request->type, &one->destination))
+                continue;
+            ingest_refuse(entry, REJECT_NOT_ALLOWED, "/channels",
+                          "no destination is configured for this type, target and channel");
+            return false;
         }
     }
     entry->plan_count = n;
+    return true;
+}
+
+/* Also reserves room for what we can send ourselves, now. */
+static void plan(struct ingest *ingest, struct entry *entry, int64_t now_ms)
+{
+    bool is_now = entry->request->deliver_at_ms <= now_ms && !ingest->is_degraded;
+
+    if (!choose_destinations(ingest, entry))
+        return;
+    for (size_t i = 0; is_now && i < entry->plan_count; i++)
+        entry->plans[i].is_admitted =
+            ingest->ops.admit(ingest->ops.ctx, entry->plans[i].destination);
 }
 
 const char *ingest_shown_key(struct ingest *ingest, const struct entry *entry)

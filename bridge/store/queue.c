@@ -30,7 +30,10 @@ const struct pg_statement store_sql_claim = {
            " RETURNING d.*)"
            "SELECT u.id, u.notification, u.seq, u.due_at, n.created_at, n.expires_at, u.attempts,"
            " u.crashes, n.receipts, u.recipient_kind, u.channel, u.priority, u.recipient,"
-           " n.service, n.request, n.type, n.collapse_key, n.retry, n.content"
+           " n.service, n.request, n.type, n.collapse_key, n.retry, n.content,"
+           " CASE WHEN u.crashes > 0 THEN EXISTS (SELECT 1 FROM attempt a WHERE a.delivery = u.id"
+           "   AND a.number = u.attempts + 1 AND a.outcome = 8 AND a.state IS NULL)"
+           "   ELSE false END"
            " FROM u CROSS JOIN LATERAL"
            " (SELECT * FROM notification WHERE id = u.notification LIMIT 1) n"
            " ORDER BY u.priority, u.due_at, u.id",
@@ -85,6 +88,21 @@ const struct pg_statement store_sql_retry = {
         " provider_id, detail FROM x"
         " WHERE number > 0)"
         "SELECT id, notification, tries FROM x",
+};
+
+/* Says that the request of an attempt may have left, before it does. */
+const struct pg_statement store_sql_start = {
+    .name = "start",
+    .params = 14,
+    .is_durable = true,
+    .sql = "WITH x AS (SELECT d.notification, d.channel, d.recipient_kind, d.recipient, r.*"
+           " FROM delivery d, " SETTLE_COLUMNS " WHERE d.id = ANY ($2::bigint[]) AND d.id = r.id"
+           " AND d.epoch = $1::bigint AND d.state = 1 FOR UPDATE OF d),"
+           "h AS (INSERT INTO " ATTEMPT_COLUMNS
+           " SELECT clock_timestamp(), id, notification, $1::bigint, via, 0, number,"
+           " channel, outcome, reason, 0, NULL, recipient_kind, recipient, NULL, NULL, detail"
+           " FROM x)"
+           "SELECT id, notification, tries FROM x",
 };
 
 const struct pg_statement store_sql_bury = {
@@ -170,6 +188,7 @@ static void on_claimed(void *ctx, int err, const struct pg_result *result)
             .type = pg_text(result, i, 15),
             .collapse_key = pg_is_null(result, i, 16) ? NULL : pg_text(result, i, 16),
             .retry = pg_is_null(result, i, 17) ? NULL : pg_text(result, i, 17),
+            .is_started = pg_int(result, i, 19) != 0,
         };
 
         row.content = pg_bytes(result, i, 18, &row.content_bytes);
@@ -321,6 +340,12 @@ int store_retry(struct store *store, int64_t epoch, const struct settlement *ite
                 const struct settled *settled)
 {
     return send_settlements(store, &store_sql_retry, epoch, items, count, settled);
+}
+
+int store_start(struct store *store, int64_t epoch, const struct settlement *items, size_t count,
+                const struct settled *settled)
+{
+    return send_settlements(store, &store_sql_start, epoch, items, count, settled);
 }
 
 int store_bury(struct store *store, int64_t epoch, const struct settlement *items, size_t count,

@@ -25,6 +25,7 @@ struct claimed { /* strings borrowed for the callback */
     const char *recipient, *service, *request, *type, *collapse_key, *retry;
     const char *content;
     size_t content_bytes;
+    bool is_started; /* a bridge died over it, and the request of this attempt may have left */
 };
 
 struct claim {
@@ -75,6 +76,9 @@ struct settled {
 NODISCARD int store_settle(struct store *store, int64_t epoch, const struct settlement *items,
                            size_t count, const struct settled *settled);
 NODISCARD int store_retry(struct store *store, int64_t epoch, const struct settlement *items,
+                          size_t count, const struct settled *settled);
+/* Writes no end: an attempt row without one, before the request leaves. */
+NODISCARD int store_start(struct store *store, int64_t epoch, const struct settlement *items,
                           size_t count, const struct settled *settled);
 NODISCARD int store_bury(struct store *store, int64_t epoch, const struct settlement *items,
                          size_t count, const struct settled *settled);
