@@ -2,21 +2,14 @@
 /*
  * link - one MQTT 5 connection that comes back by itself
  *
- * The library (paho-mqtt-c, MQTTAsync) calls back on threads of its own.
- * Those callbacks only copy what they are given into a queue and ring an
- * eventfd; everything else, the handlers below included, happens on the
- * caller's thread inside link_dispatch() and link_tick(). So no other module
- * needs a lock.
+ * What the library reports (paho.h) becomes handlers called on the caller's
+ * thread, inside link_dispatch() and link_tick().
  *
  * Reconnecting is ours, not the library's: its own waits without jitter and
  * cannot take a renewed token. A connection counts as up when every
  * subscription is confirmed, which on_up reports, also after each reconnect;
  * what was published and not confirmed before a loss must be published again
  * by the caller.
- *
- * The library acknowledges a QoS 1 message before we see it and has no way
- * to push back, so the queue has a soft bound: above it each delivery waits
- * a moment on the library's thread, which slows the broker down.
  *
  * Order:     link_open, then poll link_fd() and call link_dispatch() when it is
  *            readable and link_tick() when link_tick() said to; link_close.
