@@ -80,6 +80,8 @@ def test_an_outage_in_the_middle_costs_nothing(stack_with):
         for start in range(0, total, 100):
             shop.publish("up/request", [sms(start + n) for n in range(100)])
             if start == 500:
+                shop._wait(lambda: len([r for r in shop.receipts() if r["status"] == "sent"]) > 20,
+                           20, "some to be sent")
                 script(stack, "twilio", listen="refuse", close_connections=True)
         by = sent_by(shop, total, 60)
         assert by["twilio"] and by["messagebird"]
