@@ -190,14 +190,20 @@ static void set_method(struct http_call *call, const struct http_request *reques
     curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, request->method);
 }
 
-static void set_version(struct http_call *call, enum http_version version)
+static void set_version(struct http_call *call, const struct http_request *request)
 {
     static const long versions[] = {[HTTP_VERSION_ANY] = CURL_HTTP_VERSION_2TLS,
                                     [HTTP_VERSION_1_1] = CURL_HTTP_VERSION_1_1,
                                     [HTTP_VERSION_2] = CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE};
+    bool is_tls = strncasecmp(request->url, "https:", 6) == 0;
 
-    curl_easy_setopt(call->easy, CURLOPT_HTTP_VERSION, versions[version]);
-    if (version != HTTP_VERSION_1_1) /* share a connection being made rather than make another */
+    curl_easy_setopt(call->easy, CURLOPT_HTTP_VERSION, versions[request->version]);
+    /*
+     * Share a connection being made rather than make another.  With TLS the handshake tells
+     * whether it can be shared; without, the first answer does, and one slow answer would hold
+     * up all the others.
+     */
+    if (request->version == HTTP_VERSION_2 || (request->version == HTTP_VERSION_ANY && is_tls))
         curl_easy_setopt(call->easy, CURLOPT_PIPEWAIT, 1L);
 }
 
@@ -222,7 +228,7 @@ int http_call_prepare(struct http_call *call, const struct http_request *request
         curl_easy_setopt(easy, CURLOPT_PASSWORD,
                          request->basic_password ? request->basic_password->bytes : "");
     }
-    set_version(call, request->version);
+    set_version(call, request);
     set_method(call, request);
     return set_headers(call, request);
 }
