@@ -204,7 +204,8 @@ static void store(struct reader *reader, const struct key *key, void *base, cons
         *(bool *)at = strcmp(text, "true") == 0;
         return;
     case KIND_DURATION:
-        if (line && (timefmt_parse_duration(text, &ms) || ms < key->min || ms > key->max))
+        if (line &&
+            (timefmt_parse_duration(text, &ms) || (double)ms < key->min || (double)ms > key->max))
             bad_range(reader, key, line, name);
         else if (!line && timefmt_parse_duration(text, &ms))
             ms = -1;
