@@ -292,6 +292,19 @@ def test_wait_final_asks_until_every_delivery_has_ended(bridge, service):
     assert len(looks) == 2
 
 
+def test_with_receipts_all_sent_is_not_the_end(bridge, service):
+    bridge.receipts = lambda _: [{"status": "retrying", "attempt": 1, "channel": "sms"},
+                                 {"status": "sent", "attempt": 2, "channel": "sms"}]
+    process = service.start("send", "--json", "--wait", "final", stdin=subprocess.PIPE)
+    process.stdin.write(lines({"id": "r-1", "type": "a", "to": {"phone": "+15550100"},
+                               "receipts": "all"}))
+    process.stdin.flush()
+    seen = [json.loads(process.stdout.readline())["status"] for _ in range(3)]
+    assert seen == ["accepted", "retrying", "sent"] and process.poll() is None
+    bridge.send("services/orders/down/receipt", {"id": "r-1", "status": "delivered"})
+    assert service.finish(process, 0, "").lines == [{"id": "r-1", "status": "delivered"}]
+
+
 def test_wait_final_without_status_takes_the_first_end(bridge, service):
     result = service.run("send", "--wait", "final", text=lines(request(1)))
     assert "cannot ask for the status (no such method)" in result.err
