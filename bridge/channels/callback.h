@@ -74,8 +74,7 @@ struct callback_account {
 
 struct callback_reader {
     const char *adapter;
-    /* Reads secrets; leaves account.reader unset when callbacks are not configured. */
-    void (*open)(struct callback_account *account, const struct adapter_settings *settings);
+    bool is_known_by_topic; /* callback_topic_arn is what it needs, not a secret */
     enum callback_verdict (*read)(const struct callback_account *account,
                                   const struct callback_request *request,
                                   struct callback_result *result);

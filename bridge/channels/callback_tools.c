@@ -8,8 +8,6 @@
 #include <openssl/hmac.h>
 #include <string.h>
 
-#define PAIRS_MAX 1000
-
 enum callback_verdict callback_refuse(struct callback_result *result, const char *why)
 {
     result->why = why;
@@ -51,9 +49,34 @@ void callback_sha256_hex(struct buf *out, const void *bytes, size_t length)
 
 /* ---- events ---- */
 
-static const char *keep(struct arena *arena, const char *text)
+/*
+ * A copy that can be stored, and is what the dispatcher made of the same id: printable ASCII, no
+ * longer than there.
+ */
+static const char *keep(struct arena *arena, const char *text, size_t bytes_max)
 {
-    return text ? arena_strdup(arena, text) : NULL;
+    size_t length = strlen(text);
+    char *copy = arena_strndup(arena, text, length < bytes_max ? length : bytes_max);
+
+    for (char *at = copy; *at; at++)
+        if (*at < 0x20 || *at > 0x7e)
+            *at = '?';
+    return copy;
+}
+
+#define KEY_MAX 200
+
+/* A key is never cut: two long ones that begin alike are two. */
+static const char *keep_key(struct arena *arena, const char *key)
+{
+    struct buf hex = {0};
+
+    if (strlen(key) <= KEY_MAX)
+        return keep(arena, key, KEY_MAX);
+    callback_sha256_hex(&hex, key, strlen(key));
+    key = arena_strdup(arena, hex.data);
+    buf_fini(&hex);
+    return key;
 }
 
 void callback_add(struct callback_result *result, const struct callback_event *event)
@@ -64,8 +87,7 @@ void callback_add(struct callback_result *result, const struct callback_event *e
         return;
     if (result->count == result->room) {
         size_t room = result->room ? 2 * result->room : 8;
-        struct callback_event *more =
-            arena_alloc(result->arena, room * sizeof(*result->events));
+        struct callback_event *more = arena_alloc(result->arena, room * sizeof(*result->events));
 
         if (result->count)
             memcpy(more, result->events, result->count * sizeof(*more));
@@ -74,13 +96,15 @@ void callback_add(struct callback_result *result, const struct callback_event *e
     }
     copy = &result->events[result->count++];
     *copy = *event;
-    copy->provider_id = keep(result->arena, event->provider_id);
-    copy->name = arena_strdup(result->arena, event->name ? event->name : "");
-    copy->code = keep(result->arena, event->code);
-    copy->key = event->key && event->key[0]
-                    ? arena_strdup(result->arena, event->key)
-                    : arena_printf(result->arena, "%s %s %s", event->provider_id, copy->name,
-                                   event->code ? event->code : "");
+    copy->provider_id =
+        keep(result->arena, event->provider_id, sizeof((struct outcome *)0)->provider_id - 1);
+    copy->name = keep(result->arena, event->name ? event->name : "", 64);
+    copy->code = event->code ? keep(result->arena, event->code, 31) : NULL;
+    copy->key =
+        keep_key(result->arena, event->key && event->key[0]
+                                    ? event->key
+                                    : arena_printf(result->arena, "%s %s %s", event->provider_id,
+                                                   copy->name, event->code ? event->code : ""));
 }
 
 enum reason callback_reason(const char *adapter, const char *code, enum reason otherwise)
@@ -121,39 +145,35 @@ static char *decode(struct arena *arena, const char *text, size_t length)
     return out;
 }
 
-struct callback_pair *callback_form(struct arena *arena, const char *form, size_t bytes,
-                                    size_t *count)
+bool callback_form_read(struct callback_form *form, struct arena *arena, const char *text,
+                        size_t bytes)
 {
-    struct callback_pair *pairs = arena_alloc(arena, PAIRS_MAX * sizeof(*pairs));
-    const char *end = form + bytes;
+    const char *end = text + bytes;
 
-    *count = 0;
-    while (form < end) {
-        const char *stop = memchr(form, '&', (size_t)(end - form));
-        size_t length = (size_t)((stop ? stop : end) - form);
-        const char *equals = memchr(form, '=', length);
-        size_t name = equals ? (size_t)(equals - form) : length;
+    form->count = 0;
+    while (text < end) {
+        const char *stop = memchr(text, '&', (size_t)(end - text));
+        size_t length = (size_t)((stop ? stop : end) - text);
+        const char *equals = memchr(text, '=', length);
+        size_t name = equals ? (size_t)(equals - text) : length;
 
         if (length) {
-            if (*count == PAIRS_MAX)
-                return NULL;
-            pairs[*count].name = decode(arena, form, name);
-            pairs[(*count)++].value =
+            if (form->count == CALLBACK_PAIRS_MAX)
+                return false;
+            form->pairs[form->count].name = decode(arena, text, name);
+            form->pairs[form->count++].value =
                 equals ? decode(arena, equals + 1, length - name - 1) : "";
         }
-        form += length + 1;
+        text += length + (stop ? 1 : 0);
     }
-    return pairs;
+    return true;
 }
 
-const char *callback_field(struct arena *arena, const char *form, size_t bytes, const char *name)
+const char *callback_form_get(const struct callback_form *form, const char *name)
 {
-    size_t count;
-    struct callback_pair *pairs = callback_form(arena, form, bytes, &count);
-
-    for (size_t i = 0; pairs && i < count; i++) {
-        if (strcmp(pairs[i].name, name) == 0)
-            return pairs[i].value;
+    for (size_t i = 0; i < form->count; i++) {
+        if (strcmp(form->pairs[i].name, name) == 0)
+            return form->pairs[i].value;
     }
     return NULL;
 }

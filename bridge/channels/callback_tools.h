@@ -35,14 +35,19 @@ void callback_add(struct callback_result *result, const struct callback_event *e
  */
 enum reason callback_reason(const char *adapter, const char *code, enum reason otherwise);
 
-/* A value of a form or query, decoded, in the arena; NULL when absent. */
-const char *callback_field(struct arena *arena, const char *form, size_t bytes, const char *name);
-struct callback_pair {
-    const char *name, *value;
+/* A form or query, decoded, in the order in which it was sent; at most CALLBACK_PAIRS_MAX. */
+#define CALLBACK_PAIRS_MAX 200
+struct callback_form {
+    struct callback_pair {
+        const char *name, *value;
+    } pairs[CALLBACK_PAIRS_MAX];
+    size_t count;
 };
-/* All pairs, decoded, in order; NULL at more than 1,000. */
-struct callback_pair *callback_form(struct arena *arena, const char *form, size_t bytes,
-                                    size_t *count);
+/* False when there are too many. */
+bool callback_form_read(struct callback_form *form, struct arena *arena, const char *text,
+                        size_t bytes);
+/* The first value of that name; NULL when absent. */
+const char *callback_form_get(const struct callback_form *form, const char *name);
 
 /*
  * The claims of a compact JWT signed with HS256, HS384 or HS512; NULL when it is not that or the

@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * callback_sendgrid - SendGrid's Event Webhook: an array of events, signed by ECDSA
+ *
+ * The signature covers the time stamp and the bytes of the body, the line end behind it
+ * included.  SendGrid repeats for a day and says in each event which one it is.
+ */
+#include "channels/callback_tools.h"
+#include "channels/encode.h"
+#include <openssl/evp.h>
+#include <openssl/x509.h>
+#include <stdio.h>
+#include <string.h>
+
+/* The public key as SendGrid shows it: base64 of the DER form, with or without PEM's lines. */
+static EVP_PKEY *read_key(const struct secret *text)
+{
+    static const char begin[] = "-----BEGIN PUBLIC KEY-----", end[] = "-----END";
+    const char *from = strstr(text->bytes, begin), *to;
+    struct buf der = {0};
+    EVP_PKEY *key = NULL;
+    const unsigned char *at;
+
+    from = from ? from + sizeof begin - 1 : text->bytes;
+    to = strstr(from, end);
+    if (decode_base64(&der, from, to ? (size_t)(to - from) : strlen(from)) == 0) {
+        at = (const unsigned char *)der.data;
+        key = der.length ? d2i_PUBKEY(NULL, &at, (long)der.length) : NULL;
+    }
+    buf_fini(&der);
+    return key;
+}
+
+static bool verify(EVP_PKEY *key, const struct buf *message, const struct buf *signature)
+{
+    EVP_MD_CTX *md = EVP_MD_CTX_new();
+    bool is_good = md && EVP_DigestVerifyInit(md, NULL, EVP_sha256(), NULL, key) == 1 &&
+                   EVP_DigestVerify(md, (const unsigned char *)signature->data, signature->length,
+                                    (const unsigned char *)message->data, message->length) == 1;
+
+    EVP_MD_CTX_free(md);
+    return is_good;
+}
+
+static bool is_signed(const struct callback_account *account,
+                      const struct callback_request *request)
+{
+    const char *given = request->header(request->ctx, "X-Twilio-Email-Event-Webhook-Signature");
+    const char *stamp = request->header(request->ctx, "X-Twilio-Email-Event-Webhook-Timestamp");
+    struct buf message = {0}, signature = {0};
+    EVP_PKEY *key = given && stamp ? read_key(&account->secret) : NULL;
+    bool is_good = false;
+
+    if (key && EVP_PKEY_base_id(key) == EVP_PKEY_EC &&
+        decode_base64(&signature, given, strlen(given)) == 0 && signature.length) {
+        buf_add_text(&message, stamp);
+        buf_add(&message, request->body, request->body_bytes);
+        is_good = verify(key, &message, &signature);
+    }
+    EVP_PKEY_free(key);
+    buf_fini(&message);
+    buf_fini(&signature);
+    return is_good;
+}
+
+static bool is_among(const char *word, const char *a, const char *b, const char *c)
+{
+    return word && (strcmp(word, a) == 0 || strcmp(word, b) == 0 || strcmp(word, c) == 0);
+}
+
+static void judge_dropped(struct callback_event *event, const char *reason)
+{
+    event->report = REPORT_FAILED;
+    event->reason = REASON_PROVIDER_REJECTED;
+    if (is_among(reason, "Bounced Address", "Invalid", "Invalid Address")) {
+        event->report = REPORT_BOUNCED;
+        event->reason = REASON_BOUNCED;
+    } else if (is_among(reason, "Unsubscribed Address", "Group Unsubscribe", "Unsubscribed")) {
+        event->report = REPORT_OPTED_OUT;
+        event->reason = REASON_OPTED_OUT;
+    } else if (is_among(reason, "Spam Reporting Address", "Spam Reporting", "Spam Report")) {
+        event->report = REPORT_COMPLAINED;
+        event->reason = REASON_COMPLAINED;
+    }
+}
+
+/* False for what is of no interest: clicks, and those who come back. */
+static bool judge(struct callback_event *event, const char *type, const char *reason)
+{
+    const char *name = event->name;
+
+    if (is_among(name, "processed", "deferred", "deferred")) {
+        event->report = REPORT_SENT;
+    } else if (strcmp(name, "delivered") == 0) {
+        event->report = REPORT_DELIVERED;
+    } else if (strcmp(name, "open") == 0) {
+        event->report = REPORT_READ;
+    } else if (strcmp(name, "bounce") == 0) {
+        bool is_soft = is_among(type, "blocked", "expired", "expired");
+
+        event->report = is_soft ? REPORT_FAILED : REPORT_BOUNCED;
+        event->reason = is_soft ? REASON_PROVIDER_REJECTED : REASON_BOUNCED;
+    } else if (strcmp(name, "dropped") == 0) {
+        judge_dropped(event, reason);
+    } else if (strcmp(name, "spamreport") == 0) {
+        event->report = REPORT_COMPLAINED;
+        event->reason = REASON_COMPLAINED;
+    } else if (is_among(name, "unsubscribe", "group_unsubscribe", "group_unsubscribe")) {
+        event->report = REPORT_OPTED_OUT;
+        event->reason = REASON_OPTED_OUT;
+    } else {
+        return false;
+    }
+    return true;
+}
+
+/* sg_message_id is the X-Message-Id of the answer and what SendGrid's machines put behind it. */
+static const char *message_id(struct arena *arena, const char *id)
+{
+    const char *end = NULL;
+
+    if (!id)
+        return NULL;
+    end = strstr(id, ".recvd-");
+    if (!end)
+        end = strstr(id, ".filter");
+    if (!end)
+        end = strchr(id, '.');
+    return end ? arena_strndup(arena, id, (size_t)(end - id)) : id;
+}
+
+static const char *member(struct answer *body, size_t at, const char *name)
+{
+    char path[64];
+
+    (void)snprintf(path, sizeof path, "%zu/%s", at, name);
+    return answer_text(body, path);
+}
+
+static enum callback_verdict read_sendgrid(const struct callback_account *account,
+                                           const struct callback_request *request,
+                                           struct callback_result *result)
+{
+    struct answer *body;
+    size_t count;
+
+    if (!is_signed(account, request))
+        return callback_refuse(result, "the Event Webhook's signature is missing or wrong");
+    body = answer_new(request->body, request->body_bytes);
+    count = answer_count(body, "");
+    for (size_t i = 0; i < count; i++) {
+        char path[64];
+        struct callback_event event = {
+            .provider_id = message_id(result->arena, member(body, i, "sg_message_id")),
+            .key = member(body, i, "sg_event_id"),
+            .name = member(body, i, "event"),
+            .code = member(body, i, "status")};
+
+        (void)snprintf(path, sizeof path, "%zu/timestamp", i);
+        event.at_ms = answer_number(body, path, 0) * 1000;
+        if (event.name && judge(&event, member(body, i, "type"), member(body, i, "reason")))
+            callback_add(result, &event);
+    }
+    answer_free(body);
+    return CALLBACK_GOOD;
+}
+
+const struct callback_reader callback_sendgrid = {.adapter = "sendgrid", .read = read_sendgrid};
