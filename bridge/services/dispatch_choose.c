@@ -52,6 +52,8 @@ static bool fits(const struct destination *destination, const struct choice *cho
 
     if (config->channel != choice->channel)
         return false;
+    if (choice->adapter && strcmp(config->adapter_name, choice->adapter) != 0)
+        return false;
     if (config->types && !has_prefix(config->types, choice->type))
         return false;
     return !config->prefixes || choice->recipient_kind != RECIPIENT_PHONE ||
@@ -106,12 +108,26 @@ int dispatch_choose(struct dispatch *dispatch, const struct choice *choice, int3
     return 0;
 }
 
+/*
+ * A device's token and a room's address are good with one provider alone: there another of its
+ * adapter may step in, no other.
+ */
+static const char *own_adapter(const struct destination *destination)
+{
+    enum channel channel = destination->config.channel;
+
+    return channel == CHANNEL_PUSH || channel == CHANNEL_CHAT ? destination->config.adapter_name
+                                                              : NULL;
+}
+
 struct destination *dispatch_stand_in(struct dispatch *dispatch, struct destination *away)
 {
     for (size_t i = 0; i < dispatch->destination_count; i++) {
         struct destination *candidate = dispatch->destinations[i];
 
         if (candidate != away && candidate->config.channel == away->config.channel &&
+            (!own_adapter(away) ||
+             strcmp(candidate->config.adapter_name, own_adapter(away)) == 0) &&
             candidate->held < candidate->cap && !destination_is_away(dispatch, candidate))
             return candidate;
     }
