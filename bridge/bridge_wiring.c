@@ -96,7 +96,7 @@ static int choose(void *ctx, enum channel channel, enum recipient_kind kind, con
                   const char *type, int32_t *destination)
 {
     struct bridge *bridge = ctx;
-    struct choice choice = {channel, kind, recipient, type};
+    struct choice choice = {channel, kind, recipient, type, NULL};
 
     return dispatch_choose(bridge->dispatch, &choice, destination);
 }

@@ -96,6 +96,7 @@ struct choice {
     enum channel channel;
     enum recipient_kind recipient_kind;
     const char *recipient, *type;
+    const char *adapter; /* NULL: any */
 };
 /* The destination for a new delivery; ERR_NOT_FOUND when none is configured that fits. */
 NODISCARD int dispatch_choose(struct dispatch *dispatch, const struct choice *choice, int32_t *id);

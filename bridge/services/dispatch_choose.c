@@ -134,9 +134,11 @@ struct destination *dispatch_stand_in(struct dispatch *dispatch, struct destinat
     return NULL;
 }
 
-struct destination *dispatch_pick_for(struct dispatch *dispatch, const struct task *task)
+struct destination *dispatch_pick_for(struct dispatch *dispatch, const struct task *task,
+                                      const struct destination *from)
 {
-    struct choice choice = {task->channel, task->recipient_kind, task->recipient, task->note->type};
+    struct choice choice = {task->channel, task->recipient_kind, task->recipient, task->note->type,
+                            own_adapter(from)};
 
     return dispatch_pick(dispatch, &choice);
 }
@@ -151,7 +153,7 @@ void dispatch_rescue(struct dispatch *dispatch, struct destination *away)
         budget = RESCUE_BUDGET;
     while (budget--) {
         struct task *task = CONTAINER_OF(active_pop(away->queue), struct task, entry);
-        struct destination *next = dispatch_pick_for(dispatch, task);
+        struct destination *next = dispatch_pick_for(dispatch, task, away);
 
         if (!next || next->held >= next->cap)
             next = away;

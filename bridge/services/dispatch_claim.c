@@ -91,7 +91,7 @@ static void on_row(void *ctx, const struct claimed *row)
     task->attempts = row->attempts;
     task->is_suspect = asking->is_suspect;
     /* Chosen anew: its own may be away now, or be configured otherwise than it was. */
-    destination = dispatch_pick_for(dispatch, task);
+    destination = dispatch_pick_for(dispatch, task, asking->destination);
     if (!destination)
         destination = asking->destination;
     destination->held++;

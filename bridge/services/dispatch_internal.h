@@ -82,7 +82,8 @@ bool destination_is_shut(struct dispatch *dispatch, struct destination *destinat
 bool destination_is_away(struct dispatch *dispatch, struct destination *destination);
 /* The one for this delivery; one that is away only when no other fits; NULL when none does. */
 struct destination *dispatch_pick(struct dispatch *dispatch, const struct choice *choice);
-struct destination *dispatch_pick_for(struct dispatch *dispatch, const struct task *task);
+struct destination *dispatch_pick_for(struct dispatch *dispatch, const struct task *task,
+                                      const struct destination *from);
 /* Another of its channel that is not away and has room; NULL when there is none. */
 struct destination *dispatch_stand_in(struct dispatch *dispatch, struct destination *away);
 /* Moves what waits for a destination that is away to those that step in. */
