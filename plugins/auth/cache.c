@@ -56,7 +56,7 @@ static void take_out(const struct cache_entry *entry, struct token *out)
 }
 
 /* Out of memory is no harm: then it is verified again next time. */
-static void put_in(struct cache_entry **slot, const unsigned char *hash, const struct token *tok)
+static void put_in(struct cache_entry **set, const unsigned char *hash, const struct token *tok)
 {
     size_t name_len = strlen(tok->name), jti_len = strlen(tok->jti);
     struct cache_entry *entry = malloc(sizeof(*entry) + name_len + jti_len + 2);
@@ -73,25 +73,37 @@ static void put_in(struct cache_entry **slot, const unsigned char *hash, const s
     entry->name_len = name_len;
     memcpy(entry->text, tok->name, name_len + 1);
     memcpy(entry->text + name_len + 1, tok->jti, jti_len + 1);
-    free(*slot);
-    *slot = entry;
+    free(set[WAYS - 1]);
+    memmove(set + 1, set, (WAYS - 1) * sizeof(*set));
+    set[0] = entry;
 }
 
-/* Where it is, or else where it shall go: an empty place, or one after the other's. */
-static struct cache_entry **find_slot(struct cache *cache, const unsigned char *hash)
+/* The places that a token may have, the one used last in front. */
+static struct cache_entry **set_of(struct cache *cache, const unsigned char *hash)
 {
-    struct cache_entry **set, **empty = NULL;
     uint64_t word;
 
     memcpy(&word, hash, sizeof(word));
-    set = &cache->slots[word % (cache->room / WAYS) * WAYS];
-    for (unsigned i = 0; i < WAYS; i++) {
-        if (set[i] && memcmp(set[i]->hash, hash, sizeof(set[i]->hash)) == 0)
-            return &set[i];
-        if (!set[i] && !empty)
-            empty = &set[i];
-    }
-    return empty ? empty : &set[cache->misses % WAYS];
+    return &cache->slots[word % (cache->room / WAYS) * WAYS];
+}
+
+/* Brings the n-th to the front. */
+static void use(struct cache_entry **set, unsigned n)
+{
+    struct cache_entry *entry = set[n];
+
+    memmove(set + 1, set, n * sizeof(*set));
+    set[0] = entry;
+}
+
+static bool find(struct cache_entry **set, const unsigned char *hash)
+{
+    for (unsigned i = 0; i < WAYS; i++)
+        if (set[i] && memcmp(set[i]->hash, hash, sizeof(set[i]->hash)) == 0) {
+            use(set, i);
+            return true;
+        }
+    return false;
 }
 
 enum refusal cache_verify(struct cache *cache, const struct keys *keys, const char *text,
@@ -101,15 +113,15 @@ enum refusal cache_verify(struct cache *cache, const struct keys *keys, const ch
 
     if (cache->room == 0 || len > max_len || !SHA256((const unsigned char *)text, len, hash))
         return token_verify(keys, text, len, max_len, now_s, out);
-    struct cache_entry **slot = find_slot(cache, hash);
-    if (*slot && memcmp((*slot)->hash, hash, sizeof(hash)) == 0) {
+    struct cache_entry **set = set_of(cache, hash);
+    if (find(set, hash)) {
         cache->hits++;
-        take_out(*slot, out);
+        take_out(set[0], out);
         return token_check_time(out, now_s);
     }
     cache->misses++;
     enum refusal why = token_verify(keys, text, len, max_len, now_s, out);
     if (!why)
-        put_in(slot, hash, out);
+        put_in(set, hash, out);
     return why;
 }

@@ -158,12 +158,12 @@ class Bench:
     def turns(self, with_, without):
         """Who is next: with and without in turns, and which comes first in turns too."""
         both = [("with", with_), ("without", without)]
-        for number in range(self.rounds * 2 + 1):
+        for number in range(self.rounds * 4 + 1):
             yield from both if number % 2 else reversed(both)
 
     def publish(self):
         """QoS 1 publishes a second of one service, 300 bytes, 100 under way, nobody listening."""
-        count = 5000 if self.quick else 40000
+        count = 5000 if self.quick else 20000
         gate, bare = self.brokers()
 
         def rounds():
@@ -180,7 +180,7 @@ class Bench:
 
     def fanout(self):
         """Deliveries a second: 300 bytes to 200 subscribers of the broadcast, QoS 1."""
-        messages, readers = (50, 200) if self.quick else (400, 200)
+        messages, readers = (50, 200) if self.quick else (150, 200)
         gate, bare = self.brokers()
 
         def rounds():
