@@ -142,6 +142,10 @@ static inline void on_message(void *ctx, const struct mqtt_message *message)
         if (number > 0 && number < (int)sizeof peer->seen)
             peer->seen[number]++;
     }
+    if (message->response_topic)
+        snprintf(peer->response, sizeof peer->response, "%s", message->response_topic);
+    if (message->traceparent)
+        snprintf(peer->trace, sizeof peer->trace, "%s", message->traceparent);
     if (message->correlation)
         snprintf(peer->correlation, sizeof peer->correlation, "%.*s",
                  (int)message->correlation_bytes, (const char *)message->correlation);

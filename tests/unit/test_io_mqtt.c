@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "mqtt_peer.h"
 
+#include <mosquitto.h>
+#include <mqtt_protocol.h>
+
 /* ---- lanes ---- */
 
 static void check_batches(const char *url)
@@ -270,6 +273,74 @@ static void replies_carry_their_correlation(void **state)
     scene_close(&scene);
 }
 
+/* Straight from the library, with all that MQTT 5 lets a service say. */
+static void publish_with_properties(void)
+{
+    struct mosquitto *mosq = mosquitto_new("unit/other", true, NULL);
+    mosquitto_property *said = NULL;
+
+    assert_non_null(mosq);
+    mosquitto_int_option(mosq, MOSQ_OPT_PROTOCOL_VERSION, MQTT_PROTOCOL_V5);
+    assert_int_equal(mosquitto_connect(mosq, server.unix_url + strlen("unix:"), 0, 60), 0);
+    mosquitto_property_add_string(&said, MQTT_PROP_RESPONSE_TOPIC, "services/s/down/reply");
+    mosquitto_property_add_binary(&said, MQTT_PROP_CORRELATION_DATA, "c-7", 3);
+    mosquitto_property_add_string_pair(&said, MQTT_PROP_USER_PROPERTY, "other", "thing");
+    mosquitto_property_add_string_pair(&said, MQTT_PROP_USER_PROPERTY, "traceparent",
+                                       "00-ab-cd-01");
+    mosquitto_property_add_string_pair(&said, MQTT_PROP_USER_PROPERTY, "last", "one");
+    assert_int_equal(mosquitto_publish_v5(mosq, NULL, "unit/s/up/request", 2, "{}", 1, false, said),
+                     0);
+    for (int i = 0; i < 50; i++)
+        mosquitto_loop(mosq, 10, 1);
+    mosquitto_property_free_all(&said);
+    mosquitto_destroy(mosq);
+}
+
+static void properties_are_handed_over(void **state)
+{
+    struct scene scene;
+
+    (void)state;
+    scene_open(&scene, server.unix_url, RELEASE);
+    publish_with_properties();
+    scene.want = 1;
+    run_until(&scene, got_wanted, 5000);
+    assert_string_equal(scene.lane.response, "services/s/down/reply");
+    assert_string_equal(scene.lane.correlation, "c-7");
+    assert_string_equal(scene.lane.trace, "00-ab-cd-01");
+    scene_close(&scene);
+}
+
+/* More than the socket takes while the broker stands still; then all of it arrives. */
+static void what_the_socket_does_not_take_waits(const char *url)
+{
+    char *large = calloc(1, 200000);
+    struct scene scene;
+    int mid;
+
+    assert_non_null(large);
+    scene_open(&scene, url, RELEASE);
+    kill(server.mosquitto, SIGSTOP);
+    for (int i = 0; i < 50; i++)
+        assert_int_equal(
+            mqtt_publish(scene.publisher.mqtt, "unit/extra", large, 200000, 1, false, &mid), 0);
+    run_for(&scene, never, 100);
+    kill(server.mosquitto, SIGCONT);
+    scene.want = scene.sent = 50;
+    run_until(&scene, all_confirmed, 20000);
+    run_until(&scene, got_wanted, 20000);
+    assert_int_equal(scene.lane.last_bytes, 200000);
+    free(large);
+    scene_close(&scene);
+}
+
+static void a_full_socket_is_waited_for(void **state)
+{
+    (void)state;
+    what_the_socket_does_not_take_waits(server.unix_url);
+    what_the_socket_does_not_take_waits(server.tcp_url);
+}
+
 static void payloads_of_any_size_pass(void **state)
 {
     char *large = calloc(1, 1 << 20);
@@ -306,6 +377,8 @@ int main(void)
         cmocka_unit_test(publisher_hears_of_missing_subscribers),
         cmocka_unit_test(publisher_is_bounded),
         cmocka_unit_test(replies_carry_their_correlation),
+        cmocka_unit_test(properties_are_handed_over),
+        cmocka_unit_test(a_full_socket_is_waited_for),
         cmocka_unit_test(payloads_of_any_size_pass),
     };
 

@@ -152,6 +152,73 @@ static void a_bad_string_or_password_file_keeps_it_down(void **state)
     scene_close(&scene);
 }
 
+/* A program that is newer than its database: it says so and tries again. */
+static void statements_that_do_not_fit_keep_it_down(void **state)
+{
+    static const struct pg_statement bad = {.name = "bad", .sql = "SELECT * FROM nothing"};
+    static const struct pg_statement *const list[] = {&number, &bad, NULL};
+    struct pg_config config = config_for(server.conninfo);
+    struct scene scene;
+
+    (void)state;
+    config.statements = list;
+    scene_open_config(&scene, &config);
+    scene.until_ms = clock_boot_ms() + 300;
+    scene.is_done = is_up;
+    loop_run(scene.loop, turn, &scene);
+    assert_false(is_up(&scene));
+    scene_close(&scene);
+    config = config_for(server.conninfo);
+    config.settings = "SET no_such_thing = 1";
+    scene_open_config(&scene, &config);
+    scene.until_ms = clock_boot_ms() + 300;
+    scene.is_done = is_up;
+    loop_run(scene.loop, turn, &scene);
+    assert_false(is_up(&scene));
+    scene_close(&scene);
+}
+
+static void settings_are_not_needed(void **state)
+{
+    struct pg_config config = config_for(server.conninfo);
+    struct scene scene;
+
+    (void)state;
+    config.settings = NULL;
+    scene_open_config(&scene, &config);
+    run_until(&scene, is_up, 10000);
+    scene_close(&scene);
+}
+
+/* The timer is armed for the oldest; a younger one has its own deadline. */
+static void deadlines_are_each_statements_own(void **state)
+{
+    struct pg_config config = config_for(server.conninfo);
+    struct scene scene;
+
+    (void)state;
+    config.deadline_ms = 600;
+    scene_open_config(&scene, &config);
+    run_until(&scene, is_up, 10000);
+    for (int i = 0; i < 4; i++) { /* 1.6 s in all, never longer than 0.6 s each */
+        assert_int_equal(send_int(&scene, &nap, 400, on_result, &scene), 0);
+        run_until(&scene, is_idle, 2000);
+        assert_int_equal(scene.last.err, 0);
+    }
+    assert_int_equal(scene.downs, 0);
+    scene_close(&scene);
+}
+
+static void closing_at_once_leaves_nothing_behind(void **state)
+{
+    struct pg_config config = config_for(server.tcp_conninfo);
+    struct scene scene;
+
+    (void)state;
+    scene_open_config(&scene, &config);
+    scene_close(&scene); /* the errand for the address is under way */
+}
+
 static void scripts_run_and_report(void **state)
 {
     struct pg_script *script = NULL;
@@ -185,6 +252,10 @@ int main(void)
         cmocka_unit_test(standbys_are_not_taken_for_primaries),
         cmocka_unit_test(closing_while_connecting_is_quiet),
         cmocka_unit_test(a_bad_string_or_password_file_keeps_it_down),
+        cmocka_unit_test(statements_that_do_not_fit_keep_it_down),
+        cmocka_unit_test(settings_are_not_needed),
+        cmocka_unit_test(deadlines_are_each_statements_own),
+        cmocka_unit_test(closing_at_once_leaves_nothing_behind),
         cmocka_unit_test(scripts_run_and_report),
     };
 

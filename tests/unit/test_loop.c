@@ -141,6 +141,29 @@ static void wake_skips_one_wait(void **state)
     scene_close(&scene);
 }
 
+static int64_t turn_lingers_once(void *ctx)
+{
+    struct scene *scene = ctx;
+
+    if (++scene->turns == 1)
+        loop_linger(scene->loop, 30000);
+    else if (scene->turns == 3)
+        loop_stop(scene->loop);
+    return 0;
+}
+
+static void linger_sleeps_once(void **state)
+{
+    struct scene scene;
+    int64_t start = clock_boot_ms();
+
+    (void)state;
+    scene_open(&scene);
+    loop_run(scene.loop, turn_lingers_once, &scene);
+    assert_in_range(clock_boot_ms() - start, 30, 2000);
+    scene_close(&scene);
+}
+
 static void on_ready(void *ctx, int events)
 {
     struct scene *scene = ctx;
@@ -337,6 +360,7 @@ int main(void)
         cmocka_unit_test(timers_fire_in_order_and_can_move),
         cmocka_unit_test(turn_bounds_the_wait),
         cmocka_unit_test(wake_skips_one_wait),
+        cmocka_unit_test(linger_sleeps_once),
         cmocka_unit_test(watches_follow_their_events),
         cmocka_unit_test(watch_without_events_is_silent),
         cmocka_unit_test(work_runs_elsewhere_and_comes_back),
