@@ -53,7 +53,7 @@ static void drop_connection(struct mqtt *mqtt)
     mqtt->is_connected = mqtt->is_asked = mqtt->is_subscribed = mqtt->is_told = false;
     mqtt->is_held = mqtt->is_releasing = false;
     mqtt->unreleased = mqtt->helping = mqtt->helping_bytes = 0;
-    mqtt->outstanding = mqtt->queued = 0;
+    mqtt->outstanding = mqtt->queued = mqtt->queued_bytes = 0;
     if (mosq)
         mosquitto_destroy(mosq); /* closes the socket; what was queued is dropped */
 }
@@ -320,7 +320,7 @@ void mqtt_write(struct mqtt *mqtt)
         cork(mqtt, 0);
     mqtt->written_ms = loop_now_ms(mqtt->loop);
     if (!mosquitto_want_write(mqtt->mosq)) {
-        mqtt->queued = 0;
+        mqtt->queued = mqtt->queued_bytes = 0;
         if (mqtt->is_releasing) {
             mqtt->is_releasing = false;
             mqtt->unreleased = 0;

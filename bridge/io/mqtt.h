@@ -21,6 +21,8 @@
  *
  * Ownership: strings in a message are borrowed for the length of the callback.
  * Errors:    connection trouble is reported by on_down and healed; never fatal.
+ * Order:     on_down may come from within mqtt_release(), mqtt_flush() and mqtt_discard(): be done
+ *            with your own state before you call them.
  */
 #ifndef TOCSIN_IO_MQTT_H
 #define TOCSIN_IO_MQTT_H
@@ -99,7 +101,7 @@ NODISCARD int mqtt_publish(struct mqtt *mqtt, const char *topic, const void *pay
 NODISCARD int mqtt_publish_reply(struct mqtt *mqtt, const char *topic, const void *payload,
                                  size_t payload_bytes, const void *correlation,
                                  size_t correlation_bytes, int *mid);
-/* How many more QoS 1 messages may be under way now. */
+/* How many more QoS 1 messages may be under way now; 0 too while 8 MiB wait for the socket. */
 size_t mqtt_publish_room(const struct mqtt *mqtt);
 
 /*

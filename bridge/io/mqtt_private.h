@@ -86,9 +86,10 @@ struct mqtt {
     int64_t first_ms;     /* when the first unreleased message came */
 
     /* publisher */
-    size_t outstanding; /* QoS 1 without PUBACK */
-    size_t room;        /* how many the broker and we allow */
-    size_t queued;      /* packets since the last complete write */
+    size_t outstanding;  /* QoS 1 without PUBACK */
+    size_t room;         /* how many the broker and we allow */
+    size_t queued_bytes; /* payloads of those */
+    size_t queued;       /* packets since the last complete write */
 };
 
 static inline void mqtt_enter(struct mqtt *mqtt)

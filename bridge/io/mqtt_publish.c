@@ -6,9 +6,10 @@
 
 #include "base/log.h"
 
-#define SLICE       64    /* reads per turn; each takes as many packets as are outstanding */
-#define QUEUED_MAX  10000 /* packets of QoS 0 that the socket has not taken yet */
-#define PAYLOAD_MAX 268435455
+#define SLICE        64      /* reads per turn; each takes as many packets as are outstanding */
+#define QUEUED_MAX   10000   /* packets of QoS 0 that the socket has not taken yet */
+#define QUEUED_BYTES 8388608 /* payloads that the socket has not taken yet, give or take one */
+#define PAYLOAD_MAX  268435455
 
 /* From inside the library: QoS 0 is reported while writing, QoS 1 while reading. */
 void mqtt_publisher_take(struct mqtt *publisher, int mid, int reason)
@@ -53,7 +54,7 @@ static int publish(struct mqtt *publisher, const struct mqtt_message *message, i
     ASSERT(publisher->config.batch_max == 0);
     if (!mqtt_is_up(publisher))
         return ERR_CLOSED;
-    if (qos ? publisher->outstanding >= publisher->room : publisher->queued >= QUEUED_MAX)
+    if (qos ? mqtt_publish_room(publisher) == 0 : publisher->queued >= QUEUED_MAX)
         return ERR_FULL;
     if (message->payload_bytes > PAYLOAD_MAX)
         return ERR_TOO_LARGE;
@@ -65,6 +66,7 @@ static int publish(struct mqtt *publisher, const struct mqtt_message *message, i
         return err_of(rc);
     publisher->outstanding += qos > 0;
     publisher->queued++;
+    publisher->queued_bytes += message->payload_bytes;
     loop_defer(publisher->loop, &publisher->later);
     return 0;
 }
@@ -100,7 +102,7 @@ int mqtt_publish_reply(struct mqtt *mqtt, const char *topic, const void *payload
 
 size_t mqtt_publish_room(const struct mqtt *mqtt)
 {
-    if (!mqtt_is_up(mqtt) || mqtt->outstanding >= mqtt->room)
+    if (!mqtt_is_up(mqtt) || mqtt->outstanding >= mqtt->room || mqtt->queued_bytes >= QUEUED_BYTES)
         return 0;
     return mqtt->room - mqtt->outstanding;
 }
