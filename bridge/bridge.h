@@ -19,6 +19,7 @@
 #include "services/ingest.h"
 #include "services/membership.h"
 #include "services/outbox.h"
+#include "services/people.h"
 #include "services/receipts.h"
 #include "store/store.h"
 
@@ -53,6 +54,7 @@ struct bridge {
     struct ingest *ingest;
     struct events *events;
     struct admin *admin;
+    struct people *people;
     struct membership *membership;
     struct chores *chores;
     char *lane_ids[LANE_COUNT], *outbox_id;
@@ -82,6 +84,7 @@ struct dispatch_ops bridge_dispatch_ops(struct bridge *bridge);
 struct ingest_ops bridge_ingest_ops(struct bridge *bridge);
 struct events_ops bridge_events_ops(struct bridge *bridge);
 struct admin_ops bridge_admin_ops(struct bridge *bridge);
+struct people_ops bridge_people_ops(struct bridge *bridge);
 struct membership_ops bridge_membership_ops(struct bridge *bridge);
 /* Also makes bridge->receipts. */
 struct outbox *bridge_open_outbox(struct bridge *bridge, const struct outbox_config *config);

@@ -64,6 +64,14 @@ static void on_rpc(void *ctx, const struct topic_up *from, const struct mqtt_mes
     admin_rpc(bridge->admin, from, message);
 }
 
+static bool on_people_rpc(void *ctx, const struct topic_up *from,
+                          const struct mqtt_message *message)
+{
+    struct bridge *bridge = ctx;
+
+    return people_rpc(bridge->people, from, message);
+}
+
 static void show(void *ctx, const struct job *job)
 {
     struct bridge *bridge = ctx;
@@ -93,10 +101,10 @@ static unsigned type_channels(void *ctx, const char *type)
 }
 
 static int choose(void *ctx, enum channel channel, enum recipient_kind kind, const char *recipient,
-                  const char *type, int32_t *destination)
+                  const char *type, const char *adapter, int32_t *destination)
 {
     struct bridge *bridge = ctx;
-    struct choice choice = {channel, kind, recipient, type, NULL};
+    struct choice choice = {channel, kind, recipient, type, adapter};
 
     return dispatch_choose(bridge->dispatch, &choice, destination);
 }
@@ -370,7 +378,12 @@ struct events_ops bridge_events_ops(struct bridge *bridge)
 
 struct admin_ops bridge_admin_ops(struct bridge *bridge)
 {
-    return (struct admin_ops){publish, poke, bridge};
+    return (struct admin_ops){publish, poke, on_people_rpc, bridge};
+}
+
+struct people_ops bridge_people_ops(struct bridge *bridge)
+{
+    return (struct people_ops){publish, bridge};
 }
 
 struct membership_ops bridge_membership_ops(struct bridge *bridge)

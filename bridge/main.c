@@ -251,6 +251,7 @@ static void open_lanes(struct bridge *bridge)
     struct ingest_ops ingest_ops = bridge_ingest_ops(bridge);
     struct events_ops events_ops = bridge_events_ops(bridge);
     struct admin_ops admin_ops = bridge_admin_ops(bridge);
+    struct people_ops people_ops = bridge_people_ops(bridge);
     struct ingest_config ingest;
     struct events_config events;
     struct admin_config admin;
@@ -270,6 +271,7 @@ static void open_lanes(struct bridge *bridge)
                                 bridge->metrics, &events_ops);
     bridge->admin =
         admin_new(bridge->loop, &admin, bridge->store, &bridge->fence, bridge->metrics, &admin_ops);
+    bridge->people = people_new(bridge->store, bridge->metrics, &people_ops);
 }
 
 static void open_membership(struct bridge *bridge)
@@ -319,6 +321,7 @@ static void bridge_close(struct bridge *bridge)
     store_close(bridge->store);
     membership_free(bridge->membership);
     admin_free(bridge->admin);
+    people_free(bridge->people);
     events_free(bridge->events);
     ingest_free(bridge->ingest);
     dispatch_free(bridge->dispatch);

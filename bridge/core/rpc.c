@@ -304,6 +304,31 @@ bool rpc_object(struct rpc_call *call, const char *name, enum rpc_need need, str
     return true;
 }
 
+bool rpc_objects(struct rpc_call *call, const char *name, enum rpc_need need, size_t max,
+                 struct rpc_call **inner, size_t *count)
+{
+    const struct json *list;
+    struct rpc_call *calls;
+    size_t used = 0;
+    bool is_good;
+
+    if (!find(call, name, need, &list, &is_good))
+        return is_good;
+    if (list->kind != JSON_KIND_ARRAY || list->count > max)
+        return fail_at(call, REJECT_BAD_VALUE, list,
+                       arena_printf(call->arena, "this is a list of at most %zu objects", max));
+    calls = arena_zalloc(call->arena, (list->count + 1) * sizeof *calls);
+    for (const struct json *at = list->first; at; at = at->next) {
+        if (at->kind != JSON_KIND_OBJECT || at->count > RPC_PARAMS_MAX)
+            return fail_at(call, REJECT_BAD_VALUE, at, "this is an object");
+        calls[used++] = (struct rpc_call){
+            .error = call->error, .root = call->root, .params = at, .arena = call->arena};
+    }
+    *inner = calls;
+    *count = used;
+    return true;
+}
+
 bool rpc_done(struct rpc_call *call)
 {
     uint64_t bit = 1;

@@ -106,6 +106,11 @@ bool rpc_json(struct rpc_call *call, const char *name, enum rpc_need need, const
  */
 bool rpc_object(struct rpc_call *call, const char *name, enum rpc_need need,
                 struct rpc_call *inner);
+/*
+ * 0 to max objects with parameters of their own, as rpc_object(); rpc_done() is called for each.
+ */
+bool rpc_objects(struct rpc_call *call, const char *name, enum rpc_need need, size_t max,
+                 struct rpc_call **inner, size_t *count);
 /* True when nothing was wrong so far and every parameter given was asked for. */
 bool rpc_done(struct rpc_call *call);
 

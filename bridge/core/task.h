@@ -42,6 +42,7 @@ struct task {
     enum channel channel;
     enum recipient_kind recipient_kind;
     enum delivery_state state; /* LEASED until judged */
+    enum reason suppressed;    /* why it must not be sent; REASON_NONE: it may */
     int attempts;              /* made before this one */
     bool is_suspect;
     bool is_sending;

@@ -454,11 +454,16 @@ static void dispatch_method(struct ask *ask, const struct topic_up *from)
 
 void admin_rpc(struct admin *admin, const struct topic_up *from, const struct mqtt_message *message)
 {
-    struct arena *arena = arena_new(2048);
-    struct ask *ask = arena_zalloc(arena, sizeof(*ask));
+    struct arena *arena;
+    struct ask *ask;
     char topic[TOPIC_BYTES_MAX];
-    const char *payload = arena_strndup(arena, message->payload, message->payload_bytes);
+    const char *payload;
 
+    if (admin->ops.elsewhere(admin->ops.ctx, from, message))
+        return;
+    arena = arena_new(2048);
+    ask = arena_zalloc(arena, sizeof(*ask));
+    payload = arena_strndup(arena, message->payload, message->payload_bytes);
     metric_add(admin->received, 1);
     ask->admin = admin;
     ask->arena = arena;

@@ -23,6 +23,8 @@ struct admin_config {
 struct admin_ops {
     void (*publish)(void *ctx, const char *topic, const void *payload, size_t bytes);
     void (*poke)(void *ctx); /* something became ready */
+    /* As people_rpc(): true when the call is another's to answer. */
+    bool (*elsewhere)(void *ctx, const struct topic_up *from, const struct mqtt_message *message);
     void *ctx;
 };
 

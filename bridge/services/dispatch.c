@@ -423,6 +423,9 @@ static bool judge_untried(struct dispatch *dispatch, struct task *task)
     } else if (task->channel != CHANNEL_IN_APP && task->recipient_kind < RECIPIENT_EMAIL) {
         outcome_set(&outcome, OUTCOME_PERMANENT, REASON_NO_TARGET,
                     "the user has no address on this channel");
+    } else if (task->suppressed) {
+        outcome_set(&outcome, OUTCOME_SUPPRESSED, task->suppressed,
+                    "the address is on the suppression list");
     } else {
         return false;
     }

@@ -90,6 +90,7 @@ static void on_row(void *ctx, const struct claimed *row)
     task->recipient_kind = (enum recipient_kind)row->recipient_kind;
     task->attempts = row->attempts;
     task->is_suspect = asking->is_suspect;
+    task->suppressed = row->suppressed;
     /* Chosen anew: its own may be away now, or be configured otherwise than it was. */
     destination = dispatch_pick_for(dispatch, task, asking->destination);
     if (!destination)

@@ -88,17 +88,26 @@ static int by_id(const void *a, const void *b)
 static void on_batch(void *ctx, size_t count)
 {
     struct ingest *ingest = ctx;
-    size_t from = 0, deliveries = 0;
 
     (void)count;
     if (ingest->is_degraded) {
         ingest_degraded_batch(ingest);
         return;
     }
+    ingest->held_since_ms = loop_now_ms(ingest->loop);
+    if (ingest->waiting_count)
+        ingest_find_targets(ingest);
+    else
+        ingest_store(ingest);
+}
+
+void ingest_store(struct ingest *ingest)
+{
+    size_t from = 0, deliveries = 0;
+
     /* Ids are taken in order, but for those of what was shown before. */
     if (ingest->shown.count)
         qsort(ingest->good, ingest->good_count, sizeof(*ingest->good), by_id);
-    ingest->held_since_ms = loop_now_ms(ingest->loop);
     ingest->again = 0;
     ingest->looking_count = 0;
     /* Cut so that no statement has too many rows; the order does not matter. */
@@ -134,6 +143,8 @@ void ingest_reset(struct ingest *ingest)
     for (size_t i = 0; i < ingest->count; i++)
         withdraw(ingest, ingest->entries[i]);
     ingest->count = ingest->good_count = 0;
+    ingest->waiting_count = ingest->need_count = 0;
+    ingest->needs = NULL;
     ingest->range_count = 0;
     ingest->looking_count = 0;
     ingest->held_since_ms = 0;
@@ -141,7 +152,7 @@ void ingest_reset(struct ingest *ingest)
     arena_reset(ingest->arena);
 }
 
-static void abandon(struct ingest *ingest, int err)
+void ingest_abandon(struct ingest *ingest, int err)
 {
     log_warn("ingest.abandoned", LOG_STR("err", err_name(err)), LOG_INT("requests", ingest->count));
     if (err == ERR_DOUBT)
@@ -231,7 +242,8 @@ static void on_delivery(void *ctx, uint64_t id, int64_t seq, bool is_leased)
     task = task_new(note_of(entry), id, one->recipient);
     task->seq = seq;
     task->channel = one->channel;
-    task->recipient_kind = entry->route.kind;
+    task->recipient_kind = one->kind;
+    task->suppressed = one->suppressed;
     one->is_admitted = false;
     ingest->ops.enter(ingest->ops.ctx, one->destination, task);
 }
@@ -264,7 +276,7 @@ static void on_failed(struct ingest *ingest, struct range range, int err)
         push_range(ingest, middle, range.to);
         push_range(ingest, range.from, middle);
     } else {
-        abandon(ingest, err);
+        ingest_abandon(ingest, err);
         return;
     }
     next_range(ingest);
@@ -332,7 +344,7 @@ static void add_rows(struct ingest *ingest, const struct entry *entry)
             .channel = one->channel,
             .priority = request->priority,
             .state = one->is_admitted ? DELIVERY_LEASED : DELIVERY_READY,
-            .recipient_kind = (int)entry->route.kind,
+            .recipient_kind = (int)one->kind,
             .recipient = one->recipient,
         };
 
@@ -373,7 +385,7 @@ static void on_looked_up(void *ctx, int err)
     if (!is_current)
         return;
     if (err)
-        abandon(ingest, err);
+        ingest_abandon(ingest, err);
     else
         finish(ingest);
 }
@@ -394,7 +406,7 @@ static void look_up(struct ingest *ingest)
     free(keys);
     if (err) {
         free(storing);
-        abandon(ingest, err);
+        ingest_abandon(ingest, err);
     }
 }
 
@@ -423,7 +435,7 @@ static void next_range(struct ingest *ingest)
     err = store_ingest(ingest->store, ingest->fence->epoch, &ingest->rows, &answer);
     if (err) {
         free(storing);
-        abandon(ingest, err);
+        ingest_abandon(ingest, err);
         return;
     }
     crash_point("ingest.commit_sent");
@@ -467,7 +479,7 @@ static void finish(struct ingest *ingest)
 
         /* Seen before, and gone since: its seven days ended this very moment.  Ask again. */
         if (entry->is_duplicate && !entry->is_stored) {
-            abandon(ingest, ERR_AGAIN);
+            ingest_abandon(ingest, ERR_AGAIN);
             return;
         }
     }

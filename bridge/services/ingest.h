@@ -36,7 +36,7 @@ struct ingest_ops {
     unsigned (*type_channels)(void *ctx, const char *type);
     /* As dispatch_choose(). */
     int (*choose)(void *ctx, enum channel channel, enum recipient_kind kind, const char *recipient,
-                  const char *type, int32_t *destination);
+                  const char *type, const char *adapter, int32_t *destination);
     /* As dispatch_admit(), _enter(), _withdraw() and _poke(). */
     bool (*admit)(void *ctx, int32_t destination);
     void (*enter)(void *ctx, int32_t destination, struct task *task);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * ingest_internal - shared by ingest.c (storing, telling, the lane) and ingest_read.c (from a
- * message to what is to be stored); no one else
+ * ingest_internal - shared by ingest.c (storing, telling, the lane), ingest_read.c (from a message
+ * to what is to be stored) and ingest_targets.c (how users are reached); no one else
  */
 #ifndef TOCSIN_SERVICES_INGEST_INTERNAL_H
 #define TOCSIN_SERVICES_INGEST_INTERNAL_H
@@ -17,8 +17,29 @@ struct plan {
     uint64_t id;
     int32_t destination;
     enum channel channel;
+    enum recipient_kind kind;
     const char *recipient;
-    bool is_admitted; /* room is reserved for it */
+    enum reason suppressed; /* REASON_NONE: it may be sent */
+    bool is_admitted;       /* room is reserved for it */
+};
+
+/* A target of a user. */
+struct found {
+    struct found *next;
+    enum recipient_kind kind;
+    const char *address;
+    const char *adapter; /* the only one that can reach it; NULL: any of the channel */
+    enum reason suppressed;
+};
+
+/* One recipient on one channel other than in-app, of whom the database is asked. */
+struct need {
+    struct entry *entry;
+    enum channel channel;
+    const char *recipient;
+    struct found *first, **last;
+    size_t count;
+    enum reason suppressed; /* of an address that the request names itself */
 };
 
 /* One item of a request message. */
@@ -31,6 +52,8 @@ struct entry {
     uint64_t id; /* the notification's */
     struct plan *plans;
     size_t plan_count;
+    bool is_waiting;    /* for its targets: has neither plans nor an id yet */
+    struct need *needs; /* channel by channel, recipient by recipient; NULL: none were asked */
     const char *retry;
     struct note *note;
     const char *payload; /* of the message it came in, for ingest_reject */
@@ -60,6 +83,9 @@ struct ingest {
     struct entry **entries; /* all, in the order they came */
     struct entry **good;    /* those to be stored, ids ascending */
     size_t count, good_count, capacity;
+    size_t waiting_count;
+    struct need **needs;
+    size_t need_count;
     struct ingest_rows rows;
     struct range *ranges; /* a stack: what is still to be stored, the next on top */
     size_t range_count, range_capacity;
@@ -91,6 +117,19 @@ const char *ingest_shown_key(struct ingest *ingest, const struct entry *entry);
 /* Shows what is urgent in the batch, forgets the batch, and reads on. */
 void ingest_degraded_batch(struct ingest *ingest);
 
-/* ingest.c: forgets the batch; what the broker has not been told of, it will send again. */
+/* Its deliveries and their ids, when its targets are known.  false: it is refused. */
+bool ingest_plan(struct ingest *ingest, struct entry *entry);
+
+/* ingest_targets.c */
+/* Whether an entry's deliveries depend on what the database knows of people. */
+bool ingest_must_ask(const struct entry *entry);
+/* Asks for all that waits, plans it, and goes on with ingest_store(). */
+void ingest_find_targets(struct ingest *ingest);
+
+/* ingest.c: stores what is planned. */
+void ingest_store(struct ingest *ingest);
+/* Drops the batch, which the broker will send again. */
+void ingest_abandon(struct ingest *ingest, int err);
+/* Forgets the batch; what the broker has not been told of, it will send again. */
 void ingest_reset(struct ingest *ingest);
 #endif

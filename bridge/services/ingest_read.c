@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "services/ingest_internal.h"
+#include "store/people.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +14,8 @@
 /* Notifications shown and not stored yet whose ids are remembered. */
 #define SHOWN_MAX        5000
 #define RETRY_TEXT_BYTES 96
+/* Deliveries of one request. */
+#define PLANS_MAX 100000
 
 static struct entry *add_entry(struct ingest *ingest, const char *service,
                                const struct request_item *item)
@@ -36,30 +39,79 @@ void ingest_refuse(struct entry *entry, enum reject reason, const char *pointer,
     entry->rejection = (struct rejection){reason, pointer, detail};
 }
 
+/* false: no destination reaches it. */
+static bool add_plan(struct ingest *ingest, struct entry *entry, const struct plan *plan,
+                     const char *adapter)
+{
+    struct plan *one = &entry->plans[entry->plan_count];
+
+    *one = *plan;
+    if (ingest->ops.choose(ingest->ops.ctx, plan->channel, plan->kind, plan->recipient,
+                           entry->request->type, adapter, &one->destination))
+        return false;
+    entry->plan_count++;
+    return true;
+}
+
+/* One recipient on one channel: each of its targets, or itself when it has none. */
+static bool add_plans(struct ingest *ingest, struct entry *entry, const struct plan *plan,
+                      const struct need *need)
+{
+    size_t before = entry->plan_count;
+
+    for (const struct found *found = need ? need->first : NULL; found; found = found->next) {
+        struct plan one = *plan;
+
+        one.kind = found->kind;
+        one.recipient = found->address;
+        one.suppressed = found->suppressed;
+        /* A device of a platform that we have no account for is as good as none. */
+        (void)add_plan(ingest, entry, &one, found->adapter);
+    }
+    return entry->plan_count > before || add_plan(ingest, entry, plan, NULL);
+}
+
+static size_t count_plans(const struct entry *entry)
+{
+    const struct route *route = &entry->route;
+    size_t in_app = route->channels & 1u << CHANNEL_IN_APP ? route->recipient_count : 0;
+    size_t count = route->deliveries;
+
+    for (size_t i = 0; entry->needs && i < route->deliveries - in_app; i++)
+        if (entry->needs[i].count > 1)
+            count += entry->needs[i].count - 1;
+    return count;
+}
+
 /* Who gets it by which destination.  false: one has none, and the entry is refused. */
 static bool choose_destinations(struct ingest *ingest, struct entry *entry)
 {
     const struct route *route = &entry->route;
-    size_t n = 0;
+    size_t count = count_plans(entry), asked = 0;
 
-    entry->plans = arena_zalloc(ingest->arena, route->deliveries * sizeof(*entry->plans));
+    if (count > PLANS_MAX) {
+        ingest_refuse(entry, REJECT_TOO_LARGE, "/to", "this would be more than 100,000 deliveries");
+        return false;
+    }
+    entry->plans = arena_zalloc(ingest->arena, count * sizeof(*entry->plans));
     for (int channel = 0; channel < CHANNEL_COUNT; channel++) {
         if (!(route->channels & 1u << channel))
             continue;
         for (size_t i = 0; i < route->recipient_count; i++) {
-            struct plan *one = &entry->plans[n++];
+            bool is_asked = entry->needs && channel != CHANNEL_IN_APP;
+            const struct need *need = is_asked ? &entry->needs[asked++] : NULL;
+            struct plan one = {.channel = (enum channel)channel,
+                               .kind = route->kind,
+                               .recipient = route->recipients[i],
+                               .suppressed = need ? need->suppressed : REASON_NONE};
 
-            one->channel = (enum channel)channel;
-            one->recipient = route->recipients[i];
-            if (!ingest->ops.choose(ingest->ops.ctx, one->channel, route->kind, one->recipient,
-                                    entry->request->type, &one->destination))
+            if (add_plans(ingest, entry, &one, need))
                 continue;
             ingest_refuse(entry, REJECT_NOT_ALLOWED, "/channels",
                           "no destination is configured for this type, target and channel");
             return false;
         }
     }
-    entry->plan_count = n;
     return true;
 }
 
@@ -81,34 +133,31 @@ const char *ingest_shown_key(struct ingest *ingest, const struct entry *entry)
     return arena_printf(ingest->arena, "%s\n%s", entry->service, entry->request->id);
 }
 
-/* The ids it was shown with while the database was away, or new ones. */
+/*
+ * The ids it was shown with while the database was away, or new ones: then with room for the
+ * targets that only the database knows, since they will take the ids after these.
+ */
 static uint64_t take_id(struct ingest *ingest, const struct entry *entry, int64_t now_ms)
 {
     struct shown *shown =
         ingest->shown.count ? strmap_get(&ingest->shown, ingest_shown_key(ingest, entry)) : NULL;
+    size_t count = 1 + entry->plan_count;
 
-    return shown ? shown->id : id_take(&ingest->ids, now_ms, 1 + entry->plan_count);
+    if (shown)
+        return shown->id;
+    if (ingest->is_degraded && ingest_must_ask(entry))
+        count += entry->plan_count * PEOPLE_TARGETS_MAX;
+    return id_take(&ingest->ids, now_ms, count < ID_RUN_MAX ? count : ID_RUN_MAX);
 }
 
-static void prepare(struct ingest *ingest, struct entry *entry)
+bool ingest_plan(struct ingest *ingest, struct entry *entry)
 {
-    const struct request *request = entry->request;
     int64_t now_ms = clock_wall_ms();
     uint64_t id;
 
-    if (entry->rejection.reason)
-        return;
-    if (!route_request(request, ingest->ops.type_channels(ingest->ops.ctx, request->type),
-                       ingest->ops.available(ingest->ops.ctx), ingest->arena, &entry->route,
-                       &entry->rejection))
-        return;
-    request_key_make(entry->service, request->id, now_ms, &entry->key);
-    if (retry_override_is_set(&request->retry))
-        entry->retry = retry_override_write(
-            &request->retry, arena_alloc(ingest->arena, RETRY_TEXT_BYTES), RETRY_TEXT_BYTES);
     plan(ingest, entry, now_ms);
     if (entry->rejection.reason)
-        return;
+        return false;
     ingest->ids.node = ingest->fence->node;
     id = take_id(ingest, entry, now_ms);
     entry->id = id;
@@ -116,6 +165,28 @@ static void prepare(struct ingest *ingest, struct entry *entry)
         id = id_next(id);
         entry->plans[i].id = id;
     }
+    return true;
+}
+
+static void prepare(struct ingest *ingest, struct entry *entry)
+{
+    const struct request *request = entry->request;
+
+    if (entry->rejection.reason)
+        return;
+    if (!route_request(request, ingest->ops.type_channels(ingest->ops.ctx, request->type),
+                       ingest->ops.available(ingest->ops.ctx), ingest->arena, &entry->route,
+                       &entry->rejection))
+        return;
+    request_key_make(entry->service, request->id, clock_wall_ms(), &entry->key);
+    if (retry_override_is_set(&request->retry))
+        entry->retry = retry_override_write(
+            &request->retry, arena_alloc(ingest->arena, RETRY_TEXT_BYTES), RETRY_TEXT_BYTES);
+    entry->is_waiting = !ingest->is_degraded && ingest_must_ask(entry);
+    if (entry->is_waiting)
+        ingest->waiting_count++;
+    else if (!ingest_plan(ingest, entry))
+        return;
     ingest->good[ingest->good_count++] = entry;
 }
 

@@ -33,7 +33,9 @@ const struct pg_statement store_sql_claim = {
            " n.service, n.request, n.type, n.collapse_key, n.retry, n.content,"
            " CASE WHEN u.crashes > 0 THEN EXISTS (SELECT 1 FROM attempt a WHERE a.delivery = u.id"
            "   AND a.number = u.attempts + 1 AND a.outcome = 8 AND a.state IS NULL)"
-           "   ELSE false END"
+           "   ELSE false END,"
+           " CASE WHEN u.recipient_kind >= 4 THEN " STORE_SUPPRESSED("u.channel", "u.recipient",
+                                                                     "n.type") " END"
            " FROM u CROSS JOIN LATERAL"
            " (SELECT * FROM notification WHERE id = u.notification LIMIT 1) n"
            " ORDER BY u.priority, u.due_at, u.id",
@@ -46,6 +48,25 @@ const struct pg_statement store_sql_reconcile = {
            " WHERE state = 1 AND epoch = $1::bigint AND NOT EXISTS"
            " (SELECT FROM unnest($2::bigint[]) AS k(id) WHERE k.id = delivery.id)",
 };
+
+/*
+ * What a provider says of an address, learnt in the commit that ends the delivery: outcome 6 is
+ * dead_target, reasons 19 to 21 are opted_out, bounced and complained.  By ARRAY(), so that the
+ * index on the address is the way in; most batches have none of them.
+ */
+#define LEARN                                                                                 \
+    "t AS (UPDATE target AS t SET is_active = false, changed_at = now(), reason ="            \
+    "   (SELECT max(x.reason) FROM x WHERE x.outcome = 6 AND x.channel = t.channel"           \
+    "     AND x.recipient = t.address)"                                                       \
+    "   WHERE t.address = ANY (ARRAY(SELECT recipient FROM x WHERE outcome = 6"               \
+    "     AND recipient_kind >= 4))"                                                          \
+    "   AND t.is_active AND EXISTS (SELECT FROM x WHERE x.outcome = 6"                        \
+    "     AND x.channel = t.channel AND x.recipient = t.address)),"                           \
+    "w AS (INSERT INTO suppression (channel, address, reason, source)"                        \
+    "   SELECT channel, CASE channel WHEN 3 THEN lower(recipient COLLATE \"C\")"              \
+    "     ELSE recipient END, reason, 'provider' FROM x WHERE outcome = 6"                    \
+    "   AND reason BETWEEN 19 AND 21 AND recipient_kind >= 4 AND length(recipient) <= 2048"   \
+    "   ORDER BY 1, 2 ON CONFLICT DO NOTHING),"
 
 #define SETTLE_COLUMNS                                                                           \
     "unnest($2::bigint[], $3::smallint[], $4::smallint[], $5::smallint[], $6::timestamptz[],"    \
@@ -65,7 +86,7 @@ const struct pg_statement store_sql_settle = {
         " WHERE d.id = ANY ($2::bigint[]) AND d.id = r.id AND d.epoch = $1::bigint"
         " AND d.state = 1"
         " RETURNING d.notification, d.destination, d.channel, d.recipient_kind, d.recipient, r.*),"
-        "h AS (INSERT INTO " ATTEMPT_COLUMNS
+        LEARN "h AS (INSERT INTO " ATTEMPT_COLUMNS
         " SELECT clock_timestamp(), id, notification, $1::bigint, via, status, number,"
         " channel, outcome, reason, segments, to_state, recipient_kind, recipient, code,"
         " provider_id, detail FROM x)"
@@ -114,7 +135,7 @@ const struct pg_statement store_sql_bury = {
         " AND d.state = 1"
         " RETURNING d.notification, d.destination, d.channel, d.seq, d.priority,"
         "   d.recipient_kind, d.recipient, r.*),"
-        "h AS (INSERT INTO " ATTEMPT_COLUMNS
+        LEARN "h AS (INSERT INTO " ATTEMPT_COLUMNS
         " SELECT clock_timestamp(), id, notification, $1::bigint, via, status, number,"
         " channel, outcome, reason, segments, to_state, recipient_kind, recipient, code,"
         " provider_id, detail FROM x),"
@@ -192,6 +213,7 @@ static void on_claimed(void *ctx, int err, const struct pg_result *result)
         };
 
         row.content = pg_bytes(result, i, 18, &row.content_bytes);
+        row.suppressed = (enum reason)pg_int(result, i, 20);
         claim.on_row(claim.ctx, &row);
     }
     claim.on_done(claim.ctx, err);

@@ -26,6 +26,7 @@ struct claimed { /* strings borrowed for the callback */
     const char *content;
     size_t content_bytes;
     bool is_started; /* a bridge died over it, and the request of this attempt may have left */
+    enum reason suppressed; /* REASON_NONE: the recipient may be sent to */
 };
 
 struct claim {

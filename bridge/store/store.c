@@ -21,7 +21,8 @@ static const char control_settings[] = "SET jit = off; SET lock_timeout = '2s';"
                                        "SET idle_in_transaction_session_timeout = '10s'";
 
 const struct pg_statement *const store_intake_statements[] = {
-    &store_sql_ingest, &store_sql_key_lookup, &store_sql_claim, &store_sql_reconcile, NULL};
+    &store_sql_ingest, &store_sql_key_lookup, &store_sql_claim, &store_sql_reconcile,
+    &store_sql_reach,  NULL};
 const struct pg_statement *const store_settle_statements[] = {
     &store_sql_settle, &store_sql_retry, &store_sql_bury,  &store_sql_ack,
     &store_sql_ended,  &store_sql_start, &store_sql_about, NULL};
@@ -39,6 +40,12 @@ const struct pg_statement *const store_control_statements[] = {&store_sql_regist
                                                                &store_sql_purge_keys,
                                                                &store_sql_old_partitions,
                                                                &store_sql_reject,
+                                                               &store_sql_targets_put,
+                                                               &store_sql_targets,
+                                                               &store_sql_targets_drop,
+                                                               &store_sql_suppress,
+                                                               &store_sql_unsuppress,
+                                                               &store_sql_suppressions,
                                                                &store_sql_status,
                                                                &store_sql_status_head,
                                                                &store_sql_cancel,

@@ -9,6 +9,15 @@
 
 enum { STORE_INTAKE, STORE_SETTLE, STORE_CONTROL, STORE_CONNECTIONS };
 
+/*
+ * Why nothing is sent to an address: the reason, or NULL.  Each is an SQL expression; channel 3
+ * is email, whose addresses are compared in lower case.
+ */
+#define STORE_SUPPRESSED(channel, address, type)                                           \
+    "(SELECT w.reason FROM suppression w WHERE w.channel = " channel                       \
+    " AND w.address = CASE " channel " WHEN 3 THEN lower(" address " COLLATE \"C\") ELSE " \
+    address " END AND w.scope IN ('', " type ") ORDER BY w.scope LIMIT 1)"
+
 struct store {
     struct pg *pg[STORE_CONNECTIONS];
     struct store_handlers handlers;
@@ -23,6 +32,8 @@ extern const struct pg_statement *const store_intake_statements[];
 extern const struct pg_statement *const store_settle_statements[];
 extern const struct pg_statement *const store_control_statements[];
 
+extern const struct pg_statement store_sql_reach, store_sql_targets_put, store_sql_targets,
+    store_sql_targets_drop, store_sql_suppress, store_sql_unsuppress, store_sql_suppressions;
 extern const struct pg_statement store_sql_ingest, store_sql_key_lookup, store_sql_claim,
     store_sql_reconcile;
 extern const struct pg_statement store_sql_settle, store_sql_retry, store_sql_bury, store_sql_ack,

@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ingest_targets - how the users of a batch are reached, asked once for all of it before it is
+ * stored; and which of its addresses are suppressed
+ *
+ * A batch that is in-app alone asks nothing and pays nothing.  The others wait for one statement
+ * (or a few, of ASKS_MAX questions each) on the connection that will store them.
+ */
+#include "base/alloc.h"
+#include "base/log.h"
+#include "services/ingest_internal.h"
+#include "store/people.h"
+
+#include <stdlib.h>
+
+/* Questions in one statement. */
+#define ASKS_MAX 10000
+
+bool ingest_must_ask(const struct entry *entry)
+{
+    const struct route *route = &entry->route;
+
+    return route->kind >= RECIPIENT_EMAIL ||
+           (route->kind == RECIPIENT_USER && (route->channels & ~(1u << CHANNEL_IN_APP)) != 0);
+}
+
+/* One statement under way. */
+struct asking {
+    struct ingest *ingest;
+    unsigned generation;
+    size_t from; /* the first question's place among all */
+};
+
+static size_t make_needs(struct ingest *ingest, struct entry *entry)
+{
+    const struct route *route = &entry->route;
+    size_t count = 0;
+
+    entry->needs = arena_zalloc(ingest->arena, route->deliveries * sizeof(*entry->needs));
+    for (int channel = CHANNEL_IN_APP + 1; channel < CHANNEL_COUNT; channel++) {
+        if (!(route->channels & 1u << channel))
+            continue;
+        for (size_t i = 0; i < route->recipient_count; i++) {
+            struct need *need = &entry->needs[count++];
+
+            need->entry = entry;
+            need->channel = (enum channel)channel;
+            need->recipient = route->recipients[i];
+            need->last = &need->first;
+        }
+    }
+    return count;
+}
+
+static void on_row(void *ctx, const struct reach_row *row)
+{
+    struct asking *asking = ctx;
+    struct ingest *ingest = asking->ingest;
+    struct need *need;
+    struct found *found;
+
+    if (asking->generation != ingest->generation)
+        return;
+    need = ingest->needs[asking->from + row->index];
+    if (need->entry->route.kind != RECIPIENT_USER) {
+        need->suppressed = row->suppressed;
+        return;
+    }
+    found = arena_zalloc(ingest->arena, sizeof(*found));
+    found->kind = row->kind;
+    found->address = arena_strdup(ingest->arena, row->address);
+    found->adapter = row->platform[0] ? arena_strdup(ingest->arena, row->platform) : NULL;
+    found->suppressed = row->suppressed;
+    *need->last = found;
+    need->last = &found->next;
+    need->count++;
+}
+
+static int by_id(const void *a, const void *b)
+{
+    const struct entry *x = *(struct entry *const *)a, *y = *(struct entry *const *)b;
+
+    return x->id < y->id ? -1 : x->id > y->id;
+}
+
+/* All is known: plan what waited, and leave out what is refused after all. */
+static void plan_all(struct ingest *ingest)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < ingest->good_count; i++) {
+        struct entry *entry = ingest->good[i];
+
+        if (entry->needs && !ingest_plan(ingest, entry))
+            continue;
+        ingest->good[count++] = entry;
+    }
+    ingest->good_count = count;
+    qsort(ingest->good, count, sizeof(*ingest->good), by_id);
+    ingest_store(ingest);
+}
+
+static void ask(struct ingest *ingest, size_t from);
+
+static void on_done(void *ctx, int err)
+{
+    struct asking *asking = ctx;
+    struct ingest *ingest = asking->ingest;
+    bool is_current = asking->generation == ingest->generation;
+    size_t next = asking->from + ASKS_MAX;
+
+    free(asking);
+    if (!is_current)
+        return;
+    if (err)
+        ingest_abandon(ingest, err);
+    else if (next < ingest->need_count)
+        ask(ingest, next);
+    else
+        plan_all(ingest);
+}
+
+static void ask(struct ingest *ingest, size_t from)
+{
+    size_t count = ingest->need_count - from < ASKS_MAX ? ingest->need_count - from : ASKS_MAX;
+    struct reach_ask *asks = xmalloc(count * sizeof(*asks));
+    struct asking *asking = xmalloc(sizeof(*asking));
+    struct reach_call call = {on_row, on_done, asking};
+    int err;
+
+    *asking = (struct asking){ingest, ingest->generation, from};
+    for (size_t i = 0; i < count; i++) {
+        const struct need *need = ingest->needs[from + i];
+        bool is_user = need->entry->route.kind == RECIPIENT_USER;
+
+        asks[i] = (struct reach_ask){
+            .user = is_user ? need->recipient : NULL,
+            .address = is_user ? NULL : need->recipient,
+            .channel = need->channel,
+            .type = need->entry->request->type,
+        };
+    }
+    err = store_reach(ingest->store, asks, count, &call);
+    free(asks);
+    if (err) {
+        free(asking);
+        ingest_abandon(ingest, err);
+    }
+}
+
+void ingest_find_targets(struct ingest *ingest)
+{
+    size_t total = 0;
+
+    for (size_t i = 0; i < ingest->good_count; i++)
+        if (ingest->good[i]->is_waiting)
+            total += ingest->good[i]->route.deliveries;
+    ingest->needs = arena_alloc(ingest->arena, total * sizeof(struct need *));
+    ingest->need_count = 0;
+    for (size_t i = 0; i < ingest->good_count; i++) {
+        struct entry *entry = ingest->good[i];
+        size_t count = entry->is_waiting ? make_needs(ingest, entry) : 0;
+
+        for (size_t k = 0; k < count; k++)
+            ingest->needs[ingest->need_count++] = &entry->needs[k];
+    }
+    ask(ingest, 0);
+}

@@ -1,0 +1,321 @@
+/* SPDX-License-Identifier: MIT */
+#include "store/people.h"
+
+#include "base/alloc.h"
+#include "store/store_internal.h"
+
+#include <stdlib.h>
+
+const struct pg_statement store_sql_targets_put = {
+    .name = "targets_put",
+    .params = 7,
+    .sql = "WITH n AS (SELECT * FROM unnest($2::smallint[], $3::smallint[], $4::text[],"
+           "   $5::text[], $6::text[]) AS n(channel, kind, platform, token, address)),"
+           "g AS (DELETE FROM target t WHERE t.user_id = $1::text"
+           "   AND t.channel = ANY ($7::smallint[])"
+           "   AND NOT EXISTS (SELECT FROM n WHERE n.channel = t.channel AND n.token = t.token)),"
+           "o AS (DELETE FROM target t WHERE t.channel = 1 AND t.user_id <> $1::text"
+           "   AND t.address = ANY (ARRAY(SELECT address FROM n WHERE channel = 1))),"
+           "k AS (DELETE FROM target t WHERE t.user_id = $1::text AND t.channel = 1"
+           "   AND NOT 1 = ANY ($7::smallint[]) AND t.token = ANY (ARRAY("
+           "     SELECT token FROM target WHERE user_id = $1::text AND channel = 1"
+           "     AND token <> ALL ($5::text[]) ORDER BY last_seen DESC OFFSET 15)))"
+           "INSERT INTO target AS t (user_id, channel, kind, platform, token, address)"
+           " SELECT DISTINCT ON (channel, token) $1::text, channel, kind, platform, token, address"
+           " FROM n ORDER BY channel, token"
+           " ON CONFLICT (user_id, channel, token) DO UPDATE SET kind = excluded.kind,"
+           "   platform = excluded.platform, address = excluded.address, last_seen = now(),"
+           "   changed_at = CASE WHEN t.is_active AND t.address = excluded.address"
+           "     THEN t.changed_at ELSE now() END,"
+           "   is_active = true, reason = 0",
+};
+
+const struct pg_statement store_sql_targets = {
+    .name = "targets",
+    .params = 1,
+    .sql = "SELECT channel, kind, platform, token, address, is_active, reason, created_at,"
+           " changed_at, last_seen FROM target WHERE user_id = $1::text"
+           " ORDER BY channel, created_at, token LIMIT 200",
+};
+
+const struct pg_statement store_sql_targets_drop = {
+    .name = "targets_drop",
+    .params = 3,
+    .sql = "WITH x AS (DELETE FROM target WHERE user_id = $1::text"
+           "   AND ($2::smallint IS NULL OR channel = $2::smallint)"
+           "   AND ($3::text IS NULL OR token = $3::text) RETURNING 1)"
+           "SELECT count(*) FROM x",
+};
+
+/*
+ * $1.. the questions about users, $5.. those about addresses.  Each is a lookup by LATERAL: with
+ * a join the planner would walk the table.  A target that is out of use because its owner wants
+ * nothing is named too, so that the answer is "suppressed" and not "no target".
+ */
+const struct pg_statement store_sql_reach = {
+    .name = "reach",
+    .params = 8,
+    .sql = "SELECT x.i, t.kind, t.platform, t.address, coalesce(" STORE_SUPPRESSED(
+        "t.channel", "t.address",
+        "x.type") ", t.reason) AS suppressed"
+                  " FROM unnest($1::int[], $2::text[], $3::smallint[], $4::text[])"
+                  "   AS x(i, user_id, channel, type)"
+                  " CROSS JOIN LATERAL (SELECT kind, platform, address, channel, reason FROM target"
+                  "   WHERE user_id = x.user_id AND channel = x.channel"
+                  "   AND (is_active OR reason BETWEEN 19 AND 21)"
+                  "   ORDER BY last_seen DESC LIMIT 16) t"
+                  " UNION ALL"
+                  " SELECT x.i, 0::smallint, '', '', " STORE_SUPPRESSED(
+                      "x.channel", "x.address",
+                      "x.type") " FROM unnest($5::int[], $6::text[], $7::smallint[], $8::text[])"
+                                "   AS x(i, address, channel, type) ORDER BY 1",
+};
+
+#define LOWERED "CASE $1::smallint WHEN 3 THEN lower($2::text COLLATE \"C\") ELSE $2::text END"
+
+const struct pg_statement store_sql_suppress = {
+    .name = "suppress",
+    .params = 5,
+    .sql = "WITH x AS (INSERT INTO suppression (channel, address, scope, reason, source)"
+           "   VALUES ($1::smallint, " LOWERED ", $3::text, $4::smallint, $5::text)"
+           "   ON CONFLICT DO NOTHING RETURNING 1)"
+           "SELECT count(*) FROM x",
+};
+
+const struct pg_statement store_sql_unsuppress = {
+    .name = "unsuppress",
+    .params = 3,
+    .sql = "WITH x AS (DELETE FROM suppression WHERE channel = $1::smallint AND address = " LOWERED
+           "   AND ($3::text IS NULL OR scope = $3::text) RETURNING 1),"
+           "t AS (UPDATE target SET is_active = true, reason = 0, changed_at = now()"
+           "   WHERE channel = $1::smallint AND NOT is_active AND reason BETWEEN 19 AND 21"
+           "   AND CASE channel WHEN 3 THEN lower(address) ELSE address END = " LOWERED
+           "   AND address IN ($2::text, " LOWERED "))"
+           "SELECT count(*) FROM x",
+};
+
+const struct pg_statement store_sql_suppressions = {
+    .name = "suppressions",
+    .params = 4,
+    .sql = "SELECT id, channel, address, scope, reason, source, created_at FROM suppression"
+           " WHERE ($1::smallint IS NULL OR channel = $1::smallint)"
+           " AND ($2::text IS NULL OR address = $2::text"
+           "   OR (channel = 3 AND address = lower($2::text COLLATE \"C\")))"
+           " AND id > $3::bigint ORDER BY id LIMIT $4::int",
+};
+
+static void on_count(void *ctx, int err, const struct pg_result *result)
+{
+    struct store_call *held = ctx;
+    struct store_call call = *held;
+
+    free(held);
+    ((store_people_count_fn *)call.fn)(call.ctx, err, err ? 0 : pg_int(result, 0, 0));
+}
+
+/* ---- targets ---- */
+
+int store_targets_put(struct store *store, const char *user, const struct target *targets,
+                      size_t count, unsigned replaced, store_done_fn *on_done, void *ctx)
+{
+    static const enum pg_type types[] = {PG_INT2, PG_INT2, PG_TEXT, PG_TEXT, PG_TEXT, PG_INT2};
+    struct pg_array columns[6];
+    int err;
+
+    for (unsigned i = 0; i < 6; i++)
+        pg_array_init(&columns[i], types[i]);
+    for (size_t i = 0; i < count; i++) {
+        pg_array_add_int(&columns[0], targets[i].channel);
+        pg_array_add_int(&columns[1], targets[i].kind);
+        pg_array_add_text(&columns[2], targets[i].platform);
+        pg_array_add_text(&columns[3], targets[i].token);
+        pg_array_add_text(&columns[4], targets[i].address);
+    }
+    for (int channel = 0; channel < CHANNEL_COUNT; channel++)
+        if (replaced & 1u << channel)
+            pg_array_add_int(&columns[5], channel);
+    pg_params_clear(&store->params);
+    pg_add_text(&store->params, user);
+    for (unsigned i = 0; i < 6; i++)
+        pg_add_array(&store->params, &columns[i]);
+    err = store_send(store, STORE_CONTROL, &store_sql_targets_put, &store->params, store_on_done,
+                     (void (*)(void))on_done, ctx);
+    for (unsigned i = 0; i < 6; i++)
+        pg_array_fini(&columns[i]);
+    return err;
+}
+
+static void on_targets(void *ctx, int err, const struct pg_result *result)
+{
+    struct targets_call *held = ctx;
+    struct targets_call call = *held;
+
+    free(held);
+    for (int i = 0; !err && i < pg_rows(result); i++) {
+        struct target target = {
+            .channel = (enum channel)pg_int(result, i, 0),
+            .kind = (enum recipient_kind)pg_int(result, i, 1),
+            .platform = pg_text(result, i, 2),
+            .token = pg_text(result, i, 3),
+            .address = pg_text(result, i, 4),
+            .is_active = pg_int(result, i, 5) != 0,
+            .reason = (enum reason)pg_int(result, i, 6),
+            .created_ms = pg_time_us(result, i, 7) / 1000,
+            .changed_ms = pg_time_us(result, i, 8) / 1000,
+            .last_seen_ms = pg_time_us(result, i, 9) / 1000,
+        };
+
+        call.on_row(call.ctx, &target);
+    }
+    call.on_done(call.ctx, err);
+}
+
+int store_targets(struct store *store, const char *user, const struct targets_call *call)
+{
+    struct targets_call *held = xmalloc(sizeof(*held));
+    int err;
+
+    *held = *call;
+    pg_params_clear(&store->params);
+    pg_add_text(&store->params, user);
+    err = pg_send(store->pg[STORE_CONTROL], &store_sql_targets, &store->params, on_targets, held);
+    if (err)
+        free(held);
+    return err;
+}
+
+int store_targets_drop(struct store *store, const char *user, int channel, const char *token,
+                       store_people_count_fn *on_done, void *ctx)
+{
+    pg_params_clear(&store->params);
+    pg_add_text(&store->params, user);
+    if (channel >= 0)
+        pg_add_int2(&store->params, (int16_t)channel);
+    else
+        pg_add_null(&store->params);
+    pg_add_text(&store->params, token);
+    return store_send(store, STORE_CONTROL, &store_sql_targets_drop, &store->params, on_count,
+                      (void (*)(void))on_done, ctx);
+}
+
+/* ---- reach ---- */
+
+static void on_reach(void *ctx, int err, const struct pg_result *result)
+{
+    struct reach_call *held = ctx;
+    struct reach_call call = *held;
+
+    free(held);
+    for (int i = 0; !err && i < pg_rows(result); i++) {
+        struct reach_row row = {
+            .index = (size_t)pg_int(result, i, 0),
+            .kind = (enum recipient_kind)pg_int(result, i, 1),
+            .platform = pg_text(result, i, 2),
+            .address = pg_text(result, i, 3),
+            .suppressed = (enum reason)pg_int(result, i, 4),
+        };
+
+        call.on_row(call.ctx, &row);
+    }
+    call.on_done(call.ctx, err);
+}
+
+int store_reach(struct store *store, const struct reach_ask *asks, size_t count,
+                const struct reach_call *call)
+{
+    static const enum pg_type types[] = {PG_INT4, PG_TEXT, PG_INT2, PG_TEXT};
+    struct reach_call *held = xmalloc(sizeof(*held));
+    struct pg_array columns[8];
+    int err;
+
+    *held = *call;
+    for (unsigned i = 0; i < 8; i++)
+        pg_array_init(&columns[i], types[i % 4]);
+    for (size_t i = 0; i < count; i++) {
+        struct pg_array *column = asks[i].user ? columns : columns + 4;
+
+        pg_array_add_int(&column[0], (int64_t)i);
+        pg_array_add_text(&column[1], asks[i].user ? asks[i].user : asks[i].address);
+        pg_array_add_int(&column[2], asks[i].channel);
+        pg_array_add_text(&column[3], asks[i].type);
+    }
+    pg_params_clear(&store->params);
+    for (unsigned i = 0; i < 8; i++)
+        pg_add_array(&store->params, &columns[i]);
+    err = pg_send(store->pg[STORE_INTAKE], &store_sql_reach, &store->params, on_reach, held);
+    if (err)
+        free(held);
+    for (unsigned i = 0; i < 8; i++)
+        pg_array_fini(&columns[i]);
+    return err;
+}
+
+/* ---- suppression ---- */
+
+int store_suppress(struct store *store, const struct suppression *suppression,
+                   store_people_count_fn *on_done, void *ctx)
+{
+    pg_params_clear(&store->params);
+    pg_add_int2(&store->params, (int16_t)suppression->channel);
+    pg_add_text(&store->params, suppression->address);
+    pg_add_text(&store->params, suppression->scope ? suppression->scope : "");
+    pg_add_int2(&store->params, (int16_t)suppression->reason);
+    pg_add_text(&store->params, suppression->source);
+    return store_send(store, STORE_CONTROL, &store_sql_suppress, &store->params, on_count,
+                      (void (*)(void))on_done, ctx);
+}
+
+int store_unsuppress(struct store *store, enum channel channel, const char *address,
+                     const char *scope, store_people_count_fn *on_done, void *ctx)
+{
+    pg_params_clear(&store->params);
+    pg_add_int2(&store->params, (int16_t)channel);
+    pg_add_text(&store->params, address);
+    pg_add_text(&store->params, scope);
+    return store_send(store, STORE_CONTROL, &store_sql_unsuppress, &store->params, on_count,
+                      (void (*)(void))on_done, ctx);
+}
+
+static void on_suppressions(void *ctx, int err, const struct pg_result *result)
+{
+    struct suppression_call *held = ctx;
+    struct suppression_call call = *held;
+
+    free(held);
+    for (int i = 0; !err && i < pg_rows(result); i++) {
+        struct suppression row = {
+            .id = (uint64_t)pg_int(result, i, 0),
+            .channel = (enum channel)pg_int(result, i, 1),
+            .address = pg_text(result, i, 2),
+            .scope = pg_text(result, i, 3),
+            .reason = (enum reason)pg_int(result, i, 4),
+            .source = pg_text(result, i, 5),
+            .created_ms = pg_time_us(result, i, 6) / 1000,
+        };
+
+        call.on_row(call.ctx, &row);
+    }
+    call.on_done(call.ctx, err);
+}
+
+int store_suppressions(struct store *store, const struct suppression_filter *filter,
+                       const struct suppression_call *call)
+{
+    struct suppression_call *held = xmalloc(sizeof(*held));
+    int err;
+
+    *held = *call;
+    pg_params_clear(&store->params);
+    if (filter->channel >= 0)
+        pg_add_int2(&store->params, (int16_t)filter->channel);
+    else
+        pg_add_null(&store->params);
+    pg_add_text(&store->params, filter->address);
+    pg_add_int8(&store->params, (int64_t)filter->after);
+    pg_add_int4(&store->params, filter->limit);
+    err = pg_send(store->pg[STORE_CONTROL], &store_sql_suppressions, &store->params,
+                  on_suppressions, held);
+    if (err)
+        free(held);
+    return err;
+}

@@ -1,0 +1,292 @@
+# SPDX-License-Identifier: MIT
+"""How users are reached, and addresses that nothing is sent to."""
+import itertools
+import time
+
+import pytest
+
+from client import Client
+from process import wait_until
+
+SETTINGS = {"destinations.twilio.shut_min": "200ms", "destinations.twilio.shut_max": "400ms",
+            "channels.sms.retry_base": "100ms", "channels.sms.retry_max": "200ms"}
+NUMBER = itertools.count(1000)
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory):
+    import servers
+    with servers.Stack(tmp_path_factory.mktemp("stack"), settings=SETTINGS) as made:
+        yield made
+    made.remove()
+
+
+@pytest.fixture
+def shop(stack):
+    stack.providers.control("POST", "/reset", {})
+    with Client(stack, "service", "shop") as client:
+        client.subscribe("down/#")
+        yield client
+    # Whatever happened above: nothing was lost.
+    wait_until(lambda: stack.postgres.sql("select missing from conservation") == [["0"]], 10,
+               "conservation")
+
+
+def fresh(what):
+    return "%s%d" % (what, next(NUMBER))
+
+
+def phone():
+    return "+1555010%04d" % next(NUMBER)
+
+
+def token():
+    return "%s:APA91b%s" % (fresh("device"), "x" * 30)
+
+
+def ask(shop, to, channels=("sms",), **more):
+    name = fresh("r-")
+    shop.publish("up/request", {"id": name, "type": "order.ready", "title": "t", "body": "b",
+                                "to": to, "channels": list(channels), "receipts": "all", **more})
+    return name
+
+
+def result(answer):
+    assert "error" not in answer, answer
+    return answer["result"]
+
+
+def script(stack, provider, **rule):
+    stack.providers.control("POST", "/behaviour", {"provider": provider, **rule})
+
+
+def sent_to(stack, provider, target):
+    return [r for r in stack.providers.control(
+        "GET", "/requests?provider=%s&fields=target,verdict,op" % provider)["requests"]
+        if r["target"] == target]
+
+
+def finals(shop, name, count, timeout=10):
+    """The receipts that end a request's deliveries."""
+    def those():
+        return [r for r in shop.receipts(name) if r["status"] not in ("accepted", "retrying")]
+    shop._wait(lambda: len(those()) >= count, timeout, "%d endings of %s" % (count, name))
+    return those()
+
+
+def targets(shop, user):
+    return result(shop.rpc("user.get", {"user": user}))["targets"]
+
+
+def test_each_of_a_users_phones_gets_it(stack, shop):
+    user, one, two = fresh("u"), phone(), phone()
+    assert result(shop.rpc("user.upsert", {"user": user, "phones": [one, two]})) == {"targets": 2}
+    name = ask(shop, {"user": user})
+    assert [r["status"] for r in finals(shop, name, 2)] == ["sent", "sent"]
+    assert len(sent_to(stack, "twilio", one)) == len(sent_to(stack, "twilio", two)) == 1
+    status = result(shop.rpc("request.status", {"id": name}))
+    assert [d["state"] for d in status["deliveries"]] == ["sent", "sent"]
+    assert all(one not in d["target"] for d in status["deliveries"])
+
+
+def test_every_channel_has_its_own_targets(stack, shop):
+    user, number, mail = fresh("u"), phone(), fresh("Mail") + "@example.org"
+    url = "%s/%s" % (stack.providers.info["webhook"]["url"], fresh("hook-"))
+    result(shop.rpc("user.upsert", {"user": user, "phones": [number], "emails": [mail],
+                                    "webhooks": [url],
+                                    "devices": [{"platform": "fcm", "token": token()}]}))
+    name = ask(shop, {"user": user}, ("sms", "email", "push", "webhook"))
+    ended = finals(shop, name, 4)
+    assert {(r["channel"], r["status"]) for r in ended} == {
+        ("sms", "sent"), ("email", "sent"), ("push", "sent"), ("webhook", "delivered")}
+    assert {t["kind"] for t in targets(shop, user)} == {"phone", "email", "push_token", "url"}
+    assert number not in str(targets(shop, user)) and mail not in str(targets(shop, user))
+
+
+def test_a_list_that_is_given_replaces_and_one_that_is_not_stays(shop):
+    user, number = fresh("u"), phone()
+    result(shop.rpc("user.upsert", {"user": user, "phones": [phone(), phone()],
+                                    "emails": ["a@example.org"]}))
+    result(shop.rpc("user.upsert", {"user": user, "phones": [number]}))
+    assert sorted(t["kind"] for t in targets(shop, user)) == ["email", "phone"]
+    result(shop.rpc("user.upsert", {"user": user, "phones": []}))
+    assert [t["kind"] for t in targets(shop, user)] == ["email"]
+    assert result(shop.rpc("user.delete", {"user": user})) == {"deleted": 1}
+    assert targets(shop, user) == []
+
+
+@pytest.mark.parametrize("params,field", [
+    ({"phones": ["0170 123"]}, "/params/phones"), ({"emails": ["nobody"]}, "/params/emails"),
+    ({"webhooks": ["ftp://x"]}, "/params/webhooks"), ({"phones": ["+15550100001"] * 17},
+                                                      "/params/phones"),
+    ({"devices": [{"platform": "palm", "token": "x"}]}, "/params/devices/0/platform"),
+    ({"devices": [{"platform": "webpush", "token": "https://push.example/1"}]},
+     "/params/devices/0/keys"),
+    ({"phons": []}, "/params/phons"),
+])
+def test_what_is_no_address_is_refused_by_name(shop, params, field):
+    answer = shop.rpc("user.upsert", {"user": "u-bad", **params})
+    assert answer["error"]["field"] == field, answer
+    assert targets(shop, "u-bad") == []
+
+
+def test_a_user_without_a_target_ends_as_no_target(shop):
+    name = ask(shop, {"user": fresh("nobody")})
+    (ending,) = finals(shop, name, 1)
+    assert (ending["status"], ending["reason"]) == ("dead", "no_target")
+
+
+def test_devices_come_and_go(stack, shop):
+    user, one, two = fresh("u"), token(), token()
+    with Client(stack, "user", user) as alice:
+        alice.subscribe("down/reply")
+        for device in (one, two, one):
+            result(alice.rpc("device.register", {"platform": "fcm", "token": device}))
+        assert len(targets(shop, user)) == 2
+        assert len(finals(shop, ask(shop, {"user": user}, ("push",)), 2)) == 2
+        assert result(alice.rpc("device.unregister", {"token": one})) == {"unregistered": 1}
+        assert len(finals(shop, ask(shop, {"user": user}, ("push",)), 1)) == 1
+        assert len(sent_to(stack, "fcm", one)) == 1
+        assert len(sent_to(stack, "fcm", two)) == 2
+        # No user may touch another's, and services have methods of their own.
+        assert alice.rpc("user.get", {"user": user})["error"]["code"] == "unknown_method"
+        assert shop.rpc("device.register", {})["error"]["code"] == "unknown_method"
+
+
+def test_a_device_belongs_to_who_registered_it_last(stack, shop):
+    first, second, device = fresh("u"), fresh("u"), token()
+    for user in (first, second):
+        with Client(stack, "user", user) as client:
+            client.subscribe("down/reply")
+            result(client.rpc("device.register", {"platform": "fcm", "token": device}))
+    assert targets(shop, first) == []
+    assert len(targets(shop, second)) == 1
+
+
+def test_a_device_of_a_platform_without_an_account_is_as_good_as_none(stack, shop):
+    user = fresh("u")
+    result(shop.rpc("user.upsert", {"user": user, "devices": [
+        {"platform": "apns", "token": "ab" * 32}, {"platform": "fcm", "token": token()}]}))
+    (ending,) = finals(shop, ask(shop, {"user": user}, ("push",)), 1)
+    assert (ending["status"], ending["provider"]) == ("sent", "fcm")
+
+
+def test_a_dead_token_is_put_out_of_use_with_its_reason_and_not_tried_again(stack, shop):
+    user, dead, good = fresh("u"), token(), token()
+    result(shop.rpc("user.upsert", {"user": user, "devices": [
+        {"platform": "fcm", "token": dead}, {"platform": "fcm", "token": good}]}))
+    script(stack, "fcm", target=dead, answers=["fcm:UNREGISTERED"], repeat=True)
+    endings = {r["status"]: r for r in finals(shop, ask(shop, {"user": user}, ("push",)), 2)}
+    assert endings["dead"]["reason"] == "target_dead"
+    wait_until(lambda: [t.get("reason") for t in targets(shop, user) if not t["active"]]
+               == ["target_dead"], 10, "the token to be put out of use")
+    assert [r["status"] for r in finals(shop, ask(shop, {"user": user}, ("push",)), 1)] == ["sent"]
+    time.sleep(0.2)
+    assert len(sent_to(stack, "fcm", dead)) == 1
+    with Client(stack, "user", user) as alice:  # the app is there again
+        alice.subscribe("down/reply")
+        result(alice.rpc("device.register", {"platform": "fcm", "token": dead}))
+    assert [t["active"] for t in targets(shop, user)] == [True, True]
+
+
+def test_a_suppressed_address_is_never_sent_to_and_it_is_reported(stack, shop):
+    user, number, other = fresh("u"), phone(), phone()
+    result(shop.rpc("user.upsert", {"user": user, "phones": [number, other]}))
+    added = shop.rpc("suppression.add", {"channel": "sms", "address": number,
+                                         "reason": "complained"})
+    assert result(added) == {"added": 1}
+    (direct,) = finals(shop, ask(shop, {"phone": number}), 1)
+    assert (direct["status"], direct["reason"]) == ("suppressed", "complained")
+    by_status = {r["status"]: r for r in finals(shop, ask(shop, {"user": user}), 2)}
+    assert by_status["suppressed"]["reason"] == "complained"
+    assert by_status["sent"]
+    assert sent_to(stack, "twilio", number) == []
+    (entry,) = result(shop.rpc("suppression.list", {"channel": "sms", "address": number}))["entries"]
+    assert (entry["reason"], entry["source"]) == ("complained", "service/shop")
+    assert number not in str(entry)
+    assert result(shop.rpc("suppression.remove",
+                           {"channel": "sms", "address": number})) == {"removed": 1}
+    assert [r["status"] for r in finals(shop, ask(shop, {"phone": number}), 1)] == ["sent"]
+
+
+def test_email_addresses_are_compared_without_case_and_a_type_can_be_meant_alone(stack, shop):
+    mail = fresh("Some.One") + "@Example.ORG"
+    result(shop.rpc("suppression.add", {"channel": "email", "address": mail.lower(),
+                                        "type": "order.ready"}))
+    (ending,) = finals(shop, ask(shop, {"email": mail}, ("email",)), 1)
+    assert (ending["status"], ending["reason"]) == ("suppressed", "opted_out")
+    (ending,) = finals(shop, ask(shop, {"email": mail}, ("email",), type="invoice"), 1)
+    assert ending["status"] == "sent"
+
+
+def test_what_waited_is_looked_at_again_before_it_is_sent(stack, shop):
+    number = phone()
+    script(stack, "twilio", target=number, answers=[{"status": 503, "retry_after": 2}])
+    name = ask(shop, {"phone": number})
+    shop.receipt(name, "retrying")
+    result(shop.rpc("suppression.add", {"channel": "sms", "address": number}))
+    (ending,) = finals(shop, name, 1)
+    assert (ending["status"], ending["reason"]) == ("suppressed", "opted_out")
+    assert len(sent_to(stack, "twilio", number)) == 1
+
+
+def test_an_opt_out_that_the_provider_knows_of_is_learnt(stack, shop):
+    user, number = fresh("u"), phone()
+    result(shop.rpc("user.upsert", {"user": user, "phones": [number]}))
+    script(stack, "twilio", target=number, answers=["twilio:21610"], repeat=True)
+    (ending,) = finals(shop, ask(shop, {"user": user}), 1)
+    assert (ending["status"], ending["reason"]) == ("suppressed", "opted_out")
+    for to in ({"user": user}, {"phone": number}):
+        (ending,) = finals(shop, ask(shop, to), 1)
+        assert (ending["status"], ending["reason"]) == ("suppressed", "opted_out")
+    assert len(sent_to(stack, "twilio", number)) == 1
+    (entry,) = result(shop.rpc("suppression.list", {"address": number}))["entries"]
+    assert entry["source"] == "provider"
+    assert [t["active"] for t in targets(shop, user)] == [False]
+    stack.providers.control("POST", "/reset", {})
+    result(shop.rpc("suppression.remove", {"channel": "sms", "address": number}))
+    assert [r["status"] for r in finals(shop, ask(shop, {"user": user}), 1)] == ["sent"]
+
+
+def test_an_admin_sees_addresses_whole_and_what_it_changes_is_written_down(stack, shop):
+    number = phone()
+    with Client(stack, "admin", "ops") as ops:
+        ops.subscribe("down/reply")
+        result(ops.rpc("suppression.add", {"channel": "sms", "address": number}))
+        (entry,) = result(ops.rpc("suppression.list", {"address": number}))["entries"]
+        assert (entry["target"], entry["source"]) == (number, "admin/ops")
+        result(ops.rpc("suppression.remove", {"channel": "sms", "address": number}))
+    wait_until(lambda: stack.postgres.sql(
+        "select admin, action, result from audit where params like '%%%s%%' order by id" % number)
+        == [["ops", "suppression.add", '{"added":1}'],
+            ["ops", "suppression.remove", '{"removed":1}']], 10, "the audit")
+
+
+def test_a_long_list_comes_in_pages(shop):
+    for _ in range(5):
+        result(shop.rpc("suppression.add", {"channel": "webhook", "address": "https://x.example/"
+                                            + fresh("")}))
+    seen, after = 0, {}
+    while True:
+        page = result(shop.rpc("suppression.list", {"channel": "webhook", "limit": 2, **after}))
+        seen += len(page["entries"])
+        if "next" not in page:
+            break
+        after = {"after": page["next"]}
+    assert seen == 5
+
+
+def test_a_thousand_users_at_once(stack, shop):
+    users = [fresh("many") for _ in range(1000)]
+    numbers = ["+1556%07d" % n for n in range(1000)]
+    stack.postgres.sql(
+        "insert into target (user_id, channel, kind, token, address)"
+        " select 'many' || (%d + n), 2, 5, '+1556' || lpad(n::text, 7, '0'),"
+        " '+1556' || lpad(n::text, 7, '0') from generate_series(0, 999) n" % int(users[0][4:]))
+    name = ask(shop, {"users": users}, ("in_app", "sms"))
+    shop._wait(lambda: len([r for r in shop.receipts(name) if r["status"] == "sent"]) >= 1000, 60,
+               "a thousand sent")
+    got = {r["target"] for r in stack.providers.control(
+        "GET", "/requests?provider=twilio&fields=target")["requests"]}
+    assert got >= set(numbers)
+    shop.rpc("request.cancel", {"id": name})
