@@ -106,7 +106,7 @@ int bridge_open_destination(struct bridge *bridge, const struct config_destinati
                      .max_strikes = (unsigned)from->strikes,
                      .shut_min_ms = from->shut_min_ms,
                      .shut_max_ms = from->shut_max_ms},
-        .bucket = {.per_second = (uint32_t)from->per_second,
+        .rate = {.per_second = (uint32_t)from->per_second,
                    .per_minute = (uint32_t)from->per_minute,
                    .per_hour = (uint32_t)from->per_hour,
                    .per_day = (uint32_t)from->per_day},

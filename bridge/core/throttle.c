@@ -198,3 +198,8 @@ void throttle_cancel(struct throttle *throttle)
     if (throttle->breaker == BREAKER_HALF_OPEN)
         throttle->is_probing = false;
 }
+
+void throttle_pause(struct throttle *throttle, int64_t for_ms, int64_t now_ms)
+{
+    pause_for(throttle, for_ms, now_ms);
+}

@@ -48,6 +48,8 @@ unsigned throttle_room(struct throttle *throttle, int64_t now_ms);
 /* Takes one slot; false when there is no room.  Pair every true with a throttle_give(). */
 bool throttle_take(struct throttle *throttle, int64_t now_ms);
 void throttle_give(struct throttle *throttle, const struct outcome *outcome, int64_t now_ms);
+/* Another bridge was told to pause; shut_max_ms at most. */
+void throttle_pause(struct throttle *throttle, int64_t for_ms, int64_t now_ms);
 /* Gives a slot back that was not used after all. */
 void throttle_cancel(struct throttle *throttle);
 /* When room may come back by time alone; -1 when only an answer can bring it. */

@@ -14,8 +14,8 @@
 
 /* How many deliveries of one destination may be in memory, as a multiple of its concurrency. */
 #define CAP_FACTOR 4
-/* A burst of so many needs no second read; several destinations of that kind fit. */
-#define CAP_MIN 2048
+/* Enough for a burst, little enough that another bridge gets its share of a longer one. */
+#define CAP_MIN 256
 /* Sends per destination and turn, so that one of them cannot hold up the loop. */
 #define SEND_BUDGET   512
 #define FULL_RETRY_MS 5
@@ -150,7 +150,7 @@ void dispatch_add_destination(struct dispatch *dispatch, const struct destinatio
     if (destination->cap < CAP_MIN)
         destination->cap = CAP_MIN;
     throttle_init(&destination->throttle, &destination->config.throttle);
-    bucket_init(&destination->bucket, &destination->config.bucket, loop_now_ms(dispatch->loop));
+    destination->slots.spacing_us = rate_spacing_us(&destination->config.rate);
     make_metrics(destination, dispatch->metrics);
     dispatch->destinations[dispatch->destination_count++] = destination;
 }
@@ -167,6 +167,7 @@ int dispatch_reload_destination(struct dispatch *dispatch, const struct destinat
         destination->opened = opened_new(config);
         destination->config = *config;
         destination->config.name = name;
+        destination->slots = (struct slots){.spacing_us = rate_spacing_us(&config->rate)};
         return 0;
     }
     return ERR_NOT_FOUND;
@@ -363,12 +364,14 @@ static void on_outcome(void *ctx, const struct outcome *outcome)
     struct task *task = attempt->task;
     int64_t took_us = clock_boot_us() - attempt->started_us;
     enum breaker before = destination->throttle.breaker;
+    int64_t paused_ms = destination->throttle.paused_until_ms;
     bool is_current = attempt->generation == dispatch->generation;
 
     opened_done(attempt->opened);
     free(attempt);
     dispatch->sending--;
     throttle_give(&destination->throttle, outcome, loop_now_ms(dispatch->loop));
+    dispatch_share_pause(dispatch, destination, paused_ms);
     metric_add(destination->outcomes[outcome->kind], 1);
     metric_observe(destination->took, (double)took_us / 1e6);
     if (before != destination->throttle.breaker)
@@ -472,14 +475,15 @@ static int send_one(struct dispatch *dispatch, struct destination *destination, 
 static bool may_send(struct destination *destination, int64_t now_ms, int64_t *wait_ms)
 {
     int64_t next_ms;
+    int64_t wait_us;
 
     if (!throttle_room(&destination->throttle, now_ms)) {
         next_ms = throttle_next_ms(&destination->throttle, now_ms);
         *wait_ms = next_ms < 0 ? -1 : next_ms - now_ms;
         return false;
     }
-    if (!bucket_room(&destination->bucket, 1, now_ms)) {
-        *wait_ms = bucket_next_ms(&destination->bucket, now_ms) - now_ms;
+    if (!slots_ready(&destination->slots, clock_boot_us(), &wait_us)) {
+        *wait_ms = wait_us < 0 ? -1 : wait_us / 1000 + 1;
         return false;
     }
     return true;
@@ -512,7 +516,7 @@ static int64_t run_destination(struct dispatch *dispatch, struct destination *de
                         task->note->service);
             return FULL_RETRY_MS;
         }
-        (void)bucket_take(&destination->bucket, now_ms);
+        slots_use(&destination->slots);
     }
     return -1;
 }
@@ -557,6 +561,7 @@ int64_t dispatch_turn(struct dispatch *dispatch)
     if (!dispatch->is_draining && !dispatch->ops.is_full(dispatch->ops.ctx))
         next_ms = run_destinations(dispatch);
     if (store_is_up(dispatch->store)) {
+        dispatch_rates_turn(dispatch);
         dispatch_start_turn(dispatch);
         dispatch_settle_turn(dispatch);
         if (!dispatch->is_draining)
@@ -594,6 +599,7 @@ void dispatch_fenced(struct dispatch *dispatch)
     for (size_t i = 0; i < dispatch->destination_count; i++) {
         dispatch->destinations[i]->held = 0;
         dispatch->destinations[i]->is_claiming = false;
+        dispatch->destinations[i]->is_taking = false;
     }
 }
 

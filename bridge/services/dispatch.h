@@ -15,9 +15,9 @@
 #define TOCSIN_SERVICES_DISPATCH_H
 #include "base/metrics.h"
 #include "channels/adapter.h"
-#include "core/bucket.h"
 #include "core/fence.h"
 #include "core/receipt.h"
+#include "core/slots.h"
 #include "core/task.h"
 #include "core/throttle.h"
 #include "store/store.h"
@@ -48,7 +48,7 @@ struct destination_config {
     enum channel channel;
     const char *adapter_name;
     struct throttle_config throttle;
-    struct bucket_config bucket;
+    struct rate_config rate;
     /* An opened adapter; for in-app the struct in_app. */
     int (*send)(void *state, const struct job *job, adapter_outcome_fn *on_outcome, void *ctx);
     void *state;

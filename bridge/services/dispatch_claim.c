@@ -264,6 +264,15 @@ static size_t room_of(const struct dispatch *dispatch, const struct destination 
     return room < common ? room : common;
 }
 
+/* Less room than a quarter is not worth a statement; the common bound may be the smaller one. */
+static size_t worthwhile(const struct dispatch *dispatch, const struct destination *destination)
+{
+    size_t most = destination->cap < dispatch->config.active_max ? destination->cap
+                                                                 : dispatch->config.active_max;
+
+    return most / 4;
+}
+
 static int64_t claim_for(struct dispatch *dispatch, struct destination *destination)
 {
     int64_t now_ms = loop_now_ms(dispatch->loop);
@@ -281,7 +290,7 @@ static int64_t claim_for(struct dispatch *dispatch, struct destination *destinat
             return dispatch->config.poll_min_ms;
         room = room < others_room ? room : others_room;
     }
-    if (room < destination->cap / 4)
+    if (room <= worthwhile(dispatch, destination))
         return -1; /* a settlement will bring the next turn */
     if (destination->next_claim_ms > now_ms)
         return destination->next_claim_ms - now_ms;

@@ -25,7 +25,8 @@ struct destination {
     int32_t id;
     struct active_queue *queue;
     struct throttle throttle;
-    struct bucket bucket;
+    struct slots slots;
+    bool is_taking;
     size_t cap;  /* most deliveries of this destination in memory */
     size_t held; /* in memory or reserved */
     bool is_claiming;
@@ -69,6 +70,8 @@ struct dispatch {
     bool is_settling[SETTLE_KINDS];
     int64_t settle_after_ms; /* boot clock: not before, after a failure */
     bool has_suspect;        /* one delivery that may be poison is in memory */
+    bool is_asking_pauses;
+    int64_t next_pauses_ms; /* boot clock */
     bool is_draining, wants_reconcile, is_reconciling;
     unsigned generation; /* of our epoch: answers to older questions are dropped */
     struct rng rng;
@@ -95,6 +98,12 @@ static inline int64_t dispatch_wall_ms(const struct dispatch *dispatch)
 }
 /* Removes the task from memory and gives its room back. */
 void dispatch_forget(struct dispatch *dispatch, struct task *task);
+/* dispatch_rates.c */
+void dispatch_rates_turn(struct dispatch *dispatch);
+/* Tells the others of a pause that an answer has brought; before_ms is the end of the one before.
+ */
+void dispatch_share_pause(struct dispatch *dispatch, struct destination *destination,
+                          int64_t before_ms);
 /* dispatch_start.c */
 bool dispatch_is_at_most_once(struct dispatch *dispatch, const struct task *task);
 void dispatch_start(struct dispatch *dispatch, struct task *task);

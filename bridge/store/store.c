@@ -53,6 +53,9 @@ const struct pg_statement *const store_control_statements[] = {&store_sql_regist
                                                                &store_sql_dlq_retry,
                                                                &store_sql_audit,
                                                                &store_sql_resolve_retried,
+                                                               &store_sql_take_slots,
+                                                               &store_sql_pause,
+                                                               &store_sql_pauses,
                                                                NULL};
 
 static void on_up(void *ctx)

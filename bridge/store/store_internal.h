@@ -38,6 +38,7 @@ extern const struct pg_statement store_sql_ingest, store_sql_key_lookup, store_s
     store_sql_reconcile;
 extern const struct pg_statement store_sql_settle, store_sql_retry, store_sql_bury, store_sql_ack,
     store_sql_ended, store_sql_start;
+extern const struct pg_statement store_sql_take_slots, store_sql_pause, store_sql_pauses;
 extern const struct pg_statement store_sql_register, store_sql_heartbeat, store_sql_lanes,
     store_sql_lane_drop, store_sql_reap, store_sql_sweep, store_sql_leave, store_sql_unsent,
     store_sql_destination;

@@ -141,3 +141,34 @@ def test_a_crash_while_the_request_is_out(new_stack, policy, calls):
         seen = stack.providers.control("GET", "/requests?provider=twilio")["requests"]
         assert len(seen) == calls
         assert stack.postgres.sql("select missing from conservation") == [["0"]]
+
+
+def test_two_bridges_share_one_rate_of_fifty_a_second(new_stack):
+    stack = new_stack(bridges=2, settings={"destinations.twilio.rate_per_second": 50,
+                                           "queue.active_limit": 100})
+    with Client(stack, "service", "shop") as shop:
+        shop.subscribe("down/receipt")
+        for start in range(0, 400, 100):
+            shop.publish("up/request", [sms(start + n) for n in range(100)])
+        sent_by(shop, 400)
+        seen = stack.providers.control(
+            "GET", "/requests?provider=twilio&limit=1000&fields=at_ns")["requests"]
+        at = sorted(r["at_ns"] / 1e9 for r in seen)
+        assert len(at) == 400
+        for start in at:
+            assert len([a for a in at if start <= a < start + 1]) <= 53
+        assert 7.5 < at[-1] - at[0] < 12
+
+
+def test_one_bridges_pause_is_everybodys(new_stack):
+    stack = new_stack(bridges=2, settings={"destinations.twilio.shut_max": "10s"})
+    with Client(stack, "service", "shop") as shop:
+        shop.subscribe("down/receipt")
+        script(stack, "twilio", answers=[{"status": 429, "retry_after": 4}])
+        shop.publish("up/request", sms(1))
+        shop.receipt("m1", "sent", 20)
+        assert stack.postgres.sql("select paused_until > now() - interval '10 s' from destination"
+                                  " where name = 'twilio'") == [["t"]]
+        (first, second) = [r["at_ns"] / 1e9 for r in stack.providers.control(
+            "GET", "/requests?provider=twilio&fields=at_ns")["requests"]]
+        assert second - first >= 3.9
