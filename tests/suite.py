@@ -13,6 +13,7 @@ import collections
 import concurrent.futures
 import glob
 import hashlib
+import importlib.util
 import json
 import os
 import re
@@ -244,6 +245,8 @@ def step_integration(everything):
         os.unlink(report)
     argv = [servers.PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--durations=15",
             "--junitxml", report, "tests"] + (["--all"] if everything else [])
+    if importlib.util.find_spec("xdist"):  # they mostly wait, so more of them than cores
+        argv += ["-n", str(2 * JOBS), "--dist", "loadfile"]
     env = {**os.environ, "TOCSIN_BUILD": os.path.join(BUILD, "asan"),
            "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(argv, stdin=subprocess.DEVNULL, cwd=ROOT, env=env, check=False)
