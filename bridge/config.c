@@ -189,7 +189,7 @@ static void bad_range(struct reader *reader, const struct key *key, unsigned lin
 static void store(struct reader *reader, const struct key *key, void *base, const char *text,
                   unsigned line, const char *name)
 {
-    char *at = (char *)base + key->offset;
+    void *at = (char *)base + key->offset;
     int64_t ms = 0;
     double number = 0;
 
@@ -414,7 +414,7 @@ const char *config_destination_get(void *ctx, const char *key)
 
 static void print_value(const struct key *key, const void *base, struct buf *out)
 {
-    const char *at = (const char *)base + key->offset;
+    const void *at = (const char *)base + key->offset;
     char text[TIMEFMT_BYTES];
 
     switch (key->kind) {
