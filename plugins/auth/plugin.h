@@ -33,7 +33,7 @@ struct plugin {
     struct file_stamp *stamps; /* of watched files, see reload.c */
     size_t stamp_count;
     int64_t now_ms;      /* monotonic, of the last TICK or event */
-    int64_t second_ms;   /* when the once-a-second chores ran last */
+    int64_t second_ms;   /* when the chores ran last */
     int64_t reaped_ms;   /* when the reaper ran last */
     int64_t counters_ms; /* when counters were published last */
     bool has_ticked;     /* TICK works: before that nobody gets in */
@@ -72,7 +72,7 @@ void presence_forget(void *ctx, struct subject *subj);
 /* Is this retained presence message left over from before a restart?  Then it is taken back. */
 bool presence_is_stale(struct plugin *pl, const struct mosquitto_evt_acl_check *ev);
 
-/* reload.c: key and revocation files.  Watches them once a second, and on SIGHUP. */
+/* reload.c: key and revocation files.  Looks at them twice a second, and on SIGHUP. */
 NODISCARD int reload_start(struct plugin *pl, char err[FILE_ERROR_SIZE]);
 void reload_changed(struct plugin *pl, bool is_forced);
 void reload_stop(struct plugin *pl);

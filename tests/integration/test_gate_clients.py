@@ -124,6 +124,7 @@ def serve(make_page, script, results):
     return server
 
 
+@pytest.mark.long
 def test_mqtt_js_in_chromium(gate, modules, tmp_path):
     """A real browser: WebSocket, refresh, the bridge's message, expiry."""
     browser = shutil.which("chromium") or shutil.which("google-chrome")

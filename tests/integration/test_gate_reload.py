@@ -234,6 +234,7 @@ def test_R01_sighup_drops_nobody(tmp_path, idp):
             made.close()
 
 
+@pytest.mark.long
 def test_R02_sighup_with_many_expiring_sessions(tmp_path):
     """What corrupted the broker's memory when a plugin refused in the re-check."""
     with GateBroker(tmp_path) as broker:
