@@ -134,7 +134,12 @@ class Cli:
                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **popen)
 
     def finish(self, process, want, text=None, timeout=20):
-        out, err = process.communicate(text, timeout=timeout)
+        try:
+            out, err = process.communicate(text, timeout=timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            out, err = process.communicate()
+            pytest.fail("%s did not end in %d s\n%s%s" % (process.args, timeout, out, err))
         token = open(self.token_file).read().strip()
         assert not SANITIZED.search(err), err
         assert token not in out + err
