@@ -65,8 +65,9 @@ struct pg {
 
     struct pending *pending; /* ring */
     size_t mask, head, count;
-    PGresult *answer; /* of the oldest, until its sync comes */
-    PGresult *error;  /* likewise */
+    PGresult *answer;      /* of the oldest, until its sync comes */
+    PGresult *error;       /* likewise */
+    bool is_after_nothing; /* PQgetResult() has just returned NULL */
 };
 
 static void connect_now(void *ctx);
@@ -101,6 +102,7 @@ static void drop_connection(struct pg *pg)
     PQclear(pg->answer);
     PQclear(pg->error);
     pg->answer = pg->error = NULL;
+    pg->is_after_nothing = false;
     pg_target_fini(&pg->target);
     pg->conn = NULL;
     pg->generation++;
@@ -409,7 +411,6 @@ static void finish_oldest(struct pg *pg)
         set_result(&result, error);
         err = pg_classify(error, &must_reset);
     } else {
-        ASSERT(answer != NULL);
         set_result(&result, answer);
         pg->failures = 0;
         if (pending.is_durable && pending.is_warned)
@@ -428,7 +429,10 @@ static void take_answer(struct pg *pg, PGresult *rows)
     switch (PQresultStatus(rows)) {
     case PGRES_PIPELINE_SYNC:
         PQclear(rows);
-        finish_oldest(pg);
+        if (pg->answer || pg->error)
+            finish_oldest(pg);
+        else
+            fail(pg, "the server ended a statement that it did not answer");
         return;
     case PGRES_TUPLES_OK:
     case PGRES_COMMAND_OK:
@@ -470,14 +474,34 @@ static void take_setting(struct pg *pg, PGresult *rows)
     PQclear(rows);
 }
 
+/*
+ * libpq gives up on a connection (nonsense, or its end) in the middle of PQgetResult(), and then
+ * answers nothing for ever.  Nothing once is what stands between two statements.
+ */
+static bool has_lost_its_way(struct pg *pg, const PGresult *rows)
+{
+    bool is_second = !rows && pg->is_after_nothing;
+
+    pg->is_after_nothing = !rows;
+    if (PQstatus(pg->conn) != CONNECTION_BAD && !is_second)
+        return false;
+    fail(pg, is_second ? "the server's answers make no sense" : PQerrorMessage(pg->conn));
+    return true;
+}
+
 /* False when there is nothing more to take now. */
 static bool take_one(struct pg *pg)
 {
     PGresult *rows;
 
-    if (PQisBusy(pg->conn))
-        return false;
+    if (PQisBusy(pg->conn) ||
+        (pg->state == PG_UP && pg->count == 0 && PQstatus(pg->conn) != CONNECTION_BAD))
+        return false; /* idle, PQisBusy() has taken in what the server says of itself */
     rows = PQgetResult(pg->conn);
+    if (has_lost_its_way(pg, rows)) {
+        PQclear(rows);
+        return false;
+    }
     switch (pg->state) {
     case PG_SETTING:
         if (!rows)
@@ -488,7 +512,7 @@ static bool take_one(struct pg *pg)
     case PG_PREPARING:
         if (rows)
             take_prepared(pg, rows);
-        return true; /* NULL stands between two statements */
+        return true;
     case PG_UP:
         if (rows)
             take_answer(pg, rows);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "pg_peer.h"
 
+#include <poll.h>
+
 static void a_killed_backend_means_doubt_then_reconnect(void **state)
 {
     struct scene scene;
@@ -152,6 +154,108 @@ static void a_bad_string_or_password_file_keeps_it_down(void **state)
     scene_close(&scene);
 }
 
+static volatile sig_atomic_t has_gone_mad;
+
+static void go_mad(int signo)
+{
+    (void)signo;
+    has_gone_mad = 1;
+}
+
+static bool pump(int from, int to)
+{
+    char bytes[4096];
+    ssize_t got = read(from, bytes, sizeof bytes);
+
+    return got > 0 && write(to, bytes, (size_t)got) == got;
+}
+
+/* Between one client and the server; upon SIGUSR1 it speaks nonsense to the client instead. */
+static pid_t start_proxy(int *port, const char *nonsense, size_t length)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_un behind = {.sun_family = AF_UNIX};
+    socklen_t bytes = sizeof address;
+    int listener = socket(AF_INET, SOCK_STREAM, 0);
+    pid_t child;
+
+    assert_int_equal(bind(listener, (struct sockaddr *)&address, sizeof address), 0);
+    assert_int_equal(listen(listener, 8), 0);
+    assert_int_equal(getsockname(listener, (struct sockaddr *)&address, &bytes), 0);
+    *port = ntohs(address.sin_port);
+    snprintf(behind.sun_path, sizeof behind.sun_path, "%.80s/.s.PGSQL.%d", server.fixture.dir,
+             server.port);
+    child = fork();
+    if (child != 0) {
+        close(listener);
+        return child;
+    }
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    signal(SIGUSR1, go_mad);
+    for (;;) {
+        struct pollfd fds[2] = {{.events = POLLIN}, {.events = POLLIN}};
+        bool is_open = true;
+
+        fds[0].fd = accept(listener, NULL, NULL);
+        fds[1].fd = socket(AF_UNIX, SOCK_STREAM, 0);
+        if (fds[0].fd < 0 || connect(fds[1].fd, (struct sockaddr *)&behind, sizeof behind) != 0)
+            _exit(1);
+        while (is_open) {
+            poll(fds, 2, 20);
+            if (has_gone_mad)
+                is_open = write(fds[0].fd, nonsense, length) > 0 && (has_gone_mad = 0, pause(), 0);
+            else if (fds[0].revents)
+                is_open = pump(fds[0].fd, fds[1].fd);
+            else if (fds[1].revents)
+                is_open = pump(fds[1].fd, fds[0].fd);
+        }
+        close(fds[0].fd);
+        close(fds[1].fd);
+    }
+}
+
+/* The connection stays open, but what comes is not the protocol. */
+static void nonsense_from_the_server_ends_the_connection(void **state)
+{
+    static const struct {
+        const char *bytes;
+        size_t length;
+    } cases[] = {
+        {"\xff\xff\xff\xff\xff nonsense", 14},
+        {"D\x00\x00\x00\x00", 5},                     /* a length below the least */
+        {"T\x00\x00\x00\x06\xff\xff", 7},             /* columns that are not there */
+        {"Z\x00\x00\x00\x05?Z\x00\x00\x00\x05?", 12}, /* ready, and ready, for nothing */
+        {"X\x00\x00\x00\x04", 5},                     /* nothing a server says */
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct pg_config config;
+        struct scene scene;
+        char conninfo[200];
+        int port;
+        pid_t proxy = start_proxy(&port, cases[i].bytes, cases[i].length);
+
+        snprintf(conninfo, sizeof conninfo,
+                 "host=127.0.0.1 port=%d user=unit dbname=postgres sslmode=disable", port);
+        config = config_for(conninfo);
+        config.deadline_ms = 1000;
+        scene_open_config(&scene, &config);
+        run_until(&scene, is_up, 10000);
+        assert_int_equal(send_int(&scene, &nap, 30000, on_result, &scene), 0);
+        scene.until_ms = clock_boot_ms() + 50;
+        scene.is_done = has_gone_down;
+        loop_run(scene.loop, turn, &scene);
+        alarm(20); /* should it spin */
+        kill(proxy, SIGUSR1);
+        run_until(&scene, has_gone_down, 5000);
+        alarm(0);
+        assert_int_equal(scene.last.err, ERR_DOUBT);
+        scene_close(&scene);
+        fixture_end(proxy, SIGKILL);
+    }
+}
+
 /* A program that is newer than its database: it says so and tries again. */
 static void statements_that_do_not_fit_keep_it_down(void **state)
 {
@@ -252,6 +356,7 @@ int main(void)
         cmocka_unit_test(standbys_are_not_taken_for_primaries),
         cmocka_unit_test(closing_while_connecting_is_quiet),
         cmocka_unit_test(a_bad_string_or_password_file_keeps_it_down),
+        cmocka_unit_test(nonsense_from_the_server_ends_the_connection),
         cmocka_unit_test(statements_that_do_not_fit_keep_it_down),
         cmocka_unit_test(settings_are_not_needed),
         cmocka_unit_test(deadlines_are_each_statements_own),
