@@ -17,6 +17,7 @@
 #include "services/health.h"
 #include "services/in_app.h"
 #include "services/ingest.h"
+#include "services/jwks.h"
 #include "services/membership.h"
 #include "services/outbox.h"
 #include "services/people.h"
@@ -57,6 +58,7 @@ struct bridge {
     struct people *people;
     struct membership *membership;
     struct chores *chores;
+    struct jwks *jwks; /* NULL: none configured */
     char *lane_ids[LANE_COUNT], *outbox_id;
     struct loop_timer drain_timer, watchdog_timer, reload_timer;
     int64_t watchdog_ms;

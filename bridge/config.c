@@ -85,6 +85,14 @@ static const struct key keys[] = {
      "Connections to one provider's host at most."},
     {"retention", "days", KIND_NUMBER, AT(retention.days), "30", 1, 3650,
      "Notifications and attempts are kept this long, then dropped by day."},
+    {"jwks", "url", KIND_TEXT, AT(jwks.url), NULL, 0, 0,
+     "Where an identity provider publishes its keys (RFC 7517); fetched into jwks.file."},
+    {"jwks", "file", KIND_FILE, AT(jwks.file), NULL, 0, 0,
+     "The file that the broker's plugin watches (plugin_opt_jwks_file)."},
+    {"jwks", "ca_file", KIND_FILE, AT(jwks.ca_file), NULL, 0, 0,
+     "PEM file of the authorities trusted for jwks.url."},
+    {"jwks", "every", KIND_DURATION, AT(jwks.every_ms), "5m", 1000, DAY,
+     "How often to look for new keys; only what changed is sent (ETag)."},
     {"channels", "in_app.ack_timeout", KIND_DURATION, AT(ack_timeout_ms), "5s", 100, 300000,
      "How long a user's client has to acknowledge an in-app notification."},
     {"channels", "in_app.window", KIND_NUMBER, AT(in_app_window), "20000", 1, 1e6,
@@ -333,6 +341,8 @@ static void check(struct reader *reader)
         if (strcmp(config->types[i].unknown, "repeat") != 0 &&
             strcmp(config->types[i].unknown, "at_most_once") != 0)
             fail(reader, 0, config->types[i].name, "unknown must be repeat or at_most_once");
+    if (!config->jwks.url != !config->jwks.file)
+        fail(reader, 0, "jwks", "give both url and file, or neither");
     if (config->queue.poll_max_ms < config->queue.poll_min_ms)
         fail(reader, 0, "queue.poll_max", "must not be less than queue.poll_min");
     for (size_t i = 0; i < config->destination_count && !reader->err; i++) {

@@ -66,6 +66,10 @@ struct config {
     struct {
         int64_t days;
     } retention;
+    struct {
+        const char *url, *file, *ca_file;
+        int64_t every_ms;
+    } jwks;
     int64_t ack_timeout_ms, in_app_window;
     struct config_channel channels[CHANNEL_COUNT];
     struct config_destination *destinations;

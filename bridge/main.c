@@ -308,6 +308,16 @@ static void open_store(struct bridge *bridge)
     bridge->store = store_open(bridge->loop, &store, &handlers, bridge);
 }
 
+static void open_jwks(struct bridge *bridge)
+{
+    const struct config *config = bridge->config;
+    struct jwks_config jwks = {config->jwks.url, config->jwks.file, config->jwks.ca_file,
+                               config->jwks.every_ms};
+
+    if (jwks.url)
+        bridge->jwks = jwks_open(bridge->loop, &jwks, bridge->http, bridge->metrics);
+}
+
 static void bridge_close(struct bridge *bridge)
 {
     bridge_close_lanes(bridge);
@@ -316,6 +326,8 @@ static void bridge_close(struct bridge *bridge)
     loop_timer_stop(&bridge->reload_timer);
     chores_free(bridge->chores);
     in_app_abandon(bridge->in_app);
+    if (bridge->jwks)
+        jwks_close(bridge->jwks);
     http_client_close(bridge->http);
     outbox_close(bridge->outbox);
     store_close(bridge->store);
@@ -329,6 +341,8 @@ static void bridge_close(struct bridge *bridge)
     receipts_free(bridge->receipts);
     health_close(bridge->health);
     loop_free(bridge->loop);
+    if (bridge->jwks)
+        jwks_free(bridge->jwks);
     metrics_free(bridge->metrics);
     for (int lane = 0; lane < LANE_COUNT; lane++)
         free(bridge->lane_ids[lane]);
@@ -357,6 +371,7 @@ static int run(struct config *config, const char *file)
     open_destinations(&bridge);
     open_lanes(&bridge);
     open_membership(&bridge);
+    open_jwks(&bridge);
     loop_on_signal(bridge.loop, SIGTERM, on_terminate, &bridge);
     loop_on_signal(bridge.loop, SIGINT, on_terminate, &bridge);
     loop_on_signal(bridge.loop, SIGHUP, on_hangup, &bridge);

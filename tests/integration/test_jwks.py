@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: MIT
+"""The bridge keeps a copy of an identity provider's key set for the broker's plugin."""
+import http.server
+import json
+import threading
+
+import pytest
+
+from process import wait_until
+
+
+class Issuer:
+    """Serves a key set as an identity provider does, with an ETag."""
+
+    def __init__(self):
+        self.body, self.status, self.seen = b"", 200, []
+        issuer = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                tag = '"%d"' % hash(issuer.body)
+                issuer.seen.append(self.headers.get("If-None-Match"))
+                same = issuer.status == 200 and self.headers.get("If-None-Match") == tag
+                self.send_response(304 if same else issuer.status)
+                self.send_header("ETag", tag)
+                self.send_header("Content-Length", str(0 if same else len(issuer.body)))
+                self.end_headers()
+                if not same:
+                    self.wfile.write(issuer.body)
+
+            def log_message(self, *_args):
+                pass
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def serve(self, kid):
+        self.body = json.dumps({"keys": [{"kty": "oct", "kid": kid, "k": "AAAA"}]}).encode()
+
+
+@pytest.fixture
+def issuer():
+    made = Issuer()
+    yield made
+    made.server.shutdown()
+    made.server.server_close()
+
+
+def test_the_set_is_fetched_renewed_and_never_replaced_by_something_worse(new_stack, issuer, tmp_path):
+    file = tmp_path / "jwks.json"
+    issuer.serve("one")
+    stack = new_stack(settings={
+        "jwks.url": "http://127.0.0.1:%d/keys" % issuer.server.server_port,
+        "jwks.file": str(file), "jwks.every": "1s"})
+
+    def kid():
+        return json.loads(file.read_text())["keys"][0]["kid"] if file.exists() else None
+    wait_until(lambda: kid() == "one", 10, "the first set")
+    wait_until(lambda: len([tag for tag in issuer.seen if tag]) >= 1, 10, "a conditional request")
+    before = file.stat().st_mtime_ns
+    seen = len(issuer.seen)
+    wait_until(lambda: len(issuer.seen) > seen + 1, 10, "two more")
+    assert file.stat().st_mtime_ns == before  # unchanged is not written again
+    issuer.serve("two")
+    wait_until(lambda: kid() == "two", 10, "the second set")
+    for status, body in ((500, b"down"), (200, b"<html>"), (200, b'{"keys": []}'),
+                         (200, b'{"keys": [1]}'), (200, b"x" * 200000)):
+        issuer.status, issuer.body, seen = status, body, len(issuer.seen)
+        wait_until(lambda: len(issuer.seen) > seen, 15, "a look at %r" % body[:10])
+        assert kid() == "two"
+    issuer.status = 200
+    issuer.serve("three")
+    wait_until(lambda: kid() == "three", 15, "the third set")
+    assert stack.bridge.metrics()["tocsin_jwks_failed_total"] >= 5
