@@ -41,9 +41,9 @@ def arguments():
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE",
                         help="a key of the bridge's configuration")
     parser.add_argument("--first", action="store_true",
-                        help="run before everything else on a busy machine (root)")
+                        help="real-time priority, on a machine that others use too (root)")
     parser.add_argument("--write-docs", action="store_true",
-                        help="write docs/benchmarks.md from this run")
+                        help="write docs/benchmarks.md: this run, and the last one of the rest")
     args = parser.parse_args()
     for name in args.scenario:
         if name not in scenarios.ALL and name != "gate":
@@ -88,6 +88,16 @@ def keep(result):
         file.write(json.dumps(result) + "\n")
 
 
+def latest():
+    """The last result of each scenario, in the order in which they are documented."""
+    found = {}
+    with open(HISTORY) as file:
+        for line in file:
+            result = json.loads(line)
+            found[result["scenario"]] = result
+    return [found[name] for name in DEFAULT if name in found]
+
+
 def gate(args):
     if not os.path.exists(GATE):
         rig.say("gate: tests/bench/gate.py is not there")
@@ -98,17 +108,20 @@ def gate(args):
 def main():
     args = arguments()
     build = build_place()
+    if args.first:
+        measure.go_first()
     os.makedirs(rig.STATE, exist_ok=True)
     machine = measure.describe(rig.STATE, servers.postgres_bin())
     when = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
     rig.say("machine: " + ", ".join("%s %s" % pair for pair in machine.items()))
-    results, code = [], 0
+    command, code = "./run bench " + " ".join(sys.argv[1:]), 0
     for name in args.scenario:
         if name == "gate":
             code = gate(args) or code
             continue
         try:
-            result = {"at": when, "machine": machine, **run_scenario(name, args, build)}
+            result = {"at": when, "machine": machine, "command": command,
+                      **run_scenario(name, args, build)}
         except (rig.Lost, servers.ServerError, TimeoutError) as error:
             rig.say("%s: FAILED: %s" % (name, error))
             code = 1
@@ -117,9 +130,8 @@ def main():
             rig.say(line)
         rig.say(json.dumps(result))
         keep(result)
-        results.append(result)
-    if args.write_docs and results and not code:
-        document.write(results, "./run bench " + " ".join(sys.argv[1:]))
+    if args.write_docs and not code:
+        document.write(latest())
     return code
 
 

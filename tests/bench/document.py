@@ -21,7 +21,7 @@ GOALS = {
 
 INTRO = """# Benchmarks
 
-Written by `%s`; do not edit. The commit measured is `%s`.
+Written by `./run bench --write-docs`; do not edit.
 
 What is measured: `tests/bench/load`, one process with its own MQTT client, plays the services
 and the users. A service publishes a request of 300 body bytes (QoS 1); the bridge commits it to
@@ -39,6 +39,9 @@ broker figure is taken in the same way.
 In the tables, latencies are in ms to the final receipt unless named; broker to sinks are CPU
 seconds per 10,000 notifications; peak MB is the bridge's resident memory at its highest; others
 are the cores that anything else on the machine used meanwhile.
+
+With `--first` stack and load generator have real-time priority, for a machine that others use at
+the same time; the kernel leaves the others 5 %%.
 
 Machine: %s.
 """
@@ -106,14 +109,17 @@ def table(result):
         markdown(rows) + [LEGEND] + list(facts(result))
 
 
-def write(results, command):
-    machine = results[0]["machine"]
-    text = [INTRO % (command.strip(), machine["commit"], ", ".join(
-        "%s %s" % (k.replace("_", " "), v) for k, v in machine.items() if k != "commit"))]
+def write(results):
+    """The page, from one result of each scenario."""
+    text = [INTRO % ", ".join("%s %s" % (k.replace("_", " "), v)
+                              for k, v in results[0]["machine"].items() if k != "commit")]
     for result in results:
-        rows = [list(HEAD)] + [row(n, f) for n, f in result["phases"].items()]
         text += ["## %s" % result["scenario"], "",
-                 "Goal: %s. Median of %d." % (GOALS[result["scenario"]], result["repeat"]), ""]
+                 "Goal: %s." % GOALS[result["scenario"]], "",
+                 "`%s`, median of %d, commit `%s`, %s." % (
+                     result["command"].strip(), result["repeat"], result["machine"]["commit"],
+                     result["at"][:10]), ""]
+        rows = [list(HEAD)] + [row(n, f) for n, f in result["phases"].items()]
         text += markdown(rows) + [""]
         text += ["* " + line for line in facts(result)] + [""]
     os.makedirs(os.path.dirname(PAGE), exist_ok=True)

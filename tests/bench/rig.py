@@ -67,13 +67,12 @@ class Load:
 class Rig:
     """A stack in a directory of its own, removed afterwards."""
 
-    def __init__(self, build, settings=(), sinks=(), first=False):
+    def __init__(self, build, settings=(), sinks=()):
         os.makedirs(STATE, exist_ok=True)
         self.build = build
         self.dir = tempfile.mkdtemp(prefix="stack-", dir=STATE)
         os.chmod(self.dir, 0o711)  # so that Postgres, as another user, reaches its place
         self.settings, self.sinks = list(settings), list(sinks)
-        self.first = first  # before everything else on the machine
         self.stack = None
 
     def __enter__(self):
@@ -136,11 +135,7 @@ class Rig:
     def start_load(self, mode, on_event=None, **options):
         if mode == "notify":
             options["progress"] = True
-        load = Load(self.command(mode, **options), on_event)
-        if self.first:
-            for pid in [load.process.pid, *self.pids().values()]:
-                measure.prefer(pid)
-        return load
+        return Load(self.command(mode, **options), on_event)
 
     def raw(self, mode, **options):
         return self.start_load(mode, **options).finish()
@@ -151,18 +146,11 @@ class Rig:
 
         def on_event(event):
             if event["event"] == "measuring":
-                meter.start(load)
+                meter.start(event)
             elif event["event"] == "sent":
-                taken.update(meter.stop())
+                taken.update(meter.stop(event))
         measure.forget_peak(self.stack.bridge.pid)
-        started = threading.Event()
-
-        def guarded(event):
-            started.wait()
-            on_event(event)
-        load = self.start_load("notify", on_event=guarded, **options)
-        started.set()
-        figures = load.finish()
+        figures = self.start_load("notify", on_event=on_event, **options).finish()
         figures.update(taken)
         figures["bridge_rss_mb"], figures["bridge_peak_mb"] = measure.rss_mb(self.stack.bridge.pid)
         return figures
@@ -184,27 +172,30 @@ class Rig:
 
 
 class Meter:
-    """CPU seconds per 10,000 notifications settled while it runs."""
+    """CPU seconds per 10,000 notifications settled between two events of a load.
+
+    The load's own come with its events: it may be gone when we look.
+    """
 
     def __init__(self, rig):
         self.rig = rig
-        self.meter = self.load = self.settled = None
+        self.meter = self.first = None
 
-    def start(self, load):
-        self.load = load
-        self.meter = measure.Meter({**self.rig.pids(), "load": load.process.pid})
-        self.settled = load.events[-1]["settled"]
+    def start(self, event):
+        self.first = event
+        self.meter = measure.Meter(self.rig.pids())
         self.meter.start()
 
-    def stop(self):
+    def stop(self, event):
         if not self.meter:
             return {}
         used, took = self.meter.stop()
-        settled = self.load.events[-1]["settled"] - self.settled
-        others = used.pop("others")
+        used["load"] = event["cpu_s"] - self.first["cpu_s"]
+        others = max(0.0, used.pop("others") - used["load"])
+        settled = event["settled"] - self.first["settled"]
         per = {name: round(value * 10000 / settled, 3) if settled else None
                for name, value in used.items()}
-        return {"cpu_s": {name: round(value, 2) for name, value in used.items()},
+        return {"cpu_used_s": {name: round(value, 2) for name, value in used.items()},
                 "cpu_per_10k": per, "others_cores": round(others / took, 2),
                 "cores_used": round(sum(used.values()) / took, 2)}
 

@@ -40,7 +40,7 @@ def at_rate(rig, rate, seconds, **options):
 
 def in_app(args, build):
     """Service to user and back: request, commit, inbox, ack, settled, receipt."""
-    with Rig(build, args.settings, first=args.first) as rig:
+    with Rig(build, args.settings) as rig:
         raw = raw_limits(rig, min(args.seconds, 5))
         idle, _ = measure.rss_mb(rig.stack.bridge.pid)
         full = saturate(rig, args.seconds)
@@ -57,7 +57,7 @@ def http(args, build):
     for concurrency, window in ((100, 2000), (1000, 6000)):
         sink = Sink(build, "twilio", PROVIDER_MS)
         settings = args.settings + [("destinations.twilio.concurrency", concurrency)]
-        with Rig(build, settings, [sink], args.first) as rig:
+        with Rig(build, settings, [sink]) as rig:
             figures = rig.notify(window=window, seconds=args.seconds, warmup=3, gather=LOAD_NAP,
                                  **SMS)
             figures.update(rig.arrived(sink, figures["sent"]))
@@ -72,7 +72,7 @@ def slow_beside_fast(args, build):
     fast, slow = Sink(build, "twilio", PROVIDER_MS), Sink(build, "webhook", SLOW_MS, "slow sink")
     settings = args.settings + [("destinations.twilio.concurrency", 100),
                                 ("destinations.webhook.concurrency", 100)]
-    with Rig(build, settings, [fast, slow], args.first) as rig:
+    with Rig(build, settings, [fast, slow]) as rig:
         alone = rig.notify(window=2000, seconds=args.seconds, warmup=2, gather=LOAD_NAP, **SMS)
         hooks = {**HOOK, "target": slow.url + "/hook/#", "prefix": "slow", "window": 1000,
                  "seconds": args.seconds + 4, "warmup": 0, "drain": 60}
@@ -87,7 +87,7 @@ def slow_beside_fast(args, build):
 def backlog(args, build):
     """Requests that wait at the broker while no bridge runs, then drained."""
     count = 20000 if args.quick else BACKLOG
-    with Rig(build, args.settings, first=args.first) as rig:
+    with Rig(build, args.settings) as rig:
         bridge = rig.stack.bridge
         idle, _ = measure.rss_mb(bridge.pid)
         bridge.stop()
@@ -101,22 +101,22 @@ def backlog(args, build):
         while not published.wait(0.1):
             if load.process.poll() is not None:
                 load.finish()
+        published_cpu_s = load.events[-1]["cpu_s"]
         broker_mb, _ = measure.rss_mb(rig.stack.broker.pid)
-        meter = measure.Meter({**rig.pids(), "load": load.process.pid})
+        meter = measure.Meter(rig.pids())
         meter.start()
         began = time.monotonic()
         bridge.start()
-        if args.first:
-            measure.prefer(bridge.pid)
         curve = measure.Curve(lambda: measure.rss_mb(bridge.pid)[0])
         figures = load.finish()
         took = time.monotonic() - began
         used, spent = meter.stop()
         points = curve.stop()
         used["bridge"] = measure.cpu_seconds(bridge.pid)
-        used["load"] = figures["cpu_s"] - meter.before["load"]  # it has exited
+        used["load"] = figures["cpu_s"] - published_cpu_s
         _, peak = measure.rss_mb(bridge.pid)
-    figures["others_cores"] = round((used.pop("others") - used["bridge"]) / spent, 2)
+    figures["others_cores"] = round(
+        max(0.0, used.pop("others") - used["bridge"] - used["load"]) / spent, 2)
     figures["bridge_peak_mb"] = peak
     figures["cpu_per_10k"] = {k: round(v * 10000 / count, 3) for k, v in used.items()}
     every = max(1, len(points) // 20)
@@ -130,7 +130,7 @@ def growth(args, build):
     """Throughput with ever more rows in the tables: it must stay flat."""
     phases, sent = {}, 0
     sizes = (2000, 20000) if args.quick else GROWTH
-    with Rig(build, args.settings, first=args.first) as rig:
+    with Rig(build, args.settings) as rig:
         for size in sizes:
             if size > sent:
                 filled = rig.start_load("notify", users=USERS, window=WINDOW * 2, batch=20,

@@ -308,9 +308,9 @@ static void tell(const struct traffic *t, const char *event, int64_t now_ns)
         return;
     fprintf(stderr,
             "{\"event\":\"%s\",\"t\":%.3f,\"sent\":%u,\"accepted\":%" PRIu64 ",\"arrived\":%" PRIu64
-            ",\"settled\":%" PRIu64 "}\n",
+            ",\"settled\":%" PRIu64 ",\"cpu_s\":%.3f}\n",
             event, (double)(now_ns - t->start_ns) / 1e9, l->count, l->accepted, l->arrived,
-            l->finals[LEDGER_SETTLED]);
+            l->finals[LEDGER_SETTLED], report_cpu_s());
 }
 
 static void chores(struct traffic *t, int64_t now_ns)
