@@ -177,7 +177,7 @@ static void log_refusal(struct plugin *pl, enum refusal why, struct mosquitto *c
 
 int admission_check(struct plugin *pl, struct mosquitto_evt_basic_auth *ev)
 {
-    struct principal p;
+    struct principal p = {.id = ""}; /* stays so when there is no good token */
     struct token tok;
 
     if (is_recheck(pl, ev))

@@ -380,7 +380,9 @@ def test_A26_repeated_long_filters_do_not_grow_the_broker(gate):
         for _ in range(300):
             assert alice.subscribe(long) == [DENIED]
         with open("/proc/%d/statm" % gate.pid) as file:
-            assert (int(file.read().split()[1]) - before) * 4 < 4096
+            grown_kib = (int(file.read().split()[1]) - before) * 4
+        if not servers.instrumented(gate.plugin):  # AddressSanitizer keeps what is freed
+            assert grown_kib < 4096
 
 
 def test_A27_ten_thousand_filters_in_one_packet(gate):

@@ -260,7 +260,7 @@ static void sizes_are_bounded(void **state)
     assert_false(acl_may_subscribe(&p, topic));
     topic[len] = '\0';
     for (int levels = 5; levels < ACL_LEVELS_MAX; levels++)
-        memcpy(topic + strlen(topic) - (levels > 5 ? 0 : 0), "x/", 3);
+        memcpy(topic + strlen(topic), "x/", 3);
     topic[strlen(topic) - 1] = '\0';
     assert_true(acl_may_read(&p, topic));
     memcpy(topic + strlen(topic), "/x", 3);
