@@ -280,8 +280,10 @@ void dispatch_forget(struct dispatch *dispatch, struct task *task)
 {
     struct destination *destination = task->destination;
 
-    if (task->is_suspect)
+    if (task->is_suspect) {
         dispatch->has_suspect = false;
+        dispatch_poke(dispatch, 0);
+    }
     idmap_remove(&dispatch->tasks, task->id);
     dispatch->bytes -= task_bytes(task) + (task->note->tasks == 1 ? task->note->bytes : 0);
     destination->held--;

@@ -147,6 +147,8 @@ static void on_done(void *ctx, int err)
         asking->destination->is_claiming = false;
         if (!err && !asking->is_suspect)
             remember(asking);
+        if (!err && asking->is_suspect)
+            asking->destination->has_suspects = asking->total > 0;
         if (err == ERR_DOUBT)
             dispatch->wants_reconcile = true;
         if (err)
@@ -297,7 +299,8 @@ static int64_t claim_for(struct dispatch *dispatch, struct destination *destinat
     destination->next_claim_ms = now_ms + dispatch->config.poll_min_ms +
                                  (int64_t)rng_below(&dispatch->rng, (uint64_t)spread);
     ask(dispatch, destination, room > CLAIM_MAX ? CLAIM_MAX : (unsigned)room, false);
-    if (is_sweep && !dispatch->has_suspect)
+    /* One at a time, yet one after the other: a storm leaves many, and most are innocent. */
+    if ((is_sweep || destination->has_suspects) && !dispatch->has_suspect)
         ask(dispatch, destination, 1, true);
     return destination->next_claim_ms - now_ms;
 }

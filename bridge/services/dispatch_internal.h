@@ -30,6 +30,7 @@ struct destination {
     size_t cap;  /* most deliveries of this destination in memory */
     size_t held; /* in memory or reserved */
     bool is_claiming;
+    bool has_suspects;              /* the last look for one found one: there may be more */
     bool has_backlog;               /* more is ready in the database than the last claim took */
     unsigned share[PRIORITY_COUNT]; /* what the last claim brought of each */
     int64_t watermark_ms[PRIORITY_COUNT];

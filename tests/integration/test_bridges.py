@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: MIT
 """Two and four bridges on one broker and one database: work shared, nothing attempted twice."""
 import collections
+import datetime
 
 import pytest
 
 import servers
+from client import Client
 from traffic import Traffic
 
 # A small active set and a slow provider: the bridge that ingests cannot keep all of it.
@@ -98,3 +100,21 @@ def test_a_bridge_that_was_stopped_too_long_is_fenced(new_stack):
         stack.bridges[0].wait_ready(20)
         assert len(epochs(stack)) >= taken
         assert sum(times - 1 for times in calls(stack).values()) <= 2 * 20
+
+
+def test_deliveries_that_many_crashes_left_are_tried_alone_yet_without_pause(new_stack):
+    """After three crashes a delivery may be the cause, so it is sent when no other such one is."""
+    stack = new_stack()
+    url = stack.providers.info["webhook"]["url"]
+    due = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=3)
+    with Client(stack, "service", "shop") as shop:
+        shop.subscribe("down/receipt")
+        shop.publish("up/request", [
+            {"id": "s%d" % n, "type": "t", "title": "t", "body": "b", "channels": ["webhook"],
+             "to": {"url": "%s/%d" % (url, n)}, "at": due.isoformat()} for n in range(40)])
+        shop.receipt("s39", "accepted")
+        stack.postgres.sql("update delivery set crashes = 3")
+        for number in range(40):
+            shop.receipt("s%d" % number, "delivered", 40)
+    seen = stack.providers.control("GET", "/stats?provider=webhook")
+    assert seen["peak_in_flight"] == 1
