@@ -12,6 +12,7 @@ import collections
 import os
 import select
 import socket
+import ssl
 import struct
 import time
 
@@ -78,7 +79,7 @@ def connect_packet(client_id, username=None, password=None, version=5, clean=Tru
 class Peer:
     """One connection.  Everything published to it is kept, in order, in `messages`."""
 
-    def __init__(self, broker, version=5, ws=False, timeout=5.0):
+    def __init__(self, broker, version=5, ws=False, timeout=5.0, port=None, ca_file=None):
         self.version, self.timeout = version, timeout
         self.messages = []
         self.replies = []  # packets that nobody has asked for yet
@@ -87,9 +88,12 @@ class Peer:
         self.session_present = None
         self.disconnect_code = None
         self.ws = ws
-        port = broker.ws_port if ws else broker.port
+        port = port or (broker.ws_port if ws else broker.port)
         self.sock = socket.create_connection(("127.0.0.1", port), timeout)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if ca_file:
+            context = ssl.create_default_context(cafile=ca_file)
+            self.sock = context.wrap_socket(self.sock, server_hostname="localhost")
         if ws:
             self._upgrade(port)
 

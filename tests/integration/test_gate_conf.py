@@ -7,9 +7,10 @@ import subprocess
 
 import pytest
 
+import gate_tokens as gt
 import servers
 from gate_broker import GateBroker, peer
-from gate_mqtt import DENIED
+from gate_mqtt import DENIED, Peer, REFUSED
 
 CONF = os.path.join(servers.ROOT, "mosquitto-conf")
 
@@ -56,6 +57,32 @@ def test_the_shipped_configuration_works(tmp_path):
         with open(broker.config) as file:
             for line in file:
                 assert not line.startswith(("password_file", "acl_file", "auth_plugin")), line
+
+
+def test_R15_bad_tokens_leave_tls_alone(tmp_path):
+    """OpenSSL's error queue is one per thread: what a bad token leaves there would end a TLS
+    connection of somebody else."""
+    idp = gt.Idp()
+    place = tmp_path / "b"
+    options = gt.options(str(place), idp)
+    broker = GateBroker(place, options)
+    key, cert = str(tmp_path / "privkey.pem"), str(tmp_path / "fullchain.pem")
+    subprocess.check_call(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days",
+                           "1", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost",
+                           "-keyout", key, "-out", cert], stderr=subprocess.DEVNULL)
+    port = servers.Ports().take()
+    broker.lines = ["listener %d 127.0.0.1" % port, "certfile " + cert, "keyfile " + key]
+    bad = [idp.mint(alg)[:-8] + "AAAAAAAA" for alg in idp.keys] + ["x", "a.b.c"]
+    with broker:
+        token = idp.mint("RS256")
+        with Peer(broker, port=port, ca_file=cert).connect("user/alice", token) as stays:
+            for i in range(300):
+                tls = {"port": port, "ca_file": cert} if i % 10 == 0 else {}
+                with Peer(broker, **tls) as made:
+                    assert made.try_connect("user/alice/x", bad[i % len(bad)]) == REFUSED[5]
+            assert stays.is_open()
+            with Peer(broker, port=port, ca_file=cert).connect("user/alice/y", token) as fresh:
+                assert fresh.is_open()
 
 
 def test_the_drop_in_is_one_that_systemd_knows(tmp_path):
