@@ -76,6 +76,7 @@ class Postgres(Server):
     """A private cluster: trust on its 0700 Unix socket, password on loopback TCP."""
 
     name = "postgres"
+    ready_timeout = 90.0  # recovery syncs the whole cluster first, and the disk may be busy
     stop_signal = signal.SIGINT  # "fast": disconnects clients and checkpoints
 
     SETTINGS = {

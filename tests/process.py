@@ -213,6 +213,12 @@ class Server:
     def tree(self):
         return [self.process.pid] + descendants(self.process.pid) if self.process else []
 
+    def frozen_tree(self):
+        """The same, with the first of them stopped, so that it has no more children meanwhile."""
+        self.signal(signal.SIGSTOP)
+        wait_until(lambda: (proc_stat(self.pid) or "  T")[2] in "TtZX", 10, "SIGSTOP")
+        return self.tree()
+
     def signal(self, number):
         """Sends to the process itself."""
         signal_quietly(self.process.pid, number)
@@ -231,7 +237,7 @@ class Server:
         """SIGKILL to it and everything below it, and waits until they are gone."""
         if not self.process:
             return
-        below = self.tree()
+        below = self.frozen_tree()
         for pid in below:
             signal_quietly(pid, signal.SIGKILL)
         self.process.wait()
