@@ -94,7 +94,8 @@ def latest():
     with open(HISTORY) as file:
         for line in file:
             result = json.loads(line)
-            found[result["scenario"]] = result
+            if "command" in result:
+                found[result["scenario"]] = result
     return [found[name] for name in DEFAULT if name in found]
 
 
