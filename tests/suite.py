@@ -265,11 +265,14 @@ BESIDE = ("lint", "fuzz")
 BUILDS = {"unit": ["asan"], "lint": ["asan"], "fuzz": ["fuzz"], "integration": ["release", "asan"]}
 
 
-def show(result):
-    if result.outcome == FAILED:
-        print("FAILED %s\n%s" % (result.name, result.text[-12000:].rstrip()), flush=True)
-    elif result.outcome == SKIPPED:
-        print("skipped %s: %s" % (result.name, result.text), flush=True)
+def show(results):
+    """Failures in full, what was skipped by reason."""
+    for result in results:
+        if result.outcome == FAILED:
+            print("FAILED %s\n%s" % (result.name, result.text[-12000:].rstrip()), flush=True)
+    reasons = collections.Counter(r.text for r in results if r.outcome == SKIPPED)
+    for reason, count in reasons.most_common():
+        print("skipped %d: %s" % (count, reason), flush=True)
 
 
 def build_for(names, everything):
@@ -296,8 +299,7 @@ def run_step(name, everything):
 
 
 def report(name, results, seconds):
-    for result in results:
-        show(result)
+    show(results)
     count = collections.Counter(r.outcome for r in results)
     print("%-12s %4d passed %3d failed %3d skipped %6.1f s" % (
         name, count[PASSED], count[FAILED], count[SKIPPED], seconds), flush=True)
