@@ -11,6 +11,7 @@
 #include "core/fence.h"
 #include "io/http_client.h"
 #include "services/admin.h"
+#include "services/callbacks.h"
 #include "services/chores.h"
 #include "services/dispatch.h"
 #include "services/events.h"
@@ -47,6 +48,7 @@ struct bridge {
     struct receipts *receipts;
     struct http_client *http;
     struct in_app *in_app;
+    struct callbacks *callbacks;
     struct dispatch *dispatch;
     struct type_config *types;
     struct bridge_destination destinations[64];
@@ -80,6 +82,7 @@ void bridge_reload(struct bridge *bridge);
 
 /* bridge_wiring.c: the callbacks that join services that do not know each other. */
 struct health_ops bridge_health_ops(struct bridge *bridge);
+struct callbacks_ops bridge_callbacks_ops(struct bridge *bridge);
 struct store_handlers bridge_store_handlers(void);
 struct in_app_ops bridge_in_app_ops(struct bridge *bridge);
 struct dispatch_ops bridge_dispatch_ops(struct bridge *bridge);

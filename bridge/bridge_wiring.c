@@ -8,6 +8,8 @@
 #include "base/log.h"
 #include "services/dead.h"
 
+#include <string.h>
+
 static void publish(void *ctx, const char *topic, const void *payload, size_t bytes)
 {
     struct bridge *bridge = ctx;
@@ -331,11 +333,46 @@ static void refresh(void *ctx)
     metric_set(up, (double)log_dropped());
 }
 
+/* ---- callbacks ---- */
+
+static void on_callback(void *ctx, struct http_exchange *exchange,
+                        const struct http_server_request *request)
+{
+    struct bridge *bridge = ctx;
+
+    callbacks_request(bridge->callbacks, exchange, request);
+}
+
+static int32_t destination_id(void *ctx, const char *name)
+{
+    struct bridge *bridge = ctx;
+
+    for (size_t i = 0; i < bridge->destination_count; i++)
+        if (strcmp(bridge->destinations[i].config.name, name) == 0)
+            return bridge->destinations[i].id;
+    return 0;
+}
+
+static const char *destination_name(void *ctx, int32_t id)
+{
+    struct bridge *bridge = ctx;
+
+    for (size_t i = 0; i < bridge->destination_count; i++)
+        if (bridge->destinations[i].id == id)
+            return bridge->destinations[i].config.name;
+    return NULL;
+}
+
 /* ---- the tables ---- */
 
 struct health_ops bridge_health_ops(struct bridge *bridge)
 {
-    return (struct health_ops){bridge_is_ready, refresh, bridge};
+    return (struct health_ops){bridge_is_ready, refresh, on_callback, bridge};
+}
+
+struct callbacks_ops bridge_callbacks_ops(struct bridge *bridge)
+{
+    return (struct callbacks_ops){add_receipt, destination_id, destination_name, bridge};
 }
 
 struct store_handlers bridge_store_handlers(void)

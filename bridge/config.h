@@ -57,14 +57,14 @@ struct config {
         int64_t deadline_ms, connect_ms, backoff_max_ms;
     } postgres;
     struct {
-        const char *listen;
+        const char *listen, *public_url;
     } http;
     struct {
         int64_t active_limit, active_bytes, poll_min_ms, poll_max_ms, settle_batch;
         int64_t http_inflight, http_connections;
     } queue;
     struct {
-        int64_t days;
+        int64_t days, callback_days;
     } retention;
     struct {
         const char *url, *file, *ca_file;

@@ -67,6 +67,7 @@ static void on_terminate(void *ctx, int signo)
     service_manager_tell("STOPPING=1");
     ingest_close(bridge->ingest);
     admin_close(bridge->admin);
+    callbacks_stop(bridge->callbacks);
     dispatch_drain(bridge->dispatch);
     enter_stage(bridge, BRIDGE_DRAINING, bridge->config->bridge.drain_ms);
 }
@@ -225,6 +226,40 @@ static void open_destinations(struct bridge *bridge)
     }
 }
 
+static void open_callbacks(struct bridge *bridge)
+{
+    const struct config *config = bridge->config;
+    struct callbacks_config callbacks = {
+        .sent_days = (int)config->retention.days,
+        .event_days = (int)config->retention.callback_days,
+    };
+    struct callbacks_ops ops = bridge_callbacks_ops(bridge);
+    struct buf url = {0};
+    char why[512];
+
+    if (config->http.public_url)
+        buf_add_text(&url, config->http.public_url);
+    else
+        buf_printf(&url, "http://%s", config->http.listen);
+    callbacks.public_url = url.data;
+    bridge->callbacks =
+        callbacks_new(bridge->loop, &callbacks, bridge->store, bridge->http, bridge->metrics, &ops);
+    buf_fini(&url);
+    for (size_t i = 0; i < config->destination_count; i++) {
+        const struct config_destination *from = &config->destinations[i];
+        struct adapter_settings settings = {from->name, config_destination_get,
+                                            (void *)(uintptr_t)from};
+        struct callback_account account;
+
+        if (callback_open(&account, from->adapter->name, &settings, why, sizeof(why)))
+            fatal("config.destination", why);
+        if (account.reader)
+            callbacks_add(bridge->callbacks, from->name, &account);
+        else
+            callback_close(&account);
+    }
+}
+
 static void open_dispatch(struct bridge *bridge)
 {
     const struct config *config = bridge->config;
@@ -339,6 +374,7 @@ static void bridge_close(struct bridge *bridge)
     dispatch_free(bridge->dispatch);
     in_app_close(bridge->in_app);
     receipts_free(bridge->receipts);
+    callbacks_free(bridge->callbacks);
     health_close(bridge->health);
     loop_free(bridge->loop);
     if (bridge->jwks)
@@ -369,6 +405,7 @@ static int run(struct config *config, const char *file)
     open_outbox(&bridge);
     open_dispatch(&bridge);
     open_destinations(&bridge);
+    open_callbacks(&bridge);
     open_lanes(&bridge);
     open_membership(&bridge);
     open_jwks(&bridge);

@@ -61,6 +61,7 @@ static const struct adapter_key KEYS[] = {
     {"category", ADAPTER_TEXT, false, "transactional",
      "transactional, marketing, authentication or service"},
     SMS_KEYS,
+    {"callback_secret_file", ADAPTER_FILE, false, NULL, "signing secret of webhooks, whsec_..."},
     {0}};
 
 struct bird {

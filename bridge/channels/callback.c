@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "channels/callback.h"
+#include "base/alloc.h"
 #include "channels/callback_tools.h"
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const struct callback_reader *const READERS[] = {
@@ -22,6 +24,13 @@ static const char *text(const struct adapter_settings *settings, const char *key
     const char *value = settings->get(settings->ctx, key);
 
     return value && *value ? value : NULL;
+}
+
+static char *copy(const struct adapter_settings *settings, const char *key)
+{
+    const char *value = text(settings, key);
+
+    return value ? xstrdup(value) : NULL;
 }
 
 static int read_secret(struct secret *secret, const struct adapter_settings *settings,
@@ -56,18 +65,18 @@ int callback_open(struct callback_account *account, const char *adapter,
                   const struct adapter_settings *settings, char *why, size_t why_bytes)
 {
     const struct callback_reader *reader = callback_find(adapter);
-    const char *user;
     int err;
 
     memset(account, 0, sizeof *account);
     if (!reader)
         return 0;
-    user = text(settings, "callback_user");
-    account->user = user ? user : "tocsin";
-    account->api_key = text(settings, "api_key");
-    account->topic = text(settings, "callback_topic_arn");
-    account->sns_url = text(settings, "callback_sns_url");
-    account->ca_file = text(settings, "ca_file");
+    account->user = copy(settings, "callback_user");
+    if (!account->user)
+        account->user = xstrdup("tocsin");
+    account->api_key = copy(settings, "api_key");
+    account->topic = copy(settings, "callback_topic_arn");
+    account->sns_url = copy(settings, "callback_sns_url");
+    account->ca_file = copy(settings, "ca_file");
     err = read_secret(&account->secret, settings, secret_key(reader, settings), why, why_bytes);
     if (!err)
         err = read_secret(&account->verify_token, settings, "callback_verify_file", why, why_bytes);
@@ -82,5 +91,10 @@ void callback_close(struct callback_account *account)
 {
     secret_fini(&account->secret);
     secret_fini(&account->verify_token);
-    account->reader = NULL;
+    free(account->user);
+    free(account->api_key);
+    free(account->topic);
+    free(account->sns_url);
+    free(account->ca_file);
+    memset(account, 0, sizeof *account);
 }

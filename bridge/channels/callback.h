@@ -9,8 +9,7 @@
  *
  * Purity:    no I/O, no clock: the time and a fetched certificate are handed in.  What must be
  *            fetched is named in the result, and the reader is asked again.
- * Ownership: everything in a result lives in its arena; an account borrows its texts from the
- *            configuration.
+ * Ownership: everything in a result lives in its arena; an account owns its texts.
  */
 #ifndef TOCSIN_CHANNELS_CALLBACK_H
 #define TOCSIN_CHANNELS_CALLBACK_H
@@ -33,9 +32,8 @@ struct callback_request {
     void *ctx;
     const char *body;
     size_t body_bytes;
-    int64_t now_ms;          /* wall */
-    const char *certificate; /* PEM of what the last result asked to fetch; NULL at first */
-    size_t certificate_bytes;
+    int64_t now_ms;                            /* wall */
+    const char *certificate, *certificate_url; /* PEM that was fetched, and whence; or NULL */
 };
 
 struct callback_event {
@@ -43,6 +41,7 @@ struct callback_event {
     const char *key;         /* the same for a repeat of this event, unlike for any other */
     const char *name;        /* the provider's own word for it */
     const char *code;        /* the provider's error code, or NULL */
+    const char *raw;         /* of the body, what is about this event; NULL: all of it */
     enum report report;
     enum reason reason; /* for what is not good */
     int64_t at_ms;      /* 0 when the provider does not say */
@@ -69,11 +68,12 @@ struct callback_result {
 struct callback_account {
     const struct callback_reader *reader;
     struct secret secret, verify_token;
-    const char *user, *api_key, *topic, *sns_url, *ca_file;
+    char *user, *api_key, *topic, *sns_url, *ca_file; /* NULL when not given; user never */
 };
 
 struct callback_reader {
     const char *adapter;
+    bool takes_get;         /* besides POST */
     bool is_known_by_topic; /* callback_topic_arn is what it needs, not a secret */
     enum callback_verdict (*read)(const struct callback_account *account,
                                   const struct callback_request *request,

@@ -6,7 +6,6 @@
  * event, which is why it is the event's key: whoever replays it with other words is not heard.
  */
 #include "channels/callback_tools.h"
-#include <stdlib.h>
 #include <string.h>
 
 static bool is_signed(const struct callback_account *account, struct answer *body)
@@ -101,7 +100,7 @@ static enum callback_verdict read_mailgun(const struct callback_account *account
         .key = answer_text(body, "signature/token"),
         .name = answer_text(body, "event-data/event"),
         .code = answer_text(body, "event-data/delivery-status/code"),
-        .at_ms = strtoll(answer_text(body, "signature/timestamp"), NULL, 10) * 1000};
+        .at_ms = callback_seconds(answer_text(body, "signature/timestamp"))};
     if (event.name && judge(&event, body))
         callback_add(result, &event);
     answer_free(body);

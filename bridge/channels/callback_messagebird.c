@@ -90,5 +90,5 @@ static enum callback_verdict read_messagebird(const struct callback_account *acc
     return CALLBACK_GOOD;
 }
 
-const struct callback_reader callback_messagebird = {.adapter = "messagebird",
-                                                     .read = read_messagebird};
+const struct callback_reader callback_messagebird = {
+    .adapter = "messagebird", .takes_get = true, .read = read_messagebird};

@@ -157,7 +157,9 @@ static enum callback_verdict read_sendgrid(const struct callback_account *accoun
             .code = member(body, i, "status")};
 
         (void)snprintf(path, sizeof path, "%zu/timestamp", i);
-        event.at_ms = answer_number(body, path, 0) * 1000;
+        event.at_ms = callback_seconds(answer_text(body, path));
+        path[strcspn(path, "/")] = '\0';
+        event.raw = answer_json(body, path);
         if (event.name && judge(&event, member(body, i, "type"), member(body, i, "reason")))
             callback_add(result, &event);
     }

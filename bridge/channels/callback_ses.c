@@ -62,7 +62,7 @@ static void write_signed(struct buf *out, struct answer *body, bool is_notificat
 
 static EVP_PKEY *key_of(const struct callback_request *request)
 {
-    BIO *bio = BIO_new_mem_buf(request->certificate, (int)request->certificate_bytes);
+    BIO *bio = BIO_new_mem_buf(request->certificate, -1);
     X509 *certificate = bio ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
     EVP_PKEY *key = certificate ? X509_get_pubkey(certificate) : NULL;
 
@@ -165,7 +165,7 @@ static enum callback_verdict read_envelope(const struct callback_account *accoun
         return callback_refuse(result, "this is not of our SNS topic");
     if (!is_certificate_url(account, url))
         return callback_refuse(result, "SigningCertURL is not one of Amazon's");
-    if (!request->certificate) {
+    if (!request->certificate || strcmp(request->certificate_url, url) != 0) {
         result->fetch = arena_strdup(result->arena, url);
         return CALLBACK_FETCH;
     }

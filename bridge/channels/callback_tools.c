@@ -6,6 +6,7 @@
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum callback_verdict callback_refuse(struct callback_result *result, const char *why)
@@ -113,6 +114,13 @@ enum reason callback_reason(const char *adapter, const char *code, enum reason o
     const struct error_row *row = code && table ? error_find(table, 0, code, NULL) : NULL;
 
     return row && row->codes && row->reason ? row->reason : otherwise;
+}
+
+int64_t callback_seconds(const char *text)
+{
+    long long seconds = text ? strtoll(text, NULL, 10) : 0;
+
+    return seconds > 0 && seconds < 10000000000 ? seconds * 1000 : 0;
 }
 
 /* ---- forms ---- */

@@ -35,6 +35,9 @@ void callback_add(struct callback_result *result, const struct callback_event *e
  */
 enum reason callback_reason(const char *adapter, const char *code, enum reason otherwise);
 
+/* Milliseconds of a number of seconds since 1970; 0 when it is none, or no time of this age. */
+int64_t callback_seconds(const char *text);
+
 /* A form or query, decoded, in the order in which it was sent; at most CALLBACK_PAIRS_MAX. */
 #define CALLBACK_PAIRS_MAX 200
 struct callback_form {

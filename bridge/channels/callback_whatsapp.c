@@ -7,7 +7,6 @@
  */
 #include "channels/callback_tools.h"
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* GET hub.mode=subscribe: whoever knows the token gets the challenge back. */
@@ -58,12 +57,13 @@ static void read_status(struct callback_result *result, struct answer *body, con
 {
     struct callback_event event = {.provider_id = at(body, path, "id"),
                                    .name = at(body, path, "status"),
-                                   .code = at(body, path, "errors/0/code")};
+                                   .code = at(body, path, "errors/0/code"),
+                                   .raw = answer_json(body, path)};
     const char *seconds = at(body, path, "timestamp");
 
     if (!event.name)
         return;
-    event.at_ms = seconds ? strtoll(seconds, NULL, 10) * 1000 : 0;
+    event.at_ms = callback_seconds(seconds);
     if (strcmp(event.name, "sent") == 0) {
         event.report = REPORT_SENT;
     } else if (strcmp(event.name, "delivered") == 0) {
@@ -121,4 +121,5 @@ static enum callback_verdict read_whatsapp(const struct callback_account *accoun
     return CALLBACK_GOOD;
 }
 
-const struct callback_reader callback_whatsapp = {.adapter = "whatsapp", .read = read_whatsapp};
+const struct callback_reader callback_whatsapp = {
+    .adapter = "whatsapp", .takes_get = true, .read = read_whatsapp};

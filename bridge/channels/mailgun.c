@@ -50,6 +50,7 @@ static const struct adapter_key KEYS[] = {
     {"api_key_file", ADAPTER_FILE, true, NULL, "API key"},
     EMAIL_KEYS,
     {"test_mode", ADAPTER_BOOL, false, "false", "Mailgun takes the mail and sends nothing"},
+    {"callback_secret_file", ADAPTER_FILE, false, NULL, "webhook signing key"},
     {0}};
 
 struct mailgun {

@@ -47,6 +47,7 @@ static const struct adapter_key KEYS[] = {
     {"report_url", ADAPTER_URL, false, NULL, "where MessageBird reports what became of messages"},
     {"validity", ADAPTER_DURATION, false, NULL, "MessageBird drops what waits longer"},
     SMS_KEYS,
+    {"callback_secret_file", ADAPTER_FILE, false, NULL, "signing key of status reports"},
     {0}};
 
 struct messagebird {

@@ -42,6 +42,8 @@ static const struct adapter_key KEYS[] = {
     {"server_token_file", ADAPTER_FILE, true, NULL, "token of the server"},
     {"message_stream", ADAPTER_TEXT, false, "outbound", "outbound, broadcast, ..."},
     EMAIL_KEYS,
+    {"callback_user", ADAPTER_TEXT, false, "tocsin", "user name of webhooks (HTTP Basic)"},
+    {"callback_secret_file", ADAPTER_FILE, false, NULL, "password of webhooks (HTTP Basic)"},
     {0}};
 
 struct postmark {

@@ -50,6 +50,8 @@ static const struct adapter_key KEYS[] = {
     EMAIL_KEYS,
     {"asm_group_id", ADAPTER_NUMBER, false, NULL, "unsubscribe group of everything sent here"},
     {"sandbox", ADAPTER_BOOL, false, "false", "SendGrid checks the mail and sends nothing"},
+    {"callback_secret_file", ADAPTER_FILE, false, NULL,
+     "public key with which the Event Webhook is verified"},
     {0}};
 
 struct sendgrid {

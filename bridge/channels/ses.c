@@ -66,6 +66,10 @@ static const struct adapter_key KEYS[] = {
     {"session_token_file", ADAPTER_FILE, false, NULL, "the token of temporary credentials"},
     {"configuration_set", ADAPTER_TEXT, false, NULL, "events are published by it"},
     EMAIL_KEYS,
+    {"callback_topic_arn", ADAPTER_TEXT, false, NULL,
+     "SNS topic of the events; no other is believed"},
+    {"callback_sns_url", ADAPTER_URL, false, NULL,
+     "where SNS is, for tests; else Amazon's own hosts"},
     {0}};
 
 struct ses {

@@ -78,6 +78,8 @@ static const struct adapter_key KEYS[] = {
     {"status_callback", ADAPTER_URL, false, NULL, "where Twilio reports what became of messages"},
     {"validity_period", ADAPTER_DURATION, false, NULL, "Twilio drops what waits longer, 1s to 10h"},
     SMS_KEYS,
+    {"callback_secret_file", ADAPTER_FILE, false, NULL,
+     "what callbacks are signed with, where auth_token_file is not the account's token"},
     {0}};
 
 struct twilio {

@@ -61,6 +61,8 @@ static const struct adapter_key KEYS[] = {
     {"from", ADAPTER_TEXT, true, NULL, "sender: digits or at most 11 characters"},
     {"status_callback", ADAPTER_URL, false, NULL, "where Vonage reports what became of messages"},
     SMS_KEYS,
+    {"callback_secret_file", ADAPTER_FILE, false, NULL,
+     "signature secret of the account, for status callbacks"},
     {0}};
 
 struct vonage {

@@ -59,6 +59,9 @@ static const struct adapter_key KEYS[] = {
     {"phone_number_id", ADAPTER_TEXT, true, NULL, "id of the sending number (not the number)"},
     {"access_token_file", ADAPTER_FILE, true, NULL, "token of a system user"},
     {"preview_url", ADAPTER_BOOL, false, "false", "show previews of links"},
+    {"callback_secret_file", ADAPTER_FILE, false, NULL,
+     "app secret with which webhooks are signed"},
+    {"callback_verify_file", ADAPTER_FILE, false, NULL, "verify token of the webhook's handshake"},
     {0}};
 
 struct whatsapp {

@@ -7,6 +7,7 @@
 #include "base/timefmt.h"
 #include "core/delivery.h"
 #include "core/id.h"
+#include "core/report.h"
 #include "core/request.h"
 #include "core/rpc.h"
 #include "store/questions.h"
@@ -152,15 +153,22 @@ static void close_delivery(struct ask *ask)
 {
     const struct status_row *last = &ask->last;
     int state = last->state < 0 ? DELIVERY_READY : last->state;
+    int reason = last->reason;
 
     if (!ask->delivery)
         return;
+    if (state == DELIVERY_SENT && report_is_known(last->report)) {
+        state = (int)report_delivery_state((enum report)last->report);
+        reason = last->report_reason;
+    }
     buf_add_text(&ask->out, "]");
     buf_printf(&ask->out, ",\"state\":\"%s\",\"attempts\":%d",
                delivery_state_name((enum delivery_state)state), last->number);
     if (last->kind == STATUS_LIVE)
         add_time(&ask->out, "due_at", last->at_ms);
-    add_text(&ask->out, "reason", reason_name((enum reason)last->reason));
+    add_text(&ask->out, "reason", reason_name((enum reason)reason));
+    if (report_is_known(last->report) && last->report > REPORT_SENT)
+        add_text(&ask->out, "report", report_name((enum report)last->report));
     add_text(&ask->out, "detail", last->detail);
     add_text(&ask->out, "provider", last->channel == CHANNEL_IN_APP ? NULL : last->destination);
     add_text(&ask->out, "provider_id", last->provider_id);

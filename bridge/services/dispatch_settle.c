@@ -77,6 +77,7 @@ void dispatch_judge(struct dispatch *dispatch, struct task *task, const struct o
         .number = is_tried ? tries : 0,
         .due_ms = now_ms + verdict.delay_ms,
         .destination = ((struct destination *)task->destination)->id,
+        .is_awaited = ((struct destination *)task->destination)->config.has_receipts,
         .outcome = &item->outcome,
     };
     list_push_back(&dispatch->settling[kind_of(verdict.state)], &item->node);

@@ -20,6 +20,10 @@ static void on_request(void *ctx, struct http_exchange *exchange,
     int status = 200;
     const char *type = "text/plain; charset=utf-8";
 
+    if (strncmp(request->path, "/callbacks/", 11) == 0) {
+        health->ops.on_callback(health->ops.ctx, exchange, request);
+        return;
+    }
     if (strcmp(request->method, "GET") != 0 && strcmp(request->method, "HEAD") != 0) {
         status = 405;
         buf_add_text(&body, "only GET\n");
@@ -45,7 +49,7 @@ int health_open(struct loop *loop, const struct health_config *config, struct me
                 const struct health_ops *ops, struct health **out, char *why, size_t why_bytes)
 {
     struct http_server_config server = {
-        .listen = config->listen, .body_max = 65536, .connections_max = 256, .timeout_s = 30};
+        .listen = config->listen, .body_max = 1 << 20, .connections_max = 256, .timeout_s = 30};
     struct health *health = xcalloc(1, sizeof(*health));
     int err;
 

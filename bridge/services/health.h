@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * health - /healthz, /readyz and /metrics
+ * health - /healthz, /readyz and /metrics; callbacks come in by the same port
  *
  * healthz: the loop turns.  readyz: consuming and committing work, by what was done lately and
  * not by what is configured; the body names what is missing.
@@ -19,6 +19,9 @@ struct health_ops {
     bool (*is_ready)(void *ctx, struct buf *missing);
     /* Sets gauges that are read on demand. */
     void (*refresh)(void *ctx);
+    /* Takes a request below /callbacks/ over. */
+    void (*on_callback)(void *ctx, struct http_exchange *exchange,
+                        const struct http_server_request *request);
     void *ctx;
 };
 NODISCARD int health_open(struct loop *loop, const struct health_config *config,

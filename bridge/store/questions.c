@@ -38,8 +38,11 @@ const struct pg_statement store_sql_status = {
         " AND notification = $1::bigint AND is_dead)"
         "SELECT q.kind, q.id, q.channel::int, q.recipient_kind::int, q.state::int, q.number::int,"
         " q.outcome::int, q.reason::int, q.segments::int, q.at, q.recipient, d.name, q.code,"
-        " q.provider_id, q.detail"
-        " FROM q JOIN destination d ON d.id = q.destination ORDER BY q.id, q.at, q.kind",
+        " q.provider_id, q.detail, coalesce(s.report, 0)::int, coalesce(s.reason, 0)::int"
+        " FROM q JOIN destination d ON d.id = q.destination"
+        " LEFT JOIN LATERAL (SELECT report, reason FROM sent WHERE provider_id = q.provider_id"
+        "   AND destination = q.destination AND delivery = q.id AND q.state = 3 LIMIT 1) s ON true"
+        " ORDER BY q.id, q.at, q.kind",
 };
 
 const struct pg_statement store_sql_cancel = {
@@ -170,6 +173,8 @@ static void on_status(void *ctx, int err, const struct pg_result *result)
             .code = text_or_null(result, i, 12),
             .provider_id = text_or_null(result, i, 13),
             .detail = text_or_null(result, i, 14),
+            .report = (int)pg_int(result, i, 15),
+            .report_reason = (int)pg_int(result, i, 16),
         };
 
         call.on_row(call.ctx, &row);

@@ -78,9 +78,10 @@ const struct pg_statement store_sql_reconcile = {
     "attempt (at, delivery, notification, epoch, destination, status, number, channel," \
     " outcome, reason, segments, state, recipient_kind, recipient, code, provider_id, detail)"
 
+/* $15: the destinations whose providers report later; a message of theirs is remembered. */
 const struct pg_statement store_sql_settle = {
     .name = "settle",
-    .params = 14,
+    .params = 15,
     .sql =
         "WITH x AS (DELETE FROM delivery d USING " SETTLE_COLUMNS
         " WHERE d.id = ANY ($2::bigint[]) AND d.id = r.id AND d.epoch = $1::bigint"
@@ -89,7 +90,13 @@ const struct pg_statement store_sql_settle = {
         LEARN "h AS (INSERT INTO " ATTEMPT_COLUMNS
         " SELECT clock_timestamp(), id, notification, $1::bigint, via, status, number,"
         " channel, outcome, reason, segments, to_state, recipient_kind, recipient, code,"
-        " provider_id, detail FROM x)"
+        " provider_id, detail FROM x),"
+        "s AS (INSERT INTO sent (provider_id, destination, delivery, notification, at, number,"
+        "   channel, recipient_kind, recipient)"
+        " SELECT provider_id, via, id, notification, clock_timestamp(), number, channel,"
+        "   recipient_kind, recipient FROM x"
+        " WHERE to_state = 3 AND provider_id IS NOT NULL AND via = ANY ($15::int[])"
+        " ON CONFLICT (provider_id, destination) DO NOTHING)"
         "SELECT id, notification, tries FROM x",
 };
 
@@ -324,6 +331,27 @@ static void fill_settlement(struct pg_array *column, const struct settlement *it
     pg_array_add_int(&column[12], item->destination);
 }
 
+/* The destinations of what is awaited, each once: few, so that the statement looks at few. */
+static void fill_awaited(struct pg_array *out, const struct settlement *items, size_t count)
+{
+    int32_t seen[64];
+    size_t seen_count = 0;
+
+    pg_array_init(out, PG_INT4);
+    for (size_t i = 0; i < count; i++) {
+        size_t at = 0;
+
+        if (!items[i].is_awaited)
+            continue;
+        while (at < seen_count && seen[at] != items[i].destination)
+            at++;
+        if (at < seen_count || seen_count == sizeof(seen) / sizeof(seen[0]))
+            continue;
+        seen[seen_count++] = items[i].destination;
+        pg_array_add_int(out, items[i].destination);
+    }
+}
+
 static int send_settlements(struct store *store, const struct pg_statement *statement,
                             int64_t epoch, const struct settlement *items, size_t count,
                             const struct settled *settled)
@@ -344,6 +372,13 @@ static int send_settlements(struct store *store, const struct pg_statement *stat
     pg_add_int8(&store->params, epoch);
     for (unsigned i = 0; i < SETTLE_ARRAYS; i++)
         pg_add_array(&store->params, &columns[i]);
+    if (statement == &store_sql_settle) {
+        struct pg_array awaited;
+
+        fill_awaited(&awaited, items, count);
+        pg_add_array(&store->params, &awaited);
+        pg_array_fini(&awaited);
+    }
     err = pg_send(store->pg[STORE_SETTLE], statement, &store->params, on_settled, call);
     if (err)
         free(call);

@@ -63,6 +63,7 @@ struct settlement {
     int number;                /* of this attempt; 0 when none was made */
     int64_t due_ms;            /* READY: wall */
     int32_t destination;       /* by which it was tried, and is to be tried again */
+    bool is_awaited;           /* SENT: its provider may report later */
     const struct outcome *outcome;
 };
 

@@ -56,6 +56,9 @@ const struct pg_statement *const store_control_statements[] = {&store_sql_regist
                                                                &store_sql_take_slots,
                                                                &store_sql_pause,
                                                                &store_sql_pauses,
+                                                               &store_sql_callbacks_keep,
+                                                               &store_sql_callbacks_fold,
+                                                               &store_sql_callbacks_purge,
                                                                NULL};
 
 static void on_up(void *ctx)

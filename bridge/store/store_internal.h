@@ -47,6 +47,8 @@ extern const struct pg_statement store_sql_stage, store_sql_partitions, store_sq
 extern const struct pg_statement store_sql_about, store_sql_status, store_sql_status_head,
     store_sql_cancel, store_sql_dlq_list, store_sql_dlq_retry, store_sql_audit,
     store_sql_resolve_retried;
+extern const struct pg_statement store_sql_callbacks_keep, store_sql_callbacks_fold,
+    store_sql_callbacks_purge;
 
 /* A callback kept over a statement. */
 struct store_call {

@@ -243,9 +243,10 @@ static void vonage_proves_the_body_and_the_account(void **unused)
     scene.headers[0][0] = "authorization";
     scene.headers[0][1] = value.data;
     expect(&scene, "u-1", REPORT_OPTED_OUT, REASON_OPTED_OUT);
-    scene.account.api_key = "another";
+    scene.account.api_key = strdup("another");
     assert_int_equal(read_it(&scene), CALLBACK_REFUSED);
-    scene.account.api_key = "abc";
+    free(scene.account.api_key);
+    scene.account.api_key = strdup("abc");
     assert_int_equal(read_it(&scene), CALLBACK_GOOD);
     scene.request.now_ms -= 3600000; /* issued in the future */
     assert_int_equal(read_it(&scene), CALLBACK_REFUSED);
@@ -485,9 +486,9 @@ static enum callback_verdict read_envelope(EVP_PKEY *key, const char *version, c
     enum callback_verdict verdict;
 
     begin(&scene, &callback_ses, "-", body);
-    scene.account.topic = TOPIC;
+    scene.account.topic = strdup(TOPIC);
     scene.request.certificate = pem;
-    scene.request.certificate_bytes = pem ? strlen(pem) : 0;
+    scene.request.certificate_url = CERT;
     verdict = read_it(&scene);
     if (verdict == CALLBACK_FETCH)
         assert_string_equal(scene.result.fetch, cert);
@@ -524,6 +525,10 @@ static void ses_believes_its_own_topic_and_amazons_certificates(void **unused)
     assert_int_equal(read_envelope(key, "2", TOPIC "2", CERT, pem, &event), CALLBACK_REFUSED);
     assert_int_equal(read_envelope(key, "2", TOPIC, CERT, wrong, &event), CALLBACK_REFUSED);
     assert_int_equal(read_envelope(key, "2", TOPIC, CERT, "junk", &event), CALLBACK_REFUSED);
+    /* A certificate is good for what names it. */
+    assert_int_equal(
+        read_envelope(key, "2", TOPIC, "https://sns.eu-west-1.amazonaws.com/b.pem", pem, &event),
+        CALLBACK_FETCH);
     for (size_t i = 0; i < sizeof elsewhere / sizeof elsewhere[0]; i++)
         assert_int_equal(read_envelope(key, "2", TOPIC, elsewhere[i], NULL, &event),
                          CALLBACK_REFUSED);
@@ -559,7 +564,7 @@ static void postmark_is_known_by_its_password(void **unused)
     (void)unused;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         begin(&scene, &callback_postmark, "secret", cases[i].body);
-        scene.account.user = "hook";
+        scene.account.user = strdup("hook");
         assert_int_equal(read_it(&scene), CALLBACK_REFUSED);
         scene.headers[0][0] = "Authorization";
         scene.headers[0][1] = "Basic aG9vazpzZWNyZXQ=";

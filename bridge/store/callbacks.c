@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: MIT */
+#include "store/callbacks.h"
+
+#include "base/alloc.h"
+#include "store/store_internal.h"
+
+#include <stdlib.h>
+
+const struct pg_statement store_sql_callbacks_keep = {
+    .name = "callbacks_keep",
+    .params = 9,
+    .sql = "WITH n AS (INSERT INTO callback_event (destination, report, reason, at, key,"
+           "   provider_id, name, code, raw)"
+           " SELECT * FROM unnest($1::int[], $2::smallint[], $3::smallint[], $4::timestamptz[],"
+           "   $5::text[], $6::text[], $7::text[], $8::text[], $9::bytea[])"
+           " ON CONFLICT (destination, key) DO NOTHING RETURNING 1)"
+           "SELECT count(*) FROM n",
+};
+
+/*
+ * e: events that are due.  m: those whose message is known, which is locked, so that two bridges
+ * cannot both believe that they moved it.  The fold is `report` only growing; what was there
+ * before is handed out with each event, so that every step is told once.  a: what bounced, opted
+ * out or complained is not sent to any more (reports from 50 up; the target and the suppression
+ * are as in the statement that settles a refusal).
+ */
+const struct pg_statement store_sql_callbacks_fold = {
+    .name = "callbacks_fold",
+    .params = 1,
+    .sql = "WITH e AS MATERIALIZED (SELECT id, received_at, at, destination, report, reason,"
+           "   provider_id, code FROM callback_event WHERE fold_at <= clock_timestamp()"
+           "   ORDER BY fold_at LIMIT $1::int FOR UPDATE SKIP LOCKED),"
+           "m AS MATERIALIZED (SELECT e.*, s.delivery, s.notification, s.number, s.channel,"
+           "   s.recipient_kind, s.recipient, s.report AS before"
+           " FROM e CROSS JOIN LATERAL (SELECT * FROM sent WHERE provider_id = e.provider_id"
+           "   AND destination = e.destination LIMIT 1 FOR UPDATE) s),"
+           "b AS MATERIALIZED (SELECT DISTINCT ON (provider_id, destination) * FROM m"
+           "   ORDER BY provider_id, destination, report DESC, id),"
+           "u AS (UPDATE sent s SET report = b.report, reason = b.reason, code = b.code,"
+           "   changed_at = clock_timestamp() FROM b"
+           " WHERE s.provider_id = ANY (ARRAY(SELECT provider_id FROM b))"
+           "   AND s.provider_id = b.provider_id AND s.destination = b.destination"
+           "   AND s.report < b.report),"
+           "a AS MATERIALIZED (SELECT channel, recipient, max(reason) AS reason FROM b"
+           "   WHERE report >= 50 AND report > before AND recipient_kind >= 4"
+           "   AND reason BETWEEN 19 AND 21 AND length(recipient) <= 2048"
+           "   GROUP BY channel, recipient),"
+           "t AS (UPDATE target AS t SET is_active = false, changed_at = now(), reason = a.reason"
+           "   FROM a WHERE t.address = ANY (ARRAY(SELECT recipient FROM a)) AND t.is_active"
+           "   AND t.channel = a.channel AND t.address = a.recipient),"
+           "w AS (INSERT INTO suppression (channel, address, reason, source)"
+           "   SELECT channel, CASE channel WHEN 3 THEN lower(recipient COLLATE \"C\")"
+           "     ELSE recipient END, reason, 'provider' FROM a ORDER BY 1, 2"
+           "   ON CONFLICT DO NOTHING),"
+           "f AS (UPDATE callback_event c SET fold_at = CASE"
+           "   WHEN c.id = ANY (ARRAY(SELECT id FROM m)) THEN NULL"
+           "   WHEN e.received_at < clock_timestamp() - interval '10 minutes' THEN NULL"
+           "   ELSE clock_timestamp() + greatest(interval '200 milliseconds',"
+           "     clock_timestamp() - e.received_at) END"
+           " FROM e WHERE c.id = ANY (ARRAY(SELECT id FROM e)) AND c.id = e.id)"
+           "SELECT m.delivery, m.notification, m.before::int, m.report::int, m.reason::int,"
+           " m.destination, m.channel::int, m.recipient_kind::int, m.number::int,"
+           " n.receipts::int, coalesce(m.at, m.received_at), m.recipient, m.provider_id, m.code,"
+           " n.service, n.request, (SELECT count(*) FROM e)"
+           " FROM m LEFT JOIN LATERAL (SELECT receipts, service, request FROM notification"
+           "   WHERE id = m.notification LIMIT 1) n ON true"
+           " UNION ALL SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,"
+           " NULL, NULL, NULL, NULL, NULL, (SELECT count(*) FROM e)"
+           " ORDER BY 1, 4",
+};
+
+const struct pg_statement store_sql_callbacks_purge = {
+    .name = "callbacks_purge",
+    .params = 2,
+    .sql = "WITH s AS (DELETE FROM sent WHERE ctid = ANY (ARRAY(SELECT ctid FROM sent"
+           "   WHERE at < now() - $1::int * interval '1 day' ORDER BY at LIMIT 5000))"
+           "   RETURNING 1),"
+           "e AS (DELETE FROM callback_event WHERE ctid = ANY (ARRAY("
+           "   SELECT ctid FROM callback_event"
+           "   WHERE received_at < now() - $2::int * interval '1 day'"
+           "   ORDER BY received_at LIMIT 5000)) RETURNING 1)"
+           "SELECT (SELECT count(*) FROM s) + (SELECT count(*) FROM e)",
+};
+
+static void on_count(void *ctx, int err, const struct pg_result *result)
+{
+    struct store_call *held = ctx;
+    struct store_call call = *held;
+    void (*on_done)(void *, int, int64_t) = (void (*)(void *, int, int64_t))call.fn;
+
+    free(held);
+    on_done(call.ctx, err, err ? 0 : pg_int(result, 0, 0));
+}
+
+/* The columns of callbacks_keep, in order. */
+enum { KEEP_ARRAYS = 9 };
+
+static void fill(struct pg_array *column, const struct callback_row *row)
+{
+    pg_array_add_int(&column[0], row->destination);
+    pg_array_add_int(&column[1], row->report);
+    pg_array_add_int(&column[2], row->reason);
+    pg_array_add_time(&column[3], row->at_ms ? row->at_ms * 1000 : INT64_MIN);
+    pg_array_add_text(&column[4], row->key);
+    pg_array_add_text(&column[5], row->provider_id);
+    pg_array_add_text(&column[6], row->name);
+    pg_array_add_text(&column[7], row->code);
+    pg_array_add_bytes(&column[8], row->raw, row->raw_bytes);
+}
+
+int store_callbacks_keep(struct store *store, const struct callback_row *rows, size_t count,
+                         void (*on_done)(void *ctx, int err, int64_t count), void *ctx)
+{
+    static const enum pg_type types[KEEP_ARRAYS] = {
+        PG_INT4, PG_INT2, PG_INT2, PG_TIMESTAMPTZ, PG_TEXT, PG_TEXT, PG_TEXT, PG_TEXT, PG_BYTEA};
+    struct pg_array columns[KEEP_ARRAYS];
+    int err;
+
+    for (unsigned i = 0; i < KEEP_ARRAYS; i++)
+        pg_array_init(&columns[i], types[i]);
+    for (size_t i = 0; i < count; i++)
+        fill(columns, &rows[i]);
+    pg_params_clear(&store->params);
+    for (unsigned i = 0; i < KEEP_ARRAYS; i++)
+        pg_add_array(&store->params, &columns[i]);
+    err = store_send(store, STORE_CONTROL, &store_sql_callbacks_keep, &store->params, on_count,
+                     (void (*)(void))on_done, ctx);
+    for (unsigned i = 0; i < KEEP_ARRAYS; i++)
+        pg_array_fini(&columns[i]);
+    return err;
+}
+
+static const char *text_or_null(const struct pg_result *result, int row, int column)
+{
+    return pg_is_null(result, row, column) ? NULL : pg_text(result, row, column);
+}
+
+static void on_folded(void *ctx, int err, const struct pg_result *result)
+{
+    struct fold_call *held = ctx;
+    struct fold_call call = *held;
+    int64_t seen = 0;
+
+    free(held);
+    for (int i = 0; !err && i < pg_rows(result); i++) {
+        struct folded row = {
+            .delivery = (uint64_t)pg_int(result, i, 0),
+            .notification = (uint64_t)pg_int(result, i, 1),
+            .before = (enum report)pg_int(result, i, 2),
+            .report = (enum report)pg_int(result, i, 3),
+            .reason = (enum reason)pg_int(result, i, 4),
+            .destination = (int32_t)pg_int(result, i, 5),
+            .channel = (int)pg_int(result, i, 6),
+            .recipient_kind = (int)pg_int(result, i, 7),
+            .number = (int)pg_int(result, i, 8),
+            .receipts = (int)pg_int(result, i, 9),
+            .at_ms = pg_time_us(result, i, 10) / 1000,
+            .recipient = text_or_null(result, i, 11),
+            .provider_id = text_or_null(result, i, 12),
+            .code = text_or_null(result, i, 13),
+            .service = text_or_null(result, i, 14),
+            .request = text_or_null(result, i, 15),
+        };
+
+        seen = pg_int(result, i, 16);
+        if (!pg_is_null(result, i, 0) && report_is_known((int)row.before) &&
+            report_is_known((int)row.report))
+            call.on_row(call.ctx, &row);
+    }
+    call.on_done(call.ctx, err, seen >= STORE_FOLD_BITE);
+}
+
+int store_callbacks_fold(struct store *store, const struct fold_call *call)
+{
+    struct fold_call *held = xmalloc(sizeof(*held));
+    int err;
+
+    *held = *call;
+    pg_params_clear(&store->params);
+    pg_add_int4(&store->params, STORE_FOLD_BITE);
+    err = pg_send(store->pg[STORE_CONTROL], &store_sql_callbacks_fold, &store->params, on_folded,
+                  held);
+    if (err)
+        free(held);
+    return err;
+}
+
+int store_callbacks_purge(struct store *store, int sent_days, int event_days,
+                          void (*on_done)(void *ctx, int err, int64_t count), void *ctx)
+{
+    pg_params_clear(&store->params);
+    pg_add_int4(&store->params, sent_days);
+    pg_add_int4(&store->params, event_days);
+    return store_send(store, STORE_CONTROL, &store_sql_callbacks_purge, &store->params, on_count,
+                      (void (*)(void))on_done, ctx);
+}

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * callbacks - what providers report: kept first, then folded into what was sent
+ *
+ * Two steps, so that a provider is answered as soon as its words are safe, and words that come
+ * before the attempt they speak of is recorded are not lost: what finds no message is looked at
+ * again, ever less often, for ten minutes.
+ */
+#ifndef TOCSIN_STORE_CALLBACKS_H
+#define TOCSIN_STORE_CALLBACKS_H
+#include "core/outcome.h"
+#include "core/report.h"
+#include "store/store.h"
+
+struct callback_row {
+    int32_t destination;
+    enum report report;
+    enum reason reason;
+    int64_t at_ms; /* 0: not said */
+    const char *key, *provider_id, *name, *code;
+    const void *raw;
+    size_t raw_bytes;
+};
+/* Those whose key was heard before are dropped; on_done learns how many were new. */
+NODISCARD int store_callbacks_keep(struct store *store, const struct callback_row *rows,
+                                   size_t count, void (*on_done)(void *ctx, int err, int64_t count),
+                                   void *ctx);
+
+#define STORE_FOLD_BITE 500
+
+/* One event and the message it speaks of, by message and then rank; strings borrowed. */
+struct folded {
+    uint64_t delivery, notification;
+    enum report before, report; /* before: of the message, before any event of this call */
+    enum reason reason;
+    int32_t destination;
+    int channel, recipient_kind, number, receipts;
+    int64_t at_ms;
+    const char *recipient, *provider_id, *code;
+    const char *service, *request; /* NULL when the notification was dropped meanwhile */
+};
+struct fold_call {
+    void (*on_row)(void *ctx, const struct folded *folded);
+    /* is_more: as many were looked at as one call may. */
+    void (*on_done)(void *ctx, int err, bool is_more);
+    void *ctx;
+};
+NODISCARD int store_callbacks_fold(struct store *store, const struct fold_call *call);
+
+/* Forgets some of what is older than so many days; on_done learns how many. */
+NODISCARD int store_callbacks_purge(struct store *store, int sent_days, int event_days,
+                                    void (*on_done)(void *ctx, int err, int64_t count), void *ctx);
+
+#endif
