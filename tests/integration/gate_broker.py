@@ -2,9 +2,9 @@
 """Brokers for tests of the gate: servers.Broker with other keys, extra lines, valgrind."""
 import os
 import socket
-import subprocess
 
 import servers
+import tokens
 from gate_mqtt import Peer
 
 
@@ -59,20 +59,8 @@ class GateBroker(servers.Broker):
 
 def peer(broker, kind, subject, device="", version=5, ws=False, roles=(), ttl=3600, token=None,
          **more):
-    """A connected peer."""
-    import tokens
+    """A connected peer.  Its token lasts ttl seconds, a second more where that is short."""
     client = "%s/%s%s" % (kind, tokens.encode_id(subject), "/" + device if device else "")
     made = Peer(broker, version, ws)
+    ttl += ttl < 2  # exp counts whole seconds: one of 1 may be gone before it is used
     return made.connect(client, token or broker.token(kind, subject, roles, ttl), subject, **more)
-
-
-def valgrind(directory):
-    """The command prefix that makes memory errors and leaks of the plugin visible in the log."""
-    supp = os.path.join(directory, "valgrind.supp")
-    servers.write_file(supp, "")
-    return ["valgrind", "--error-exitcode=99", "--leak-check=full", "--show-leak-kinds=definite",
-            "--errors-for-leak-kinds=none", "--suppressions=" + supp, "--quiet"]
-
-
-def have_valgrind():
-    return subprocess.call(["which", "valgrind"], stdout=subprocess.DEVNULL) == 0

@@ -201,7 +201,7 @@ def test_E15_an_offline_session_is_never_kicked(gate):
     made = peer(gate, "user", "alice", "off", ttl=1, **more)
     made.subscribe(OWN + "/down/#")
     made.disconnect()
-    time.sleep(1.5)
+    time.sleep(2.1)
     with peer(gate, "user", "alice", "off", **more) as made:
         assert made.session_present
     peer(gate, "user", "alice", "off").disconnect()

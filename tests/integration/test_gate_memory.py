@@ -28,15 +28,15 @@ def live_and_die(broker, round_):
     """Connections of every fate, as fast as they come."""
     kept = []
     for i in range(20):
-        one = peer(broker, "user", "u%d" % i, ttl=2, **MORE)
+        one = peer(broker, "user", "u%d" % i, ttl=5, **MORE)
         one.subscribe("notify/v1/users/u%d/down/#" % i)
         kept.append(one)
         if i % 4 == 0:
             one.disconnect()
         elif i % 4 == 1:
-            kept.append(peer(broker, "user", "u%d" % i, ttl=2, **MORE))  # takes it over
+            kept.append(peer(broker, "user", "u%d" % i, ttl=5, **MORE))  # takes it over
         elif i % 4 == 2:
-            one.publish("$CONTROL/tocsin/v1", broker.token("user", "u%d" % i, ttl=3))
+            one.publish("$CONTROL/tocsin/v1", broker.token("user", "u%d" % i, ttl=6))
     for token in bad_tokens(broker):
         with Peer(broker) as bad:
             bad.try_connect("user/alice", token)
@@ -72,7 +72,7 @@ def test_valgrind_finds_nothing(tmp_path):
     with broker:
         for round_ in range(3):
             kept += live_and_die(broker, round_)
-            time.sleep(3)  # lets tokens and sessions end, SIGHUP among them
+            time.sleep(5)  # lets tokens and sessions end, SIGHUP among them
             broker.signal(1)
         servers.write_file(broker.secret_file, "z" * 64)
         servers.wait_until(lambda: "keys reloaded" in broker.log_text(), 10)

@@ -221,7 +221,7 @@ def test_R01_sighup_drops_nobody(tmp_path, idp):
         refreshed.wait(lambda m: b"expires" in m.payload)
         peer(broker, "user", "offline", ttl=1, **more).disconnect()
         v4 = peer(broker, "user", "four", version=4, ws=True)
-        time.sleep(2.1)
+        time.sleep(2.3)
         for _ in range(20):
             broker.signal(1)
             time.sleep(0.05)
