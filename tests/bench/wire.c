@@ -238,9 +238,23 @@ int wire_parse_connack(const struct wire_packet *p, int level, struct wire_conna
     return 0;
 }
 
+/* Past the properties that level 5 has at `at`; WIRE_BAD when they are cut short. */
+static int skip_properties(const struct wire_packet *p, int level, size_t *at)
+{
+    size_t props = 0;
+
+    if (level != 5)
+        return 0;
+    int used = get_length(p->body + *at, p->len - *at, &props);
+    if (used <= 0)
+        return WIRE_BAD;
+    *at += (size_t)used + props;
+    return 0;
+}
+
 int wire_parse_publish(const struct wire_packet *p, int level, struct wire_publish *out)
 {
-    size_t at = 0, props = 0;
+    size_t at = 0;
 
     if (p->len < 2)
         return WIRE_BAD;
@@ -255,16 +269,7 @@ int wire_parse_publish(const struct wire_packet *p, int level, struct wire_publi
         out->packet_id = (uint16_t)get_u16(p->body + at);
         at += 2;
     }
-    if (at > p->len)
-        return WIRE_BAD;
-    if (level == 5) {
-        int used = get_length(p->body + at, p->len - at, &props);
-
-        if (used <= 0)
-            return WIRE_BAD;
-        at += (size_t)used + props;
-    }
-    if (at > p->len)
+    if (at > p->len || skip_properties(p, level, &at) || at > p->len)
         return WIRE_BAD;
     out->payload = (const char *)p->body + at;
     out->payload_len = p->len - at;
@@ -281,16 +286,9 @@ int wire_parse_puback(const struct wire_packet *p, uint8_t *reason)
 
 int wire_parse_suback(const struct wire_packet *p, int level)
 {
-    size_t at = 2, props = 0;
+    size_t at = 2;
 
-    if (p->len < 3)
+    if (p->len < 3 || skip_properties(p, level, &at))
         return WIRE_BAD;
-    if (level == 5) {
-        int used = get_length(p->body + at, p->len - at, &props);
-
-        if (used <= 0)
-            return WIRE_BAD;
-        at += (size_t)used + props;
-    }
     return at < p->len ? p->body[at] : WIRE_BAD;
 }
