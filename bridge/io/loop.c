@@ -65,9 +65,13 @@ static void must(int rc, const char *what)
     }
 }
 
-static void on_nothing_due(uv_timer_t *handle)
+/*
+ * uv_run() runs timers before it polls.  A wait that is over by then (the machine was slow, or the
+ * millisecond just ended) would leave it polling without a limit: tell it not to wait at all.
+ */
+static void on_wait_over(uv_timer_t *handle)
 {
-    (void)handle;
+    uv_stop(handle->loop);
 }
 
 static void on_nothing_sent(uv_async_t *handle)
@@ -197,7 +201,7 @@ static void wait_for_events(struct loop *loop, int64_t wait_ms)
     }
     if (wait_ms > 0) {
         uv_update_time(&loop->uv); /* it counts from the time that it last read */
-        uv_timer_start(&loop->waiting, on_nothing_due, (uint64_t)wait_ms, 0);
+        uv_timer_start(&loop->waiting, on_wait_over, (uint64_t)wait_ms, 0);
     } else {
         uv_timer_stop(&loop->waiting);
     }
