@@ -265,7 +265,7 @@ static void tls_hides_nothing(void **state)
         skip();
     scene_open_config(&scene, &config);
     run_until(&scene, is_up, 10000);
-    for (int i = 1; i <= 40; i++) {
+    for (int i = 1; i <= 20; i++) {
         assert_int_equal(send_int(&scene, &large, i % 4, on_result, &scene), 0);
         assert_int_equal(send_int(&scene, &wide, 250 * i, on_result, &scene), 0);
         run_until(&scene, is_idle, 12000);
