@@ -51,15 +51,21 @@ def reachable(path):
         path = os.path.dirname(path)
 
 
-def private_place(directory, account):
-    """A directory that only `account` can use, near `directory` or else in the temp directory.
+def place_of(directory, account):
+    """Where the cluster of a stack lives: below its directory, or else in the temp directory.
 
-    Also chosen elsewhere when the path is too long for the name of a Unix socket.
+    Elsewhere when the account cannot walk there, or the name of a Unix socket would be too long.
     """
     place = os.path.join(directory, "postgres")
-    if len(place) > 80 or (account and not reachable(directory)):
-        digest = hashlib.sha256(os.path.realpath(directory).encode()).hexdigest()[:16]
-        place = os.path.join(tempfile.gettempdir(), "tocsin-pg-%s" % digest)
+    if len(place) <= 80 and (account is None or reachable(directory)):
+        return place
+    digest = hashlib.sha256(os.path.realpath(directory).encode()).hexdigest()[:16]
+    return os.path.join(tempfile.gettempdir(), "tocsin-pg-%s" % digest)
+
+
+def private_place(directory, account):
+    """That place, made if it is new, and proved to be nobody else's."""
+    place = place_of(directory, account)
     owner = account.pw_uid if account else os.geteuid()
     try:
         os.mkdir(place, 0o700)

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 
+import postgres
 import servers
 import tokens
 from building import Failure, build, install_packages, prepare, say
@@ -60,20 +61,29 @@ def cmd_up(args):
 
 def cmd_down(args):
     directory = stack_dir(args)
-    info = read_stack(directory)
-    order = sorted(info["pids"], key=lambda name: (
-        not name.startswith("bridge"), name != "providers", name == "postgres"))
-    unclean = []
-    for name in order:
-        if is_alive(info, name) and not end(info, name):
-            unclean.append(name)
-    os.unlink(os.path.join(directory, "stack.json"))
+    was_stack = os.path.exists(os.path.join(directory, "postgres.password"))
+    try:
+        unclean = stop_stack(directory)
+    except Failure:
+        if not (args.purge and was_stack):
+            raise
+        unclean = []
     if args.purge:
-        shutil.rmtree(info["postgres_place"], ignore_errors=True)
+        shutil.rmtree(postgres.place_of(directory, postgres.unprivileged()), ignore_errors=True)
         shutil.rmtree(directory, ignore_errors=True)
     if unclean:
         raise Failure("had to be killed: %s" % ", ".join(unclean))
     say("down" if not args.purge else "down, and %s removed" % directory)
+
+
+def stop_stack(directory):
+    """Stops what stack.json names, bridges first; returns what only SIGKILL stopped."""
+    info = read_stack(directory)
+    order = sorted(info["pids"], key=lambda name: (
+        not name.startswith("bridge"), name != "providers", name == "postgres"))
+    unclean = [name for name in order if is_alive(info, name) and not end(info, name)]
+    os.unlink(os.path.join(directory, "stack.json"))
+    return unclean
 
 
 def end(info, name):

@@ -96,6 +96,7 @@ def test_up_status_token_down(up):
     try:
         assert again.is_stored("first")
     finally:
+        again.down()
         again.down("--purge")
     assert not os.path.exists(stack.dir)
 
