@@ -100,6 +100,7 @@ void callback_add(struct callback_result *result, const struct callback_event *e
     copy->provider_id =
         keep(result->arena, event->provider_id, sizeof((struct outcome *)0)->provider_id - 1);
     copy->name = keep(result->arena, event->name ? event->name : "", 64);
+    copy->raw = event->raw ? arena_strdup(result->arena, event->raw) : NULL;
     copy->code = event->code ? keep(result->arena, event->code, 31) : NULL;
     copy->key =
         keep_key(result->arena, event->key && event->key[0]

@@ -354,6 +354,9 @@ static void sendgrid_signs_the_bytes_with_their_line_end(void **unused)
     assert_int_equal(scene.result.count, 4);
     assert_string_equal(scene.result.events[0].provider_id, "abc");
     assert_string_equal(scene.result.events[0].key, "e1");
+    /* Of many events in one body each keeps its own words, after the body is let go. */
+    assert_non_null(strstr(scene.result.events[0].raw, "\"sg_event_id\":\"e1\""));
+    assert_null(strstr(scene.result.events[0].raw, "e2"));
     assert_int_equal(scene.result.events[0].at_ms, 1700000000000);
     assert_int_equal(scene.result.events[0].report, REPORT_DELIVERED);
     assert_string_equal(scene.result.events[1].provider_id, "a.b");
