@@ -362,7 +362,7 @@ class Stack:
         token_file = os.path.join(self.dir, "bridge.token")
         write_file(token_file, self.token("bridge", BRIDGE_SUBJECT, ttl=TOKEN_TTL) + "\n")
         tree = {"log": {"level": "info", "format": "text"},
-                "mqtt": {"url": "unix:" + self.broker.socket, "token_file": token_file},
+                "mqtt": {"url": self.broker.url, "token_file": token_file},
                 "postgres": {"url": self.postgres.socket_url},
                 "destinations": destinations(self.providers.info)}
         for path, value in self.settings:
