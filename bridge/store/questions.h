@@ -13,7 +13,7 @@ struct status_row { /* strings borrowed; NULL where there is none */
     enum status_kind kind;
     uint64_t delivery;
     int channel, recipient_kind, state /* -1: not the end */, number, outcome, reason, segments;
-    int64_t at_ms; /* of the try or death; when due, for a live one */
+    int64_t at_ms;             /* of the try or death; when due, for a live one */
     int report, report_reason; /* what the provider said later (core/report.h); 0: nothing */
     const char *recipient, *destination, *code, *provider_id, *detail;
 };

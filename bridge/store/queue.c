@@ -34,11 +34,12 @@ const struct pg_statement store_sql_claim = {
            " CASE WHEN u.crashes > 0 THEN EXISTS (SELECT 1 FROM attempt a WHERE a.delivery = u.id"
            "   AND a.number = u.attempts + 1 AND a.outcome = 8 AND a.state IS NULL)"
            "   ELSE false END,"
-           " CASE WHEN u.recipient_kind >= 4 THEN " STORE_SUPPRESSED("u.channel", "u.recipient",
-                                                                     "n.type") " END"
-           " FROM u CROSS JOIN LATERAL"
-           " (SELECT * FROM notification WHERE id = u.notification LIMIT 1) n"
-           " ORDER BY u.priority, u.due_at, u.id",
+           " CASE WHEN u.recipient_kind >= 4 THEN " STORE_SUPPRESSED(
+               "u.channel", "u.recipient",
+               "n.type") " END"
+                         " FROM u CROSS JOIN LATERAL"
+                         " (SELECT * FROM notification WHERE id = u.notification LIMIT 1) n"
+                         " ORDER BY u.priority, u.due_at, u.id",
 };
 
 const struct pg_statement store_sql_reconcile = {
@@ -54,18 +55,18 @@ const struct pg_statement store_sql_reconcile = {
  * dead_target, reasons 19 to 21 are opted_out, bounced and complained.  By ARRAY(), so that the
  * index on the address is the way in; most batches have none of them.
  */
-#define LEARN                                                                                 \
-    "t AS (UPDATE target AS t SET is_active = false, changed_at = now(), reason ="            \
-    "   (SELECT max(x.reason) FROM x WHERE x.outcome = 6 AND x.channel = t.channel"           \
-    "     AND x.recipient = t.address)"                                                       \
-    "   WHERE t.address = ANY (ARRAY(SELECT recipient FROM x WHERE outcome = 6"               \
-    "     AND recipient_kind >= 4))"                                                          \
-    "   AND t.is_active AND EXISTS (SELECT FROM x WHERE x.outcome = 6"                        \
-    "     AND x.channel = t.channel AND x.recipient = t.address)),"                           \
-    "w AS (INSERT INTO suppression (channel, address, reason, source)"                        \
-    "   SELECT channel, CASE channel WHEN 3 THEN lower(recipient COLLATE \"C\")"              \
-    "     ELSE recipient END, reason, 'provider' FROM x WHERE outcome = 6"                    \
-    "   AND reason BETWEEN 19 AND 21 AND recipient_kind >= 4 AND length(recipient) <= 2048"   \
+#define LEARN                                                                               \
+    "t AS (UPDATE target AS t SET is_active = false, changed_at = now(), reason ="          \
+    "   (SELECT max(x.reason) FROM x WHERE x.outcome = 6 AND x.channel = t.channel"         \
+    "     AND x.recipient = t.address)"                                                     \
+    "   WHERE t.address = ANY (ARRAY(SELECT recipient FROM x WHERE outcome = 6"             \
+    "     AND recipient_kind >= 4))"                                                        \
+    "   AND t.is_active AND EXISTS (SELECT FROM x WHERE x.outcome = 6"                      \
+    "     AND x.channel = t.channel AND x.recipient = t.address)),"                         \
+    "w AS (INSERT INTO suppression (channel, address, reason, source)"                      \
+    "   SELECT channel, CASE channel WHEN 3 THEN lower(recipient COLLATE \"C\")"            \
+    "     ELSE recipient END, reason, 'provider' FROM x WHERE outcome = 6"                  \
+    "   AND reason BETWEEN 19 AND 21 AND recipient_kind >= 4 AND length(recipient) <= 2048" \
     "   ORDER BY 1, 2 ON CONFLICT DO NOTHING),"
 
 #define SETTLE_COLUMNS                                                                           \
@@ -82,22 +83,21 @@ const struct pg_statement store_sql_reconcile = {
 const struct pg_statement store_sql_settle = {
     .name = "settle",
     .params = 15,
-    .sql =
-        "WITH x AS (DELETE FROM delivery d USING " SETTLE_COLUMNS
-        " WHERE d.id = ANY ($2::bigint[]) AND d.id = r.id AND d.epoch = $1::bigint"
-        " AND d.state = 1"
-        " RETURNING d.notification, d.destination, d.channel, d.recipient_kind, d.recipient, r.*),"
-        LEARN "h AS (INSERT INTO " ATTEMPT_COLUMNS
-        " SELECT clock_timestamp(), id, notification, $1::bigint, via, status, number,"
-        " channel, outcome, reason, segments, to_state, recipient_kind, recipient, code,"
-        " provider_id, detail FROM x),"
-        "s AS (INSERT INTO sent (provider_id, destination, delivery, notification, at, number,"
-        "   channel, recipient_kind, recipient)"
-        " SELECT provider_id, via, id, notification, clock_timestamp(), number, channel,"
-        "   recipient_kind, recipient FROM x"
-        " WHERE to_state = 3 AND provider_id IS NOT NULL AND via = ANY ($15::int[])"
-        " ON CONFLICT (provider_id, destination) DO NOTHING)"
-        "SELECT id, notification, tries FROM x",
+    .sql = "WITH x AS (DELETE FROM delivery d USING " SETTLE_COLUMNS
+           " WHERE d.id = ANY ($2::bigint[]) AND d.id = r.id AND d.epoch = $1::bigint"
+           " AND d.state = 1"
+           " RETURNING d.notification, d.destination, d.channel, d.recipient_kind, d.recipient, "
+           "r.*)," LEARN "h AS (INSERT INTO " ATTEMPT_COLUMNS
+           " SELECT clock_timestamp(), id, notification, $1::bigint, via, status, number,"
+           " channel, outcome, reason, segments, to_state, recipient_kind, recipient, code,"
+           " provider_id, detail FROM x),"
+           "s AS (INSERT INTO sent (provider_id, destination, delivery, notification, at, number,"
+           "   channel, recipient_kind, recipient)"
+           " SELECT provider_id, via, id, notification, clock_timestamp(), number, channel,"
+           "   recipient_kind, recipient FROM x"
+           " WHERE to_state = 3 AND provider_id IS NOT NULL AND via = ANY ($15::int[])"
+           " ON CONFLICT (provider_id, destination) DO NOTHING)"
+           "SELECT id, notification, tries FROM x",
 };
 
 const struct pg_statement store_sql_retry = {
@@ -141,8 +141,7 @@ const struct pg_statement store_sql_bury = {
         " WHERE d.id = ANY ($2::bigint[]) AND d.id = r.id AND d.epoch = $1::bigint"
         " AND d.state = 1"
         " RETURNING d.notification, d.destination, d.channel, d.seq, d.priority,"
-        "   d.recipient_kind, d.recipient, r.*),"
-        LEARN "h AS (INSERT INTO " ATTEMPT_COLUMNS
+        "   d.recipient_kind, d.recipient, r.*)," LEARN "h AS (INSERT INTO " ATTEMPT_COLUMNS
         " SELECT clock_timestamp(), id, notification, $1::bigint, via, status, number,"
         " channel, outcome, reason, segments, to_state, recipient_kind, recipient, code,"
         " provider_id, detail FROM x),"
