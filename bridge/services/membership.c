@@ -16,10 +16,11 @@
 /* A dead bridge may have settled this long before its last heartbeat without telling. */
 #define UNSENT_SLACK_MS 5000
 /*
- * Heartbeats after the database was away, until we tell again what we settled ourselves: what
- * was in doubt may still be committed by a backend that was slower than our new connections.
+ * With how many heartbeats after the database was away we tell again what we settled ourselves.
+ * Not with the first alone: what was in doubt may still be committed then, by a backend that was
+ * slower than our new connections.
  */
-#define BEATS_UNTIL_TOLD 2
+#define TELL_BEATS 2
 
 struct membership {
     struct loop *loop;
@@ -35,7 +36,7 @@ struct membership {
     int64_t beat_sent_ms, beat_ms, swept_ms;
     int64_t beat_wall_ms;   /* of the last heartbeat that was answered */
     int64_t doubt_since_ms; /* wall; what was settled since then may be untold */
-    int doubt_beats;        /* heartbeats until it is told; 0: nothing is in doubt */
+    int doubt_beats;        /* heartbeats that still tell it; 0: nothing is in doubt */
     void (*on_left)(void *ctx);
     void *left_ctx;
 };
@@ -172,11 +173,11 @@ static void resolve_doubt(struct membership *membership)
 {
     struct endings_call call = {on_ending, on_endings_done, membership};
 
-    if (membership->doubt_beats == 0 || --membership->doubt_beats > 0)
+    if (membership->doubt_beats == 0)
         return;
     if (store_unsent(membership->store, membership->fence->epoch,
-                     membership->doubt_since_ms - UNSENT_SLACK_MS, &call))
-        membership->doubt_beats = 1;
+                     membership->doubt_since_ms - UNSENT_SLACK_MS, &call) == 0)
+        membership->doubt_beats--;
 }
 
 static void on_swept(void *ctx, int err)
@@ -295,7 +296,7 @@ void membership_store_down(struct membership *membership)
     if (membership->fence->epoch && membership->doubt_beats == 0)
         membership->doubt_since_ms = membership->beat_wall_ms;
     if (membership->fence->epoch)
-        membership->doubt_beats = BEATS_UNTIL_TOLD;
+        membership->doubt_beats = TELL_BEATS;
     membership->is_beating = membership->is_registering = membership->is_reaping = false;
     membership->has_asked = false;
     memset(membership->has_lane, 0, sizeof(membership->has_lane));
