@@ -157,8 +157,9 @@ def step_lint(_all):
 def lint_tidy(path):
     result = command("clang-tidy", LOW + ["clang-tidy", "--quiet", "-p", os.path.join(BUILD, "asan"),
                                     path])
-    text = "\n".join(line for line in result.text.split("\n")
-                     if not re.match(r"\d+ warnings? (generated|treated)", line))
+    text = "".join(line + "\n" for line in result.text.split("\n") if ": error: " in line)
+    if result.outcome == FAILED and not text:
+        text = result.text
     return result._replace(text=text)
 
 

@@ -13,7 +13,7 @@ void crash_point(const char *label)
     const char *colon = where ? strchr(where, ':') : NULL;
     size_t length = strlen(label);
 
-    if (!colon || (size_t)(colon - where) != length || strncmp(where, label, length))
+    if (!colon || (size_t)(colon - where) != length || strncmp(where, label, length) != 0)
         return;
     if (++passed == (unsigned)strtoul(colon + 1, NULL, 10))
         raise(SIGKILL);
