@@ -2,7 +2,7 @@
 #include "core/slots.h"
 
 #define AHEAD_US 250000 /* taken from the others at most this far ahead */
-#define LATE_US  20000  /* a moment is good for so long */
+#define LATE_US  20000  /* a moment is good for so long, and half its distance to the next */
 
 int64_t rate_spacing_us(const struct rate_config *config)
 {
@@ -30,7 +30,7 @@ int64_t rate_spacing_us(const struct rate_config *config)
 /* Drops what was not used in time; the gift in use is never an empty one before a full one. */
 static void drop_late(struct slots *slots, int64_t now_us)
 {
-    int64_t late_us = slots->spacing_us < LATE_US ? LATE_US : slots->spacing_us;
+    int64_t late_us = slots->spacing_us < LATE_US ? LATE_US : slots->spacing_us / 2;
 
     for (;;) {
         if (!slots->gift[0].left && slots->gift[1].left) {
