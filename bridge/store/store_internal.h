@@ -13,10 +13,10 @@ enum { STORE_INTAKE, STORE_SETTLE, STORE_CONTROL, STORE_CONNECTIONS };
  * Why nothing is sent to an address: the reason, or NULL.  Each is an SQL expression; channel 3
  * is email, whose addresses are compared in lower case.
  */
-#define STORE_SUPPRESSED(channel, address, type)                                           \
-    "(SELECT w.reason FROM suppression w WHERE w.channel = " channel                       \
-    " AND w.address = CASE " channel " WHEN 3 THEN lower(" address " COLLATE \"C\") ELSE " \
-    address " END AND w.scope IN ('', " type ") ORDER BY w.scope LIMIT 1)"
+#define STORE_SUPPRESSED(channel, address, type)                                                   \
+    "(SELECT w.reason FROM suppression w WHERE w.channel = " channel                               \
+    " AND w.address = CASE " channel " WHEN 3 THEN lower(" address " COLLATE \"C\") ELSE " address \
+    " END AND w.scope IN ('', " type ") ORDER BY w.scope LIMIT 1)"
 
 struct store {
     struct pg *pg[STORE_CONNECTIONS];
