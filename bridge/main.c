@@ -359,13 +359,14 @@ static void bridge_close(struct bridge *bridge)
     loop_timer_stop(&bridge->drain_timer);
     loop_timer_stop(&bridge->watchdog_timer);
     loop_timer_stop(&bridge->reload_timer);
-    chores_free(bridge->chores);
     in_app_abandon(bridge->in_app);
     if (bridge->jwks)
         jwks_close(bridge->jwks);
     http_client_close(bridge->http);
-    outbox_close(bridge->outbox);
+    /* Statements under way call back here: whoever they tell must still be there. */
     store_close(bridge->store);
+    chores_free(bridge->chores);
+    outbox_close(bridge->outbox);
     membership_free(bridge->membership);
     admin_free(bridge->admin);
     people_free(bridge->people);
