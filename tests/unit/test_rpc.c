@@ -110,6 +110,37 @@ static void good_parameters_are_read(void **state)
     assert_true(rpc_has(&call, "n") && !rpc_has(&call, "m"));
 }
 
+static void objects_in_a_list_have_parameters_of_their_own(void **state)
+{
+    static const struct {
+        const char *payload, *field; /* NULL: good */
+    } cases[] = {
+        {"{\"rpc\":\"r\",\"params\":{\"l\":[]}}", NULL},
+        {"{\"rpc\":\"r\",\"params\":{\"l\":[{\"a\":1},{\"a\":2}]}}", NULL},
+        {"{\"rpc\":\"r\",\"params\":{\"l\":[{\"a\":1},{\"a\":\"x\"}]}}", "/params/l/1/a"},
+        {"{\"rpc\":\"r\",\"params\":{\"l\":[{\"a\":1},{}]}}", "/params/l/1/a"},
+        {"{\"rpc\":\"r\",\"params\":{\"l\":[{\"a\":1,\"b\":1}]}}", "/params/l/0/b"},
+        {"{\"rpc\":\"r\",\"params\":{\"l\":[7]}}", "/params/l/0"},
+        {"{\"rpc\":\"r\",\"params\":{\"l\":{}}}", "/params/l"},
+        {"{\"rpc\":\"r\",\"params\":{\"l\":[{\"a\":1},{\"a\":1},{\"a\":1}]}}", "/params/l"},
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct rpc_call call, *inner = NULL;
+        size_t count = 0;
+        int64_t number = 0;
+        bool is_good;
+
+        assert_int_equal(read_call(&call, *state, cases[i].payload), 0);
+        is_good = rpc_objects(&call, "l", RPC_REQUIRED, 2, &inner, &count);
+        for (size_t k = 0; is_good && k < count; k++)
+            is_good = rpc_int(&inner[k], "a", RPC_REQUIRED, 1, 9, &number) && rpc_done(&inner[k]);
+        assert_int_equal(is_good, !cases[i].field);
+        if (cases[i].field)
+            assert_string_equal(call.error->field, cases[i].field);
+    }
+}
+
 static void what_is_absent_leaves_the_default(void **state)
 {
     struct rpc_call call;
@@ -251,6 +282,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_payload_with_a_nul_is_refused_as_a_whole, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(good_parameters_are_read, setup, teardown),
+        cmocka_unit_test_setup_teardown(objects_in_a_list_have_parameters_of_their_own, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(what_is_absent_leaves_the_default, setup, teardown),
         cmocka_unit_test_setup_teardown(bad_parameters_name_their_field, setup, teardown),
         cmocka_unit_test_setup_teardown(the_first_error_stays, setup, teardown),
