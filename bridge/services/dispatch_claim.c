@@ -18,6 +18,7 @@
 #define WATERMARK_SLACK_MS 10000
 #define SWEEP_MIN_MS       5000
 #define SWEEP_SPREAD_MS    10000
+#define RECONCILE_EVERY_MS 10000
 #define CLAIM_MAX          1000
 
 struct asking {
@@ -243,9 +244,27 @@ static void reconcile(struct dispatch *dispatch)
                          on_reconciled, dispatch)) {
         dispatch->wants_reconcile = false;
         dispatch->is_reconciling = true;
-        log_info("dispatch.reconcile", LOG_INT("known", known.count));
+        log_debug("dispatch.reconcile", LOG_INT("known", known.count));
     }
     free(known.ids);
+}
+
+/*
+ * At once after a doubt, and again and again: a server that was stopped may commit the doubtful
+ * statement after it has answered on the new connection.  Only while nothing is under way on
+ * intake, whose rows memory could not know yet.
+ */
+static void reconcile_when_due(struct dispatch *dispatch)
+{
+    int64_t now_ms = loop_now_ms(dispatch->loop);
+
+    if (now_ms >= dispatch->next_reconcile_ms)
+        dispatch->wants_reconcile = true;
+    if (!dispatch->wants_reconcile || dispatch->is_reconciling ||
+        !store_intake_is_idle(dispatch->store))
+        return;
+    dispatch->next_reconcile_ms = now_ms + RECONCILE_EVERY_MS;
+    reconcile(dispatch);
 }
 
 void dispatch_reconcile(struct dispatch *dispatch)
@@ -309,8 +328,7 @@ int64_t dispatch_claim_turn(struct dispatch *dispatch)
 {
     int64_t next_ms = -1;
 
-    if (dispatch->wants_reconcile && !dispatch->is_reconciling)
-        reconcile(dispatch);
+    reconcile_when_due(dispatch);
     for (size_t i = 0; i < dispatch->destination_count; i++) {
         int64_t ms = claim_for(dispatch, dispatch->destinations[i]);
 

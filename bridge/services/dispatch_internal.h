@@ -69,8 +69,9 @@ struct dispatch {
     bool is_starting;
     struct list settling[SETTLE_KINDS];
     bool is_settling[SETTLE_KINDS];
-    int64_t settle_after_ms; /* boot clock: not before, after a failure */
-    bool has_suspect;        /* one delivery that may be poison is in memory */
+    int64_t settle_after_ms;   /* boot clock: not before, after a failure */
+    bool has_suspect;          /* one delivery that may be poison is in memory */
+    int64_t next_reconcile_ms; /* boot clock */
     bool is_asking_pauses;
     int64_t next_pauses_ms; /* boot clock */
     bool is_draining, wants_reconcile, is_reconciling;

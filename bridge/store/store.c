@@ -137,6 +137,11 @@ size_t store_pending(const struct store *store)
     return pending;
 }
 
+bool store_intake_is_idle(const struct store *store)
+{
+    return pg_pending(store->pg[STORE_INTAKE]) == 0;
+}
+
 void store_on_done(void *ctx, int err, const struct pg_result *result)
 {
     struct store_call *call = ctx;

@@ -43,6 +43,8 @@ void store_close(struct store *store);
 bool store_is_up(const struct store *store);
 /* Statements under way on all connections. */
 size_t store_pending(const struct store *store);
+/* No ingest and no claim is under way. */
+bool store_intake_is_idle(const struct store *store);
 
 /* Ends a call that has no rows to show. */
 typedef void store_done_fn(void *ctx, int err);
