@@ -162,3 +162,11 @@ const char *buf_text(const struct buf *buf)
 {
     return buf->data ? buf->data : "";
 }
+
+void buf_add_member(struct buf *buf, const char *name, const char *text)
+{
+    if (!text || !text[0])
+        return;
+    buf_printf(buf, ",\"%s\":", name);
+    buf_add_json(buf, text);
+}

@@ -27,6 +27,8 @@ void buf_printf(struct buf *buf, const char *format, ...) __attribute__((format(
 /* A JSON string with its quotes; the input is valid UTF-8. */
 void buf_add_json(struct buf *buf, const char *text);
 void buf_add_json_n(struct buf *buf, const char *text, size_t length);
+/* A comma, the name (which needs no escaping) and the text; nothing when it is NULL or empty. */
+void buf_add_member(struct buf *buf, const char *name, const char *text);
 /* The text, or "" when nothing was added. */
 const char *buf_text(const struct buf *buf);
 

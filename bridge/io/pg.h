@@ -134,6 +134,8 @@ bool pg_is_null(const struct pg_result *result, int row, int column);
 int64_t pg_int(const struct pg_result *result, int row, int column); /* bool, int2, int4, int8 */
 double pg_float(const struct pg_result *result, int row, int column);
 const char *pg_text(const struct pg_result *result, int row, int column); /* NUL-terminated */
+/* The text, or NULL for an SQL NULL. */
+const char *pg_text_or_null(const struct pg_result *result, int row, int column);
 const void *pg_bytes(const struct pg_result *result, int row, int column, size_t *length);
 int64_t pg_time_us(const struct pg_result *result, int row, int column); /* since 1970 */
 /* After an error: SQLSTATE ("" when there was none) and the server's message. */

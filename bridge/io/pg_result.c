@@ -135,3 +135,8 @@ int pg_classify(const PGresult *rows, bool *must_reset)
     *must_reset = false;
     return ERR_REFUSED;
 }
+
+const char *pg_text_or_null(const struct pg_result *result, int row, int column)
+{
+    return pg_is_null(result, row, column) ? NULL : pg_text(result, row, column);
+}

@@ -100,14 +100,6 @@ static void fail(struct ask *ask, int err)
     answer(ask);
 }
 
-static void add_text(struct buf *out, const char *name, const char *text)
-{
-    if (!text || !text[0])
-        return;
-    buf_printf(out, ",\"%s\":", name);
-    buf_add_json(out, text);
-}
-
 static void add_time(struct buf *out, const char *name, int64_t ms)
 {
     char text[TIMEFMT_BYTES];
@@ -120,14 +112,14 @@ static void add_recipient(struct buf *out, int kind, const char *recipient, bool
     char masked[64];
 
     if (kind == RECIPIENT_USER) {
-        add_text(out, "user", recipient);
+        buf_add_member(out, "user", recipient);
     } else if (kind == RECIPIENT_ROLE) {
-        add_text(out, "role", recipient);
+        buf_add_member(out, "role", recipient);
     } else if (is_masked && recipient) {
         log_mask(recipient, masked, sizeof(masked));
-        add_text(out, "target", masked);
+        buf_add_member(out, "target", masked);
     } else {
-        add_text(out, "target", recipient);
+        buf_add_member(out, "target", recipient);
     }
 }
 
@@ -143,7 +135,7 @@ static void on_status_head(void *ctx, const struct status_head *head)
     buf_add_text(&ask->out, "{\"id\":");
     buf_add_json(&ask->out, ask->id);
     buf_printf(&ask->out, ",\"notification\":\"%s\"", id_format(head->notification, id));
-    add_text(&ask->out, "type", head->type);
+    buf_add_member(&ask->out, "type", head->type);
     add_time(&ask->out, "accepted_at", head->accepted_ms);
     buf_add_text(&ask->out, ",\"deliveries\":[");
 }
@@ -166,12 +158,13 @@ static void close_delivery(struct ask *ask)
                delivery_state_name((enum delivery_state)state), last->number);
     if (last->kind == STATUS_LIVE)
         add_time(&ask->out, "due_at", last->at_ms);
-    add_text(&ask->out, "reason", reason_name((enum reason)reason));
+    buf_add_member(&ask->out, "reason", reason_name((enum reason)reason));
     if (report_is_known(last->report) && last->report > REPORT_SENT)
-        add_text(&ask->out, "report", report_name((enum report)last->report));
-    add_text(&ask->out, "detail", last->detail);
-    add_text(&ask->out, "provider", last->channel == CHANNEL_IN_APP ? NULL : last->destination);
-    add_text(&ask->out, "provider_id", last->provider_id);
+        buf_add_member(&ask->out, "report", report_name((enum report)last->report));
+    buf_add_member(&ask->out, "detail", last->detail);
+    buf_add_member(&ask->out, "provider",
+                   last->channel == CHANNEL_IN_APP ? NULL : last->destination);
+    buf_add_member(&ask->out, "provider_id", last->provider_id);
     if (last->segments)
         buf_printf(&ask->out, ",\"segments\":%d", last->segments);
     buf_add_char(&ask->out, '}');
@@ -227,11 +220,11 @@ static void on_status_row(void *ctx, const struct status_row *row)
     buf_printf(&ask->out, "%s{\"attempt\":%d,\"outcome\":\"%s\"", before & 0xffff ? "," : "",
                row->number, outcome_name((enum outcome_kind)row->outcome));
     add_time(&ask->out, "at", row->at_ms);
-    add_text(&ask->out, "reason", reason_name((enum reason)row->reason));
-    add_text(&ask->out, "code", row->code);
-    add_text(&ask->out, "detail", row->detail);
-    add_text(&ask->out, "provider", row->channel == CHANNEL_IN_APP ? NULL : row->destination);
-    add_text(&ask->out, "provider_id", row->provider_id);
+    buf_add_member(&ask->out, "reason", reason_name((enum reason)row->reason));
+    buf_add_member(&ask->out, "code", row->code);
+    buf_add_member(&ask->out, "detail", row->detail);
+    buf_add_member(&ask->out, "provider", row->channel == CHANNEL_IN_APP ? NULL : row->destination);
+    buf_add_member(&ask->out, "provider_id", row->provider_id);
     buf_add_char(&ask->out, '}');
     ask->rows++;
 }
@@ -342,15 +335,15 @@ static void on_dead_row(void *ctx, const struct dead_row *row)
                id_format(row->delivery, id));
     ask->delivery = row->delivery;
     buf_printf(&ask->out, ",\"notification\":\"%s\"", id_format(row->notification, id));
-    add_text(&ask->out, "service", row->service);
-    add_text(&ask->out, "request", row->request);
-    add_text(&ask->out, "type", row->type);
-    add_text(&ask->out, "channel", channel_name((enum channel)row->channel));
-    add_text(&ask->out, "destination", row->destination);
+    buf_add_member(&ask->out, "service", row->service);
+    buf_add_member(&ask->out, "request", row->request);
+    buf_add_member(&ask->out, "type", row->type);
+    buf_add_member(&ask->out, "channel", channel_name((enum channel)row->channel));
+    buf_add_member(&ask->out, "destination", row->destination);
     add_recipient(&ask->out, row->recipient_kind, row->recipient, false);
-    add_text(&ask->out, "reason", reason_name((enum reason)row->reason));
-    add_text(&ask->out, "code", row->code);
-    add_text(&ask->out, "detail", row->detail);
+    buf_add_member(&ask->out, "reason", reason_name((enum reason)row->reason));
+    buf_add_member(&ask->out, "code", row->code);
+    buf_add_member(&ask->out, "detail", row->detail);
     buf_printf(&ask->out, ",\"attempts\":%d,\"status\":\"%s\"", row->attempts,
                statuses[row->status & 3]);
     add_time(&ask->out, "died_at", row->died_ms);

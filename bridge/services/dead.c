@@ -6,14 +6,6 @@
 
 #include <stdio.h>
 
-static void add_text(struct buf *out, const char *name, const char *text)
-{
-    if (!text || !text[0])
-        return;
-    buf_printf(out, ",\"%s\":", name);
-    buf_add_json(out, text);
-}
-
 void dead_write(const struct task *task, const struct outcome *outcome, int attempts,
                 const char *destination, int64_t now_wall_ms, char *topic, struct buf *payload)
 {
@@ -24,16 +16,17 @@ void dead_write(const struct task *task, const struct outcome *outcome, int atte
              outcome->reason ? reason_name(outcome->reason) : reason_name(REASON_INTERNAL));
     buf_printf(payload, "{\"delivery\":\"%s\"", id_format(task->id, id));
     buf_printf(payload, ",\"notification\":\"%s\"", id_format(note->id, id));
-    add_text(payload, "service", note->service);
-    add_text(payload, "request", note->request);
-    add_text(payload, "type", note->type);
-    add_text(payload, "priority", priority_name(note->priority));
-    add_text(payload, "channel", channel_name(task->channel));
-    add_text(payload, "destination", destination);
-    add_text(payload, task->recipient_kind == RECIPIENT_USER ? "user" : "target", task->recipient);
-    add_text(payload, "reason", reason_name(outcome->reason));
-    add_text(payload, "code", outcome->code);
-    add_text(payload, "detail", outcome->detail);
+    buf_add_member(payload, "service", note->service);
+    buf_add_member(payload, "request", note->request);
+    buf_add_member(payload, "type", note->type);
+    buf_add_member(payload, "priority", priority_name(note->priority));
+    buf_add_member(payload, "channel", channel_name(task->channel));
+    buf_add_member(payload, "destination", destination);
+    buf_add_member(payload, task->recipient_kind == RECIPIENT_USER ? "user" : "target",
+                   task->recipient);
+    buf_add_member(payload, "reason", reason_name(outcome->reason));
+    buf_add_member(payload, "code", outcome->code);
+    buf_add_member(payload, "detail", outcome->detail);
     if (outcome->status)
         buf_printf(payload, ",\"status_code\":%d", outcome->status);
     buf_printf(payload, ",\"attempts\":%d,\"status\":\"pending_review\"", attempts);

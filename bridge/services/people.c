@@ -90,14 +90,6 @@ static void fail(struct ask *ask)
     answer(ask);
 }
 
-static void add_text(struct buf *out, const char *name, const char *text)
-{
-    if (!text || !text[0])
-        return;
-    buf_printf(out, ",\"%s\":", name);
-    buf_add_json(out, text);
-}
-
 static void add_time(struct buf *out, const char *name, int64_t ms)
 {
     char text[TIMEFMT_BYTES];
@@ -110,11 +102,11 @@ static void add_address(const struct ask *ask, struct buf *out, const char *addr
     char masked[64];
 
     if (ask->admin) {
-        add_text(out, "target", address);
+        buf_add_member(out, "target", address);
         return;
     }
     log_mask(address, masked, sizeof(masked));
-    add_text(out, "target", masked);
+    buf_add_member(out, "target", masked);
 }
 
 /* A change is committed: told to the audit when an admin made it, and to the caller. */
@@ -327,9 +319,9 @@ static void on_target(void *ctx, const struct target *target)
     buf_printf(out, "%s{\"channel\":\"%s\",\"kind\":\"%s\",\"active\":%s", ask->rows++ ? "," : "",
                channel_name(target->channel), kind_name(target->kind),
                target->is_active ? "true" : "false");
-    add_text(out, "platform", target->platform);
+    buf_add_member(out, "platform", target->platform);
     add_address(ask, out, target->token);
-    add_text(out, "reason", reason_name(target->reason));
+    buf_add_member(out, "reason", reason_name(target->reason));
     add_time(out, "created_at", target->created_ms);
     add_time(out, "changed_at", target->changed_ms);
     add_time(out, "last_seen", target->last_seen_ms);
@@ -484,9 +476,9 @@ static void on_suppression(void *ctx, const struct suppression *row)
     }
     buf_printf(out, "%s{\"channel\":\"%s\"", ask->rows > 1 ? "," : "", channel_name(row->channel));
     add_address(ask, out, row->address);
-    add_text(out, "type", row->scope);
-    add_text(out, "reason", reason_name(row->reason));
-    add_text(out, "source", row->source);
+    buf_add_member(out, "type", row->scope);
+    buf_add_member(out, "reason", reason_name(row->reason));
+    buf_add_member(out, "source", row->source);
     add_time(out, "created_at", row->created_ms);
     buf_add_char(out, '}');
 }

@@ -130,11 +130,6 @@ int store_callbacks_keep(struct store *store, const struct callback_row *rows, s
     return err;
 }
 
-static const char *text_or_null(const struct pg_result *result, int row, int column)
-{
-    return pg_is_null(result, row, column) ? NULL : pg_text(result, row, column);
-}
-
 static void on_folded(void *ctx, int err, const struct pg_result *result)
 {
     struct fold_call *held = ctx;
@@ -155,11 +150,11 @@ static void on_folded(void *ctx, int err, const struct pg_result *result)
             .number = (int)pg_int(result, i, 8),
             .receipts = (int)pg_int(result, i, 9),
             .at_ms = pg_time_us(result, i, 10) / 1000,
-            .recipient = text_or_null(result, i, 11),
-            .provider_id = text_or_null(result, i, 12),
-            .code = text_or_null(result, i, 13),
-            .service = text_or_null(result, i, 14),
-            .request = text_or_null(result, i, 15),
+            .recipient = pg_text_or_null(result, i, 11),
+            .provider_id = pg_text_or_null(result, i, 12),
+            .code = pg_text_or_null(result, i, 13),
+            .service = pg_text_or_null(result, i, 14),
+            .request = pg_text_or_null(result, i, 15),
         };
 
         seen = pg_int(result, i, 16);

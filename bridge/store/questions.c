@@ -107,11 +107,6 @@ const struct pg_statement store_sql_audit = {
            " VALUES ($1::text, $2::text, $3::text, $4::text)",
 };
 
-static const char *text_or_null(const struct pg_result *result, int row, int column)
-{
-    return pg_is_null(result, row, column) ? NULL : pg_text(result, row, column);
-}
-
 static void on_status_head(void *ctx, int err, const struct pg_result *result)
 {
     struct status_call *held = ctx;
@@ -168,11 +163,11 @@ static void on_status(void *ctx, int err, const struct pg_result *result)
             .reason = (int)pg_int(result, i, 7),
             .segments = (int)pg_int(result, i, 8),
             .at_ms = pg_time_us(result, i, 9) / 1000,
-            .recipient = text_or_null(result, i, 10),
-            .destination = text_or_null(result, i, 11),
-            .code = text_or_null(result, i, 12),
-            .provider_id = text_or_null(result, i, 13),
-            .detail = text_or_null(result, i, 14),
+            .recipient = pg_text_or_null(result, i, 10),
+            .destination = pg_text_or_null(result, i, 11),
+            .code = pg_text_or_null(result, i, 12),
+            .provider_id = pg_text_or_null(result, i, 13),
+            .detail = pg_text_or_null(result, i, 14),
             .report = (int)pg_int(result, i, 15),
             .report_reason = (int)pg_int(result, i, 16),
         };
@@ -270,13 +265,13 @@ static void on_dead_rows(void *ctx, int err, const struct pg_result *result)
             .attempts = (int)pg_int(result, i, 5),
             .recipient_kind = (int)pg_int(result, i, 6),
             .died_ms = pg_time_us(result, i, 7) / 1000,
-            .service = text_or_null(result, i, 8),
-            .request = text_or_null(result, i, 9),
-            .type = text_or_null(result, i, 10),
-            .destination = text_or_null(result, i, 11),
-            .recipient = text_or_null(result, i, 12),
-            .code = text_or_null(result, i, 13),
-            .detail = text_or_null(result, i, 14),
+            .service = pg_text_or_null(result, i, 8),
+            .request = pg_text_or_null(result, i, 9),
+            .type = pg_text_or_null(result, i, 10),
+            .destination = pg_text_or_null(result, i, 11),
+            .recipient = pg_text_or_null(result, i, 12),
+            .code = pg_text_or_null(result, i, 13),
+            .detail = pg_text_or_null(result, i, 14),
         };
 
         call.on_row(call.ctx, &row);
