@@ -23,6 +23,7 @@
 #define TOKEN_LIFE_MS 3000000 /* fifty minutes */
 #define TOKEN_MIN_MS  1200000 /* twenty */
 #define UNWELL_MS     900000
+#define SINCE_MAX_MS  INT64_C(32503680000000) /* the year 3000: what is later is no time */
 
 /* clang-format off */
 static const struct error_row ERRORS[] = {
@@ -230,15 +231,17 @@ static int apns_go(struct call *call)
                      apns_judge);
 }
 
-/* Since when the token is dead, for whoever knows when it was registered. */
+/* Since when the token is dead: one that was registered later stays in use. */
 static void add_since(struct answer *answer, struct outcome *outcome)
 {
     int64_t since_ms = answer_number(answer, "timestamp", 0);
     char when[TIMEFMT_BYTES];
 
-    if (since_ms > 0)
-        (void)snprintf(outcome->detail, sizeof outcome->detail,
-                       "the app is gone from the device since %s", timefmt_wall(since_ms, when));
+    if (since_ms <= 0 || since_ms > SINCE_MAX_MS)
+        return;
+    outcome->dead_since_ms = since_ms;
+    (void)snprintf(outcome->detail, sizeof outcome->detail,
+                   "the app is gone from the device since %s", timefmt_wall(since_ms, when));
 }
 
 static bool apns_judge(struct call *call, const struct http_response *response,

@@ -85,6 +85,18 @@ static struct verdict settle(enum delivery_state state, bool costs_attempt)
     return (struct verdict){.state = state, .costs_attempt = costs_attempt};
 }
 
+/*
+ * What a provider's rules ask to be waited before any repeat comes on top of the backoff: so the
+ * many that failed in one moment do not come back in one.
+ */
+static int64_t floor_ms(const struct outcome *outcome)
+{
+    if (outcome->kind != OUTCOME_RETRY || outcome->retry_after_ms <= 0)
+        return 0;
+    return outcome->retry_after_ms < RETRY_AFTER_MAX_MS ? outcome->retry_after_ms
+                                                        : RETRY_AFTER_MAX_MS;
+}
+
 /* The outcomes that ask for another try. */
 static struct verdict judge_again(const struct outcome *outcome, const struct retry_policy *policy,
                                   int attempts, int64_t now_wall_ms, int64_t expires_at_ms,
@@ -104,7 +116,7 @@ static struct verdict judge_again(const struct outcome *outcome, const struct re
              (outcome->kind == OUTCOME_RETRY_AFTER || outcome->kind == OUTCOME_THROTTLE))
         verdict.delay_ms = clamp_retry_after(outcome->retry_after_ms);
     else
-        verdict.delay_ms = backoff_ms(policy, attempts, random);
+        verdict.delay_ms = backoff_ms(policy, attempts, random) + floor_ms(outcome);
     if (expires_at_ms > 0 && verdict.delay_ms >= expires_at_ms - now_wall_ms)
         return settle(DELIVERY_EXPIRED, verdict.costs_attempt);
     return verdict;

@@ -53,7 +53,8 @@ struct verdict {
  *   delivered, accepted      DELIVERED, SENT
  *   permanent, dead_target   DEAD; SUPPRESSED when the reason is one (opted_out, bounced...)
  *   retry, unknown           READY after base * factor^(attempts-1), at most max; DEAD when the
- *                            attempts are used up
+ *                            attempts are used up.  A retry with retry_after_ms, its provider's
+ *                            floor (FCM 10 s, APNs 15 min), waits that long besides, 1 h at most
  *   retry_after              the same, but after the time named, clamped to [1 s, 1 h]; costs no
  *                            attempt when the reason is rate_limited
  *   throttle                 like retry_after, and costs no attempt

@@ -67,7 +67,9 @@ bool reason_is_suppression(enum reason reason);
 struct outcome {
     enum outcome_kind kind;
     enum reason reason;     /* for everything that is not good */
-    int64_t retry_after_ms; /* RETRY_AFTER and THROTTLE; -1 when the provider named none */
+    int64_t retry_after_ms; /* RETRY_AFTER and THROTTLE: the time the provider named; RETRY: the
+                               least that its rules ask for; -1: none */
+    int64_t dead_since_ms;  /* DEAD_TARGET: wall; registered later, it lives; 0: not told */
     int status;             /* HTTP status, SMTP reply, MQTT reason; 0 when none */
     int segments;           /* SMS parts; 0 when not applicable */
     bool is_connection;     /* the provider was not reached: costs no attempt, is a strike */

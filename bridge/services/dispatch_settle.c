@@ -76,6 +76,7 @@ void dispatch_judge(struct dispatch *dispatch, struct task *task, const struct o
         .attempts = verdict.costs_attempt ? tries : task->attempts,
         .number = is_tried ? tries : 0,
         .due_ms = now_ms + verdict.delay_ms,
+        .dead_since_ms = outcome->dead_since_ms,
         .destination = ((struct destination *)task->destination)->id,
         .is_awaited = ((struct destination *)task->destination)->config.has_receipts,
         .outcome = &item->outcome,

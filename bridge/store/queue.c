@@ -53,7 +53,8 @@ const struct pg_statement store_sql_reconcile = {
 /*
  * What a provider says of an address, learnt in the commit that ends the delivery: outcome 6 is
  * dead_target, reasons 19 to 21 are opted_out, bounced and complained.  By ARRAY(), so that the
- * index on the address is the way in; most batches have none of them.
+ * index on the address is the way in; most batches have none of them.  `due` is since when the
+ * provider holds it dead, where it says so: what was registered after that is another life.
  */
 #define LEARN                                                                               \
     "t AS (UPDATE target AS t SET is_active = false, changed_at = now(), reason ="          \
@@ -62,7 +63,8 @@ const struct pg_statement store_sql_reconcile = {
     "   WHERE t.address = ANY (ARRAY(SELECT recipient FROM x WHERE outcome = 6"             \
     "     AND recipient_kind >= 4))"                                                        \
     "   AND t.is_active AND EXISTS (SELECT FROM x WHERE x.outcome = 6"                      \
-    "     AND x.channel = t.channel AND x.recipient = t.address)),"                         \
+    "     AND x.channel = t.channel AND x.recipient = t.address"                            \
+    "     AND (x.due IS NULL OR x.due >= t.last_seen))),"                                   \
     "w AS (INSERT INTO suppression (channel, address, reason, source)"                      \
     "   SELECT channel, CASE channel WHEN 3 THEN lower(recipient COLLATE \"C\")"            \
     "     ELSE recipient END, reason, 'provider' FROM x WHERE outcome = 6"                  \
@@ -311,6 +313,14 @@ static const char *or_null(const char *text)
 /* The columns of SETTLE_COLUMNS, in order. */
 enum { SETTLE_ARRAYS = 13 };
 
+/* `due` of what comes again; of what has ended, since when its target is dead. */
+static int64_t when_us(const struct settlement *item)
+{
+    if (item->state == DELIVERY_READY)
+        return item->due_ms * 1000;
+    return item->dead_since_ms ? item->dead_since_ms * 1000 : INT64_MIN;
+}
+
 static void fill_settlement(struct pg_array *column, const struct settlement *item)
 {
     const struct outcome *outcome = item->outcome;
@@ -319,7 +329,7 @@ static void fill_settlement(struct pg_array *column, const struct settlement *it
     pg_array_add_int(&column[1], item->state);
     pg_array_add_int(&column[2], item->attempts);
     pg_array_add_int(&column[3], item->number);
-    pg_array_add_time(&column[4], item->due_ms * 1000);
+    pg_array_add_time(&column[4], when_us(item));
     pg_array_add_int(&column[5], outcome->kind);
     pg_array_add_int(&column[6], outcome->reason);
     pg_array_add_int(&column[7], outcome->status);

@@ -62,6 +62,7 @@ struct settlement {
     int attempts;              /* made so far, as stored */
     int number;                /* of this attempt; 0 when none was made */
     int64_t due_ms;            /* READY: wall */
+    int64_t dead_since_ms;     /* a dead target that was registered later stays; 0: any dies */
     int32_t destination;       /* by which it was tried, and is to be tried again */
     bool is_awaited;           /* SENT: its provider may report later */
     const struct outcome *outcome;

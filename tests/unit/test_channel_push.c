@@ -375,6 +375,13 @@ static void every_reason_of_apple_ends_in_its_class(void **unused)
         {500, "InternalServerError", OUTCOME_RETRY, REASON_PROVIDER_UNAVAILABLE},
         {503, "ServiceUnavailable Shutdown", OUTCOME_RETRY, REASON_PROVIDER_UNAVAILABLE},
     };
+    static const char *const no_times[] = {
+        "{\"reason\":\"Unregistered\"}",
+        "{\"reason\":\"Unregistered\",\"timestamp\":\"1700000000000\"}",
+        "{\"reason\":\"Unregistered\",\"timestamp\":-1}",
+        "{\"reason\":\"Unregistered\",\"timestamp\":9223372036854775807}",
+        "",
+    };
     void *state = open_apns();
     struct job job = fake_job(DEVICE, PUSH);
 
@@ -397,6 +404,13 @@ static void every_reason_of_apple_ends_in_its_class(void **unused)
     fake_answer(410, "{\"reason\":\"Unregistered\",\"timestamp\":1700000000000}", -1);
     assert_string_equal(fake_outcome.detail,
                         "the app is gone from the device since 2023-11-14T22:13:20.000Z");
+    assert_int_equal(fake_outcome.dead_since_ms, 1700000000000);
+    for (unsigned i = 0; i < sizeof no_times / sizeof no_times[0]; i++) {
+        assert_int_equal(fake_send(&adapter_apns, state, &job), 0);
+        fake_answer(410, no_times[i], -1);
+        assert_int_equal(fake_outcome.kind, OUTCOME_DEAD_TARGET);
+        assert_int_equal(fake_outcome.dead_since_ms, 0);
+    }
     assert_int_equal(fake_send(&adapter_apns, state, &job), 0);
     fake_answer(429, "{\"reason\":\"TooManyRequests\"}", -1);
     assert_true(fake_outcome.is_target_only);
