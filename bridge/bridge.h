@@ -12,7 +12,9 @@
 #include "io/http_client.h"
 #include "services/admin.h"
 #include "services/callbacks.h"
+#include "services/asks.h"
 #include "services/chores.h"
+#include "services/desk.h"
 #include "services/dispatch.h"
 #include "services/events.h"
 #include "services/health.h"
@@ -23,6 +25,7 @@
 #include "services/outbox.h"
 #include "services/people.h"
 #include "services/receipts.h"
+#include "services/requests_desk.h"
 #include "store/store.h"
 
 /* A destination as configured, and its number once the database has told it. */
@@ -57,6 +60,9 @@ struct bridge {
     struct ingest *ingest;
     struct events *events;
     struct admin *admin;
+    struct asks *asks;
+    struct requests_desk *requests_desk;
+    struct desk *desk;
     struct people *people;
     struct membership *membership;
     struct chores *chores;
@@ -88,8 +94,8 @@ struct in_app_ops bridge_in_app_ops(struct bridge *bridge);
 struct dispatch_ops bridge_dispatch_ops(struct bridge *bridge);
 struct ingest_ops bridge_ingest_ops(struct bridge *bridge);
 struct events_ops bridge_events_ops(struct bridge *bridge);
-struct admin_ops bridge_admin_ops(struct bridge *bridge);
-struct people_ops bridge_people_ops(struct bridge *bridge);
+struct asks_ops bridge_asks_ops(struct bridge *bridge);
+struct desk_ops bridge_desk_ops(struct bridge *bridge);
 struct membership_ops bridge_membership_ops(struct bridge *bridge);
 /* Also makes bridge->receipts. */
 struct outbox *bridge_open_outbox(struct bridge *bridge, const struct outbox_config *config);

@@ -63,15 +63,7 @@ static void on_rpc(void *ctx, const struct topic_up *from, const struct mqtt_mes
 {
     struct bridge *bridge = ctx;
 
-    admin_rpc(bridge->admin, from, message);
-}
-
-static bool on_people_rpc(void *ctx, const struct topic_up *from,
-                          const struct mqtt_message *message)
-{
-    struct bridge *bridge = ctx;
-
-    return people_rpc(bridge->people, from, message);
+    asks_receive(bridge->asks, from, message);
 }
 
 static void show(void *ctx, const struct job *job)
@@ -413,14 +405,14 @@ struct events_ops bridge_events_ops(struct bridge *bridge)
     return (struct events_ops){on_acked, add_receipt, on_rpc, bridge};
 }
 
-struct admin_ops bridge_admin_ops(struct bridge *bridge)
+struct asks_ops bridge_asks_ops(struct bridge *bridge)
 {
-    return (struct admin_ops){publish, poke, on_people_rpc, bridge};
+    return (struct asks_ops){publish, bridge};
 }
 
-struct people_ops bridge_people_ops(struct bridge *bridge)
+struct desk_ops bridge_desk_ops(struct bridge *bridge)
 {
-    return (struct people_ops){publish, bridge};
+    return (struct desk_ops){poke, bridge};
 }
 
 struct membership_ops bridge_membership_ops(struct bridge *bridge)

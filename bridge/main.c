@@ -285,8 +285,8 @@ static void open_lanes(struct bridge *bridge)
     const struct config *config = bridge->config;
     struct ingest_ops ingest_ops = bridge_ingest_ops(bridge);
     struct events_ops events_ops = bridge_events_ops(bridge);
-    struct admin_ops admin_ops = bridge_admin_ops(bridge);
-    struct people_ops people_ops = bridge_people_ops(bridge);
+    struct asks_ops asks_ops = bridge_asks_ops(bridge);
+    struct desk_ops desk_ops = bridge_desk_ops(bridge);
     struct ingest_config ingest;
     struct events_config events;
     struct admin_config admin;
@@ -304,9 +304,11 @@ static void open_lanes(struct bridge *bridge)
                                 bridge->metrics, &ingest_ops);
     bridge->events = events_new(bridge->loop, &events, bridge->store, &bridge->fence,
                                 bridge->metrics, &events_ops);
-    bridge->admin =
-        admin_new(bridge->loop, &admin, bridge->store, &bridge->fence, bridge->metrics, &admin_ops);
-    bridge->people = people_new(bridge->store, bridge->metrics, &people_ops);
+    bridge->asks = asks_new(bridge->store, bridge->metrics, &asks_ops);
+    bridge->admin = admin_new(bridge->loop, &admin, bridge->asks);
+    bridge->requests_desk = requests_desk_new(bridge->asks, bridge->store, &bridge->fence);
+    bridge->desk = desk_new(bridge->asks, bridge->store, &desk_ops);
+    bridge->people = people_new(bridge->asks, bridge->store);
 }
 
 static void open_membership(struct bridge *bridge)
@@ -370,6 +372,9 @@ static void bridge_close(struct bridge *bridge)
     membership_free(bridge->membership);
     admin_free(bridge->admin);
     people_free(bridge->people);
+    desk_free(bridge->desk);
+    requests_desk_free(bridge->requests_desk);
+    asks_free(bridge->asks);
     events_free(bridge->events);
     ingest_free(bridge->ingest);
     dispatch_free(bridge->dispatch);

@@ -13,32 +13,20 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Calls under way at once; past it the caller is told to try again. */
-#define CALLS_MAX 200
-#define LIST_MAX  500
-/* An answer is one MQTT message: closed when it has passed this. */
-#define ANSWER_BYTES 200000
 /* Channels on which a call can name targets. */
 #define LISTS_MAX 5
 
 struct people {
     struct store *store;
-    struct people_ops ops;
-    size_t calls;
-    struct metric *received, *failed;
 };
 
-/* One call under way; owns its arena, which holds all its texts. */
-struct ask {
+/* A call's own. */
+struct want {
     struct people *people;
-    struct arena *arena;
-    struct rpc_call call;
-    const char *method, *topic;
-    const char *admin;  /* who asks, if an admin does */
+    struct ask *ask;
     const char *source; /* "service/shop" */
     const char *user;   /* whose targets, percent-encoded */
-    const char *result; /* format of the answer to a change: one number */
-    struct buf out;
+    const char *result; /* what a change counts */
     struct target targets[LISTS_MAX * PEOPLE_TARGETS_MAX];
     size_t count;
     unsigned replaced;
@@ -48,97 +36,32 @@ struct ask {
     uint64_t next;
 };
 
-struct people *people_new(struct store *store, struct metrics *metrics,
-                          const struct people_ops *ops)
+static struct want *begin(struct ask *ask)
 {
-    struct people *people = xcalloc(1, sizeof(*people));
+    struct want *want = ask->own;
 
-    people->store = store;
-    people->ops = *ops;
-    people->received =
-        metrics_get(metrics, METRIC_COUNTER, "tocsin_rpc_total", "Calls received.", NULL);
-    people->failed = metrics_get(metrics, METRIC_COUNTER, "tocsin_rpc_failed_total",
-                                 "Calls answered with an error.", NULL);
-    return people;
+    want->people = ask->service;
+    want->ask = ask;
+    want->source = arena_printf(ask->arena, "%s/%s", ask->admin ? "admin" : "service", ask->from);
+    want->user = ask->from;
+    return want;
 }
 
-void people_free(struct people *people)
-{
-    free(people);
-}
-
-/* ---- one call ---- */
-
-static void answer(struct ask *ask)
-{
-    struct people *people = ask->people;
-
-    if (ask->call.error->code) {
-        buf_clear(&ask->out);
-        rpc_write_error(&ask->call, &ask->out);
-        metric_add(people->failed, 1);
-    }
-    people->ops.publish(people->ops.ctx, ask->topic, buf_text(&ask->out), ask->out.length);
-    people->calls--;
-    buf_fini(&ask->out);
-    arena_free(ask->arena);
-}
-
-static void fail(struct ask *ask)
-{
-    (void)rpc_fail(&ask->call, RPC_UNAVAILABLE, "the database is away; try again", NULL);
-    answer(ask);
-}
-
-static void add_time(struct buf *out, const char *name, int64_t ms)
-{
-    char text[TIMEFMT_BYTES];
-
-    buf_printf(out, ",\"%s\":\"%s\"", name, timefmt_wall(ms, text));
-}
-
-static void add_address(const struct ask *ask, struct buf *out, const char *address)
-{
-    char masked[64];
-
-    if (ask->admin) {
-        buf_add_member(out, "target", address);
-        return;
-    }
-    log_mask(address, masked, sizeof(masked));
-    buf_add_member(out, "target", masked);
-}
-
-/* A change is committed: told to the audit when an admin made it, and to the caller. */
 static void on_changed(void *ctx, int err, int64_t count)
 {
-    struct ask *ask = ctx;
-    struct buf params = {0};
-    char *result;
+    struct want *want = ctx;
 
-    if (err) {
-        fail(ask);
-        return;
-    }
-    result = arena_printf(ask->arena, "{\"%s\":%lld}", ask->result, (long long)count);
-    if (ask->admin) {
-        if (ask->call.params)
-            json_write(ask->call.params, &params);
-        if (store_audit(ask->people->store, ask->admin, ask->method, buf_text(&params), result))
-            log_warn("people.unaudited", LOG_STR("method", ask->method));
-        buf_fini(&params);
-    }
-    rpc_begin_result(&ask->call, &ask->out);
-    buf_add_text(&ask->out, result);
-    rpc_end_result(&ask->out);
-    answer(ask);
+    if (err)
+        ask_fail(want->ask, err);
+    else
+        ask_changed(want->ask, want->result, count);
 }
 
 static void on_put(void *ctx, int err)
 {
-    struct ask *ask = ctx;
+    struct want *want = ctx;
 
-    on_changed(ask, err, (int64_t)ask->count);
+    on_changed(want, err, (int64_t)want->count);
 }
 
 /* ---- targets ---- */
@@ -174,30 +97,30 @@ static const char *lowered(struct arena *arena, const char *text)
     return copy;
 }
 
-static bool read_list(struct ask *ask, const struct address_list *list)
+static bool read_list(struct want *want, const struct address_list *list)
 {
     const struct json *value = NULL;
     const char **texts = NULL;
     size_t count = 0;
 
-    if (!rpc_json(&ask->call, list->name, RPC_OPTIONAL, &value))
+    if (!rpc_json(&want->ask->rpc, list->name, RPC_OPTIONAL, &value))
         return false;
     if (!value)
         return true;
-    ask->replaced |= 1u << list->channel;
+    want->replaced |= 1u << list->channel;
     if (value->kind == JSON_KIND_ARRAY && value->count == 0)
         return true;
-    if (!rpc_texts(&ask->call, list->name, RPC_OPTIONAL, PEOPLE_TARGETS_MAX, PEOPLE_ADDRESS_MAX,
-                   &texts, &count))
+    if (!rpc_texts(&want->ask->rpc, list->name, RPC_OPTIONAL, PEOPLE_TARGETS_MAX,
+                   PEOPLE_ADDRESS_MAX, &texts, &count))
         return false;
     for (size_t i = 0; i < count; i++) {
         const char *text = texts[i];
 
         if (!list->check(text))
-            return rpc_fail(&ask->call, "bad_value", list->what, list->name);
+            return rpc_fail(&want->ask->rpc, "bad_value", list->what, list->name);
         if (list->channel == CHANNEL_EMAIL)
-            text = lowered(ask->arena, text);
-        ask->targets[ask->count++] = (struct target){
+            text = lowered(want->ask->arena, text);
+        want->targets[want->count++] = (struct target){
             .channel = list->channel,
             .kind = syntax_is_phone(text) ? RECIPIENT_PHONE : list->kind,
             .platform = "",
@@ -217,7 +140,7 @@ static bool is_key(const char *text)
 }
 
 /* The subscription as the adapter wants it: one JSON object. */
-static bool read_subscription(struct ask *ask, struct rpc_call *device, struct target *target)
+static bool read_subscription(struct want *want, struct rpc_call *device, struct target *target)
 {
     const char *p256dh = NULL, *auth = NULL;
     struct rpc_call keys;
@@ -232,13 +155,13 @@ static bool read_subscription(struct ask *ask, struct rpc_call *device, struct t
     if (!is_key(p256dh) || !is_key(auth))
         return rpc_fail(device, "bad_value", "p256dh and auth are base64url", "keys");
     target->address = arena_printf(
-        ask->arena, "{\"endpoint\":\"%s\",\"keys\":{\"p256dh\":\"%s\",\"auth\":\"%s\"}}",
+        want->ask->arena, "{\"endpoint\":\"%s\",\"keys\":{\"p256dh\":\"%s\",\"auth\":\"%s\"}}",
         target->token, p256dh, auth);
     return true;
 }
 
 /* {platform, token, keys?} */
-static bool read_device(struct ask *ask, struct rpc_call *device)
+static bool read_device(struct want *want, struct rpc_call *device)
 {
     static const char *const platforms[] = {"fcm", "apns", "webpush", NULL};
     struct target target = {.channel = CHANNEL_PUSH, .kind = RECIPIENT_PUSH_TOKEN};
@@ -251,50 +174,51 @@ static bool read_device(struct ask *ask, struct rpc_call *device)
         return rpc_fail(device, "bad_value", "a token is printable ASCII without spaces", "token");
     target.platform = platforms[platform];
     target.address = target.token;
-    if (strcmp(target.platform, "webpush") == 0 && !read_subscription(ask, device, &target))
+    if (strcmp(target.platform, "webpush") == 0 && !read_subscription(want, device, &target))
         return false;
     if (!rpc_done(device))
         return false;
-    ask->targets[ask->count++] = target;
+    want->targets[want->count++] = target;
     return true;
 }
 
-static bool read_user(struct ask *ask)
+static bool read_user(struct want *want)
 {
     const char *raw = NULL;
     char id[TOPIC_ID_MAX + 1];
 
-    if (!rpc_text(&ask->call, "user", RPC_REQUIRED, TOPIC_ID_MAX, &raw))
+    if (!rpc_text(&want->ask->rpc, "user", RPC_REQUIRED, TOPIC_ID_MAX, &raw))
         return false;
     if (topic_encode_id(raw, id))
-        return rpc_fail(&ask->call, "bad_value", "an id has at most 128 bytes when percent-encoded",
-                        "user");
-    ask->user = arena_strdup(ask->arena, id);
+        return rpc_fail(&want->ask->rpc, "bad_value",
+                        "an id has at most 128 bytes when percent-encoded", "user");
+    want->user = arena_strdup(want->ask->arena, id);
     return true;
 }
 
 static void user_upsert(struct ask *ask)
 {
+    struct want *want = begin(ask);
     struct rpc_call *devices = NULL;
     size_t count = 0;
-    bool is_good = read_user(ask);
+    bool is_good = read_user(want);
 
     for (size_t i = 0; is_good && i < sizeof(lists) / sizeof(lists[0]); i++)
-        is_good = read_list(ask, &lists[i]);
-    is_good = is_good && rpc_objects(&ask->call, "devices", RPC_OPTIONAL, PEOPLE_TARGETS_MAX,
+        is_good = read_list(want, &lists[i]);
+    is_good = is_good && rpc_objects(&want->ask->rpc, "devices", RPC_OPTIONAL, PEOPLE_TARGETS_MAX,
                                      &devices, &count);
     if (devices)
-        ask->replaced |= 1u << CHANNEL_PUSH;
+        want->replaced |= 1u << CHANNEL_PUSH;
     for (size_t i = 0; is_good && i < count; i++)
-        is_good = read_device(ask, &devices[i]);
-    if (!is_good || !rpc_done(&ask->call)) {
-        answer(ask);
+        is_good = read_device(want, &devices[i]);
+    if (!is_good || !rpc_done(&want->ask->rpc)) {
+        ask_answer(want->ask);
         return;
     }
-    ask->result = "targets";
-    if (store_targets_put(ask->people->store, ask->user, ask->targets, ask->count, ask->replaced,
-                          on_put, ask))
-        fail(ask);
+    want->result = "targets";
+    if (store_targets_put(want->people->store, want->user, want->targets, want->count,
+                          want->replaced, on_put, want))
+        ask_fail(want->ask, ERR_CLOSED);
 }
 
 static const char *kind_name(enum recipient_kind kind)
@@ -313,88 +237,92 @@ static const char *kind_name(enum recipient_kind kind)
 
 static void on_target(void *ctx, const struct target *target)
 {
-    struct ask *ask = ctx;
-    struct buf *out = &ask->out;
+    struct want *want = ctx;
+    struct buf *out = &want->ask->out;
 
-    buf_printf(out, "%s{\"channel\":\"%s\",\"kind\":\"%s\",\"active\":%s", ask->rows++ ? "," : "",
+    buf_printf(out, "%s{\"channel\":\"%s\",\"kind\":\"%s\",\"active\":%s", want->rows++ ? "," : "",
                channel_name(target->channel), kind_name(target->kind),
                target->is_active ? "true" : "false");
     buf_add_member(out, "platform", target->platform);
-    add_address(ask, out, target->token);
+    ask_add_target(want->ask, target->token);
     buf_add_member(out, "reason", reason_name(target->reason));
-    add_time(out, "created_at", target->created_ms);
-    add_time(out, "changed_at", target->changed_ms);
-    add_time(out, "last_seen", target->last_seen_ms);
+    ask_add_time(want->ask, "created_at", target->created_ms);
+    ask_add_time(want->ask, "changed_at", target->changed_ms);
+    ask_add_time(want->ask, "last_seen", target->last_seen_ms);
     buf_add_char(out, '}');
 }
 
 static void on_listed(void *ctx, int err)
 {
-    struct ask *ask = ctx;
+    struct want *want = ctx;
     char id[ID_TEXT_BYTES];
 
     if (err) {
-        fail(ask);
+        ask_fail(want->ask, err);
         return;
     }
-    buf_add_char(&ask->out, ']');
-    if (ask->next)
-        buf_printf(&ask->out, ",\"next\":\"%s\"", id_format(ask->next, id));
-    buf_add_char(&ask->out, '}');
-    rpc_end_result(&ask->out);
-    answer(ask);
+    buf_add_char(&want->ask->out, ']');
+    if (want->next)
+        buf_printf(&want->ask->out, ",\"next\":\"%s\"", id_format(want->next, id));
+    buf_add_char(&want->ask->out, '}');
+    ask_end(want->ask);
 }
 
 static void user_get(struct ask *ask)
 {
-    struct targets_call call = {on_target, on_listed, ask};
+    struct want *want = begin(ask);
+    struct targets_call rows = {on_target, on_listed, want};
 
-    if (!read_user(ask) || !rpc_done(&ask->call)) {
-        answer(ask);
+    if (!read_user(want) || !rpc_done(&want->ask->rpc)) {
+        ask_answer(want->ask);
         return;
     }
-    rpc_begin_result(&ask->call, &ask->out);
-    buf_add_text(&ask->out, "{\"user\":");
-    buf_add_json(&ask->out, ask->user);
-    buf_add_text(&ask->out, ",\"targets\":[");
-    if (store_targets(ask->people->store, ask->user, &call))
-        fail(ask);
+    ask_begin(want->ask);
+    buf_add_text(&want->ask->out, "{\"user\":");
+    buf_add_json(&want->ask->out, want->user);
+    buf_add_text(&want->ask->out, ",\"targets\":[");
+    if (store_targets(want->people->store, want->user, &rows))
+        ask_fail(want->ask, ERR_CLOSED);
 }
 
 static void user_delete(struct ask *ask)
 {
-    if (!read_user(ask) || !rpc_done(&ask->call)) {
-        answer(ask);
+    struct want *want = begin(ask);
+    if (!read_user(want) || !rpc_done(&want->ask->rpc)) {
+        ask_answer(want->ask);
         return;
     }
-    ask->result = "deleted";
-    if (store_targets_drop(ask->people->store, ask->user, -1, NULL, on_changed, ask))
-        fail(ask);
+    want->result = "deleted";
+    if (store_targets_drop(want->people->store, want->user, -1, NULL, on_changed, want))
+        ask_fail(want->ask, ERR_CLOSED);
 }
 
 static void device_register(struct ask *ask)
 {
-    if (!read_device(ask, &ask->call)) {
-        answer(ask);
+    struct want *want = begin(ask);
+    if (!read_device(want, &want->ask->rpc)) {
+        ask_answer(want->ask);
         return;
     }
-    ask->result = "registered";
-    if (store_targets_put(ask->people->store, ask->user, ask->targets, ask->count, 0, on_put, ask))
-        fail(ask);
+    want->result = "registered";
+    if (store_targets_put(want->people->store, want->user, want->targets, want->count, 0, on_put,
+                          want))
+        ask_fail(want->ask, ERR_CLOSED);
 }
 
 static void device_unregister(struct ask *ask)
 {
+    struct want *want = begin(ask);
     const char *token = NULL;
 
-    if (!rpc_text(&ask->call, "token", RPC_REQUIRED, PEOPLE_TOKEN_MAX, &token) ||
-        !rpc_done(&ask->call)) {
-        answer(ask);
+    if (!rpc_text(&want->ask->rpc, "token", RPC_REQUIRED, PEOPLE_TOKEN_MAX, &token) ||
+        !rpc_done(&want->ask->rpc)) {
+        ask_answer(want->ask);
         return;
     }
-    ask->result = "unregistered";
-    if (store_targets_drop(ask->people->store, ask->user, CHANNEL_PUSH, token, on_changed, ask))
-        fail(ask);
+    want->result = "unregistered";
+    if (store_targets_drop(want->people->store, want->user, CHANNEL_PUSH, token, on_changed, want))
+        ask_fail(want->ask, ERR_CLOSED);
 }
 
 /* ---- suppression ---- */
@@ -402,164 +330,137 @@ static void device_unregister(struct ask *ask)
 static const char *const channels[] = {"push", "sms", "email", "chat", "webhook", NULL};
 
 /* The place in channels[] is the channel's number less one: in-app has no addresses. */
-static bool read_channel(struct ask *ask, enum rpc_need need, int *channel)
+static bool read_channel(struct want *want, enum rpc_need need, int *channel)
 {
     size_t index = 0;
 
-    if (!rpc_choice(&ask->call, "channel", need, channels, &index))
+    if (!rpc_choice(&want->ask->rpc, "channel", need, channels, &index))
         return false;
-    if (rpc_has(&ask->call, "channel"))
+    if (rpc_has(&want->ask->rpc, "channel"))
         *channel = (int)index + 1;
     return true;
 }
 
-static bool read_suppression(struct ask *ask, struct suppression *suppression)
+static bool read_suppression(struct want *want, struct suppression *suppression)
 {
     int channel = 0;
     bool is_good;
 
-    if (!read_channel(ask, RPC_REQUIRED, &channel) ||
-        !rpc_text(&ask->call, "address", RPC_REQUIRED, PEOPLE_ADDRESS_MAX, &suppression->address) ||
-        !rpc_text(&ask->call, "type", RPC_OPTIONAL, 128, &suppression->scope))
+    if (!read_channel(want, RPC_REQUIRED, &channel) ||
+        !rpc_text(&want->ask->rpc, "address", RPC_REQUIRED, PEOPLE_ADDRESS_MAX,
+                  &suppression->address) ||
+        !rpc_text(&want->ask->rpc, "type", RPC_OPTIONAL, 128, &suppression->scope))
         return false;
     suppression->channel = (enum channel)channel;
     is_good = channel == CHANNEL_EMAIL ? syntax_is_email(suppression->address)
               : channel == CHANNEL_SMS ? syntax_is_phone(suppression->address)
                                        : syntax_is_push_token(suppression->address);
     if (!is_good)
-        return rpc_fail(&ask->call, "bad_value", "this is no address of the channel", "address");
+        return rpc_fail(&want->ask->rpc, "bad_value", "this is no address of the channel",
+                        "address");
     if (suppression->scope && !syntax_is_type(suppression->scope))
-        return rpc_fail(&ask->call, "bad_value", "this is a notification's type", "type");
+        return rpc_fail(&want->ask->rpc, "bad_value", "this is a notification's type", "type");
     return true;
 }
 
 static void suppression_add(struct ask *ask)
 {
+    struct want *want = begin(ask);
     static const char *const names[] = {"opted_out", "bounced", "complained", NULL};
-    struct suppression suppression = {.source = ask->source};
+    struct suppression suppression = {.source = want->source};
     size_t index = 0;
 
-    if (!read_suppression(ask, &suppression) ||
-        !rpc_choice(&ask->call, "reason", RPC_OPTIONAL, names, &index) || !rpc_done(&ask->call)) {
-        answer(ask);
+    if (!read_suppression(want, &suppression) ||
+        !rpc_choice(&want->ask->rpc, "reason", RPC_OPTIONAL, names, &index) ||
+        !rpc_done(&want->ask->rpc)) {
+        ask_answer(want->ask);
         return;
     }
     suppression.reason = (enum reason)(REASON_OPTED_OUT + index);
-    ask->result = "added";
-    if (store_suppress(ask->people->store, &suppression, on_changed, ask))
-        fail(ask);
+    want->result = "added";
+    if (store_suppress(want->people->store, &suppression, on_changed, want))
+        ask_fail(want->ask, ERR_CLOSED);
 }
 
 static void suppression_remove(struct ask *ask)
 {
+    struct want *want = begin(ask);
     struct suppression suppression = {.scope = NULL};
 
-    if (!read_suppression(ask, &suppression) || !rpc_done(&ask->call)) {
-        answer(ask);
+    if (!read_suppression(want, &suppression) || !rpc_done(&want->ask->rpc)) {
+        ask_answer(want->ask);
         return;
     }
-    ask->result = "removed";
-    if (store_unsuppress(ask->people->store, suppression.channel, suppression.address,
-                         suppression.scope, on_changed, ask))
-        fail(ask);
+    want->result = "removed";
+    if (store_unsuppress(want->people->store, suppression.channel, suppression.address,
+                         suppression.scope, on_changed, want))
+        ask_fail(want->ask, ERR_CLOSED);
 }
 
 static void on_suppression(void *ctx, const struct suppression *row)
 {
-    struct ask *ask = ctx;
-    struct buf *out = &ask->out;
+    struct want *want = ctx;
+    struct buf *out = &want->ask->out;
 
     /* One more was asked for than is shown: whether there are more. */
-    if ((int64_t)ask->rows++ >= ask->limit || out->length > ANSWER_BYTES) {
-        ask->next = ask->next ? ask->next : row->id - 1;
+    if ((int64_t)want->rows++ >= want->limit || out->length > ASK_ANSWER_BYTES) {
+        want->next = want->next ? want->next : row->id - 1;
         return;
     }
-    buf_printf(out, "%s{\"channel\":\"%s\"", ask->rows > 1 ? "," : "", channel_name(row->channel));
-    add_address(ask, out, row->address);
+    buf_printf(out, "%s{\"channel\":\"%s\"", want->rows > 1 ? "," : "", channel_name(row->channel));
+    ask_add_target(want->ask, row->address);
     buf_add_member(out, "type", row->scope);
     buf_add_member(out, "reason", reason_name(row->reason));
     buf_add_member(out, "source", row->source);
-    add_time(out, "created_at", row->created_ms);
+    ask_add_time(want->ask, "created_at", row->created_ms);
     buf_add_char(out, '}');
 }
 
 static void suppression_list(struct ask *ask)
 {
+    struct want *want = begin(ask);
     struct suppression_filter filter = {.channel = -1};
-    struct suppression_call call = {on_suppression, on_listed, ask};
+    struct suppression_call rows = {on_suppression, on_listed, want};
 
-    ask->limit = 50;
-    if (!read_channel(ask, RPC_OPTIONAL, &filter.channel) ||
-        !rpc_text(&ask->call, "address", RPC_OPTIONAL, PEOPLE_ADDRESS_MAX, &filter.address) ||
-        !rpc_int(&ask->call, "limit", RPC_OPTIONAL, 1, LIST_MAX, &ask->limit) ||
-        !rpc_id(&ask->call, "after", RPC_OPTIONAL, &filter.after) || !rpc_done(&ask->call)) {
-        answer(ask);
+    want->limit = ASK_LIST_DEFAULT;
+    if (!read_channel(want, RPC_OPTIONAL, &filter.channel) ||
+        !rpc_text(&want->ask->rpc, "address", RPC_OPTIONAL, PEOPLE_ADDRESS_MAX, &filter.address) ||
+        !rpc_int(&want->ask->rpc, "limit", RPC_OPTIONAL, 1, ASK_LIST_MAX, &want->limit) ||
+        !rpc_id(&want->ask->rpc, "after", RPC_OPTIONAL, &filter.after) ||
+        !rpc_done(&want->ask->rpc)) {
+        ask_answer(want->ask);
         return;
     }
-    filter.limit = (int)ask->limit + 1;
-    rpc_begin_result(&ask->call, &ask->out);
-    buf_add_text(&ask->out, "{\"entries\":[");
-    if (store_suppressions(ask->people->store, &filter, &call))
-        fail(ask);
+    filter.limit = (int)want->limit + 1;
+    ask_begin(want->ask);
+    buf_add_text(&want->ask->out, "{\"entries\":[");
+    if (store_suppressions(want->people->store, &filter, &rows))
+        ask_fail(want->ask, ERR_CLOSED);
 }
 
-/* ---- the door ---- */
+/* ---- the table ---- */
 
-static const struct method {
-    const char *name;
-    bool is_users; /* else services' and admins' */
-    void (*run)(struct ask *ask);
-} methods[] = {
-    {"user.upsert", false, user_upsert},
-    {"user.get", false, user_get},
-    {"user.delete", false, user_delete},
-    {"suppression.add", false, suppression_add},
-    {"suppression.remove", false, suppression_remove},
-    {"suppression.list", false, suppression_list},
-    {"device.register", true, device_register},
-    {"device.unregister", true, device_unregister},
+static const struct method methods[] = {
+    {"user.upsert", ASK_SERVICES | ASK_ADMINS, sizeof(struct want), user_upsert},
+    {"user.get", ASK_SERVICES | ASK_ADMINS, sizeof(struct want), user_get},
+    {"user.delete", ASK_SERVICES | ASK_ADMINS, sizeof(struct want), user_delete},
+    {"suppression.add", ASK_SERVICES | ASK_ADMINS, sizeof(struct want), suppression_add},
+    {"suppression.remove", ASK_SERVICES | ASK_ADMINS, sizeof(struct want), suppression_remove},
+    {"suppression.list", ASK_SERVICES | ASK_ADMINS, sizeof(struct want), suppression_list},
+    {"device.register", ASK_USERS, sizeof(struct want), device_register},
+    {"device.unregister", ASK_USERS, sizeof(struct want), device_unregister},
 };
 
-static const struct method *find_method(const struct topic_up *from)
+struct people *people_new(struct asks *asks, struct store *store)
 {
-    const char *name = from->event + strlen("rpc/");
+    struct people *people = xcalloc(1, sizeof(*people));
 
-    for (size_t i = 0; i < sizeof(methods) / sizeof(methods[0]); i++)
-        if (methods[i].is_users == (from->kind == TOPIC_USER) && strcmp(methods[i].name, name) == 0)
-            return &methods[i];
-    return NULL;
+    people->store = store;
+    asks_add(asks, methods, sizeof(methods) / sizeof(methods[0]), people);
+    return people;
 }
 
-bool people_rpc(struct people *people, const struct topic_up *from,
-                const struct mqtt_message *message)
+void people_free(struct people *people)
 {
-    const struct method *method = find_method(from);
-    struct arena *arena;
-    struct ask *ask;
-    char topic[TOPIC_BYTES_MAX];
-    bool is_admin = from->kind == TOPIC_ADMIN;
-
-    if (!method)
-        return false;
-    metric_add(people->received, 1);
-    arena = arena_new(8192);
-    ask = arena_zalloc(arena, sizeof(*ask));
-    ask->people = people;
-    ask->arena = arena;
-    ask->method = method->name;
-    ask->topic = arena_strdup(arena, topic_down(from->kind, from->id, "reply", topic));
-    ask->admin = is_admin ? arena_strdup(arena, from->id) : NULL;
-    ask->source = arena_printf(arena, "%s/%s", is_admin ? "admin" : "service", from->id);
-    ask->user = arena_strdup(arena, from->id);
-    people->calls++;
-    if (rpc_read(&ask->call, message->payload, message->payload_bytes, arena)) {
-        answer(ask);
-    } else if (people->calls > CALLS_MAX || !store_is_up(people->store)) {
-        (void)rpc_fail(&ask->call, RPC_UNAVAILABLE, "too many calls, or the database is away",
-                       NULL);
-        answer(ask);
-    } else {
-        method->run(ask);
-    }
-    return true;
+    free(people);
 }

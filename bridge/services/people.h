@@ -11,23 +11,11 @@
  */
 #ifndef TOCSIN_SERVICES_PEOPLE_H
 #define TOCSIN_SERVICES_PEOPLE_H
-#include "base/metrics.h"
-#include "core/topic.h"
-#include "io/mqtt.h"
-#include "store/store.h"
+#include "services/asks.h"
 
 struct people;
 
-struct people_ops {
-    void (*publish)(void *ctx, const char *topic, const void *payload, size_t bytes);
-    void *ctx;
-};
-
-struct people *people_new(struct store *store, struct metrics *metrics,
-                          const struct people_ops *ops);
+struct people *people_new(struct asks *asks, struct store *store);
 void people_free(struct people *people);
-/* Answers a call of ours; false when it is none, and nothing happened. */
-bool people_rpc(struct people *people, const struct topic_up *from,
-                const struct mqtt_message *message);
 
 #endif

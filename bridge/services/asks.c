@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: MIT */
+#include "services/asks.h"
+
+#include "base/alloc.h"
+#include "base/log.h"
+#include "base/panic.h"
+#include "base/timefmt.h"
+#include "core/request.h"
+#include "store/questions.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Calls under way at once; past it the caller is told to try again. */
+#define UNDER_WAY_MAX 200
+
+struct table {
+    const struct method *methods;
+    size_t count;
+    void *service;
+};
+
+struct asks {
+    struct store *store;
+    struct asks_ops ops;
+    struct table tables[ASKS_TABLES];
+    size_t table_count;
+    size_t under_way;
+    struct metric *received, *failed;
+};
+
+struct asks *asks_new(struct store *store, struct metrics *metrics, const struct asks_ops *ops)
+{
+    struct asks *asks = xcalloc(1, sizeof(*asks));
+
+    asks->store = store;
+    asks->ops = *ops;
+    asks->received =
+        metrics_get(metrics, METRIC_COUNTER, "tocsin_rpc_total", "Calls received.", NULL);
+    asks->failed = metrics_get(metrics, METRIC_COUNTER, "tocsin_rpc_failed_total",
+                               "Calls answered with an error.", NULL);
+    return asks;
+}
+
+void asks_free(struct asks *asks)
+{
+    free(asks);
+}
+
+void asks_add(struct asks *asks, const struct method *methods, size_t count, void *service)
+{
+    ASSERT(asks->table_count < ASKS_TABLES);
+    asks->tables[asks->table_count++] = (struct table){methods, count, service};
+}
+
+/* ---- answers ---- */
+
+void ask_answer(struct ask *ask)
+{
+    struct asks *asks = ask->asks;
+
+    if (ask->rpc.error->code) {
+        buf_clear(&ask->out);
+        rpc_write_error(&ask->rpc, &ask->out);
+        metric_add(asks->failed, 1);
+    }
+    asks->ops.publish(asks->ops.ctx, ask->topic, buf_text(&ask->out), ask->out.length);
+    asks->under_way--;
+    buf_fini(&ask->out);
+    arena_free(ask->arena);
+}
+
+void ask_fail(struct ask *ask, int err)
+{
+    if (err == ERR_NOT_FOUND)
+        (void)rpc_fail(&ask->rpc, RPC_NOT_FOUND, "there is none of this id", "id");
+    else
+        (void)rpc_fail(&ask->rpc, RPC_UNAVAILABLE, "the database is away; try again", NULL);
+    ask_answer(ask);
+}
+
+void ask_begin(struct ask *ask)
+{
+    rpc_begin_result(&ask->rpc, &ask->out);
+}
+
+void ask_end(struct ask *ask)
+{
+    rpc_end_result(&ask->out);
+    ask_answer(ask);
+}
+
+void ask_changed(struct ask *ask, const char *name, int64_t count)
+{
+    const char *result = arena_printf(ask->arena, "{\"%s\":%lld}", name, (long long)count);
+    struct buf params = {0};
+
+    if (ask->admin) {
+        if (ask->rpc.params)
+            json_write(ask->rpc.params, &params);
+        if (store_audit(ask->asks->store, ask->admin, ask->method->name, buf_text(&params), result))
+            log_warn("asks.unaudited", LOG_STR("method", ask->method->name));
+        buf_fini(&params);
+    }
+    buf_clear(&ask->out);
+    ask_begin(ask);
+    buf_add_text(&ask->out, result);
+    ask_end(ask);
+}
+
+void ask_add_time(struct ask *ask, const char *name, int64_t wall_ms)
+{
+    char text[TIMEFMT_BYTES];
+
+    buf_printf(&ask->out, ",\"%s\":\"%s\"", name, timefmt_wall(wall_ms, text));
+}
+
+void ask_add_target(struct ask *ask, const char *address)
+{
+    char masked[64];
+
+    if (ask->admin || !address) {
+        buf_add_member(&ask->out, "target", address);
+        return;
+    }
+    log_mask(address, masked, sizeof(masked));
+    buf_add_member(&ask->out, "target", masked);
+}
+
+void ask_add_recipient(struct ask *ask, int kind, const char *recipient)
+{
+    if (kind == RECIPIENT_USER)
+        buf_add_member(&ask->out, "user", recipient);
+    else if (kind == RECIPIENT_ROLE)
+        buf_add_member(&ask->out, "role", recipient);
+    else
+        ask_add_target(ask, recipient);
+}
+
+/* ---- the door ---- */
+
+static const struct method *find(const struct asks *asks, const struct topic_up *from,
+                                 void **service)
+{
+    const char *name = from->event + strlen("rpc/");
+
+    for (size_t i = 0; i < asks->table_count; i++) {
+        const struct table *table = &asks->tables[i];
+
+        for (size_t m = 0; m < table->count; m++) {
+            const struct method *method = &table->methods[m];
+
+            if ((method->kinds & (1u << from->kind)) && strcmp(method->name, name) == 0) {
+                *service = table->service;
+                return method;
+            }
+        }
+    }
+    return NULL;
+}
+
+void asks_receive(struct asks *asks, const struct topic_up *from,
+                  const struct mqtt_message *message)
+{
+    void *service = NULL;
+    const struct method *method = find(asks, from, &service);
+    struct arena *arena = arena_new(2048);
+    struct ask *ask = arena_zalloc(arena, sizeof(*ask));
+    char topic[TOPIC_BYTES_MAX];
+    /* Read values point into the payload, and outlive the message. */
+    const char *payload = arena_strndup(arena, message->payload, message->payload_bytes);
+
+    metric_add(asks->received, 1);
+    asks->under_way++;
+    ask->asks = asks;
+    ask->arena = arena;
+    ask->method = method;
+    ask->service = service;
+    ask->own = method && method->own_bytes ? arena_zalloc(arena, method->own_bytes) : NULL;
+    ask->kind = from->kind;
+    ask->from = arena_strdup(arena, from->id);
+    ask->admin = from->kind == TOPIC_ADMIN ? ask->from : NULL;
+    ask->topic = arena_strdup(arena, topic_down(from->kind, from->id, "reply", topic));
+    if (rpc_read(&ask->rpc, payload, message->payload_bytes, arena)) {
+        ask_answer(ask);
+    } else if (!method) {
+        (void)rpc_fail(&ask->rpc, RPC_UNKNOWN_METHOD, "there is no such method for you", NULL);
+        ask_answer(ask);
+    } else if (asks->under_way > UNDER_WAY_MAX || !store_is_up(asks->store)) {
+        (void)rpc_fail(&ask->rpc, RPC_UNAVAILABLE, "too many asks, or the database is away", NULL);
+        ask_answer(ask);
+    } else {
+        method->run(ask);
+    }
+}

@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * asks - calls by rpc: who may ask what, how many at once, and the one place that answers
+ *
+ * Services hand in tables of methods; main hands in the messages on up/rpc/{method}.  Who asks is
+ * taken from the topic and from nothing else.  A method reads its parameters, asks the store and
+ * answers exactly once, now or later:
+ *
+ *   static void user_get(struct ask *ask)
+ *   {
+ *       struct people *people = ask->service;
+ *
+ *       if (!rpc_text(&ask->rpc, "user", RPC_REQUIRED, 128, &user) || !rpc_done(&ask->rpc)) {
+ *           ask_answer(ask);                      the error that rpc_text() has set
+ *           return;
+ *       }
+ *       ask_begin(ask);                           then one JSON value into ask->out
+ *       if (store_targets(people->store, user, ...))
+ *           ask_fail(ask, ERR_CLOSED);            later: ask_end(ask)
+ *   }
+ *
+ * Not here: what the methods do.
+ */
+#ifndef TOCSIN_SERVICES_ASKS_H
+#define TOCSIN_SERVICES_ASKS_H
+#include "base/metrics.h"
+#include "core/rpc.h"
+#include "core/topic.h"
+#include "io/mqtt.h"
+#include "store/store.h"
+
+/* An answer is one MQTT message: a list is cut when it has passed this. */
+#define ASK_ANSWER_BYTES 200000
+/* Entries of a list at most, and how many when the caller does not say. */
+#define ASK_LIST_MAX     500
+#define ASK_LIST_DEFAULT 50
+
+struct asks;
+
+/* One call under way.  It and all its texts live in its arena, until it is answered. */
+struct ask {
+    struct rpc_call rpc;
+    struct arena *arena;
+    const struct method *method;
+    void *service; /* who handed in the method */
+    void *own;     /* method->own_bytes of the method's own, zeroed */
+    enum topic_kind kind;
+    const char *from;  /* who asks, percent-encoded */
+    const char *admin; /* the same when it is an admin, else NULL */
+    struct buf out;
+    /* From here on the module's own. */
+    struct asks *asks;
+    const char *topic;
+};
+
+/* Who may call a method. */
+enum {
+    ASK_SERVICES = 1 << TOPIC_SERVICE,
+    ASK_USERS = 1 << TOPIC_USER,
+    ASK_ADMINS = 1 << TOPIC_ADMIN
+};
+
+struct method {
+    const char *name;
+    unsigned kinds;
+    size_t own_bytes;
+    void (*run)(struct ask *ask);
+};
+
+struct asks_ops {
+    void (*publish)(void *ctx, const char *topic, const void *payload, size_t bytes);
+    void *ctx;
+};
+
+struct asks *asks_new(struct store *store, struct metrics *metrics, const struct asks_ops *ops);
+void asks_free(struct asks *asks);
+/* The table is borrowed for as long as asks lives; at most ASKS_TABLES of them. */
+#define ASKS_TABLES 16
+void asks_add(struct asks *asks, const struct method *methods, size_t count, void *service);
+/* The event of `from` begins with "rpc/". */
+void asks_receive(struct asks *asks, const struct topic_up *from,
+                  const struct mqtt_message *message);
+
+/* ---- for methods ---- */
+
+/* Publishes what is in out, or the error that was set, and ends the call. */
+void ask_answer(struct ask *ask);
+/* Answers that the database is away; with ERR_NOT_FOUND that there is none of this id. */
+void ask_fail(struct ask *ask, int err);
+/* Between them the method writes one JSON value to ask->out; ask_end() answers. */
+void ask_begin(struct ask *ask);
+void ask_end(struct ask *ask);
+/*
+ * Answers a change that is committed with {name: count}; an admin's is written to the audit table
+ * with its parameters.
+ */
+void ask_changed(struct ask *ask, const char *name, int64_t count);
+/* ,"name":"2026-01-31T12:00:00.000Z" */
+void ask_add_time(struct ask *ask, const char *name, int64_t wall_ms);
+/* ,"target":"..." masked, but for admins */
+void ask_add_target(struct ask *ask, const char *address);
+/* The same, or ,"user": or ,"role":, as the kind says (enum recipient_kind). */
+void ask_add_recipient(struct ask *ask, int kind, const char *recipient);
+
+#endif
