@@ -54,6 +54,18 @@ def cpu_seconds(pid):
     return total / TICKS
 
 
+def written_bytes(pid):
+    """What a process and all below it have sent to storage; 0 where that may not be read."""
+    total = 0
+    for member in tree(pid):
+        try:
+            with open("/proc/%d/io" % member) as file:
+                total += int(re.search(r"^write_bytes: (\d+)", file.read(), re.M).group(1))
+        except (OSError, AttributeError):
+            continue
+    return total
+
+
 def machine_busy_seconds():
     """CPU time that anyone used since boot, idle and I/O wait left out."""
     with open("/proc/stat") as file:

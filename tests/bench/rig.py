@@ -23,6 +23,14 @@ def say(text=""):
     print(text, flush=True)
 
 
+def number(value, digits=1):
+    if value is None:
+        return "-"
+    if abs(value) >= 1000:
+        return "{:,.0f}".format(value)
+    return "%.*f" % (digits, value)
+
+
 class Load:
     """One run of tests/bench/load; its events go to `on_event` as they come."""
 
@@ -166,23 +174,36 @@ class Rig:
                 "provider_peak_in_flight": stats["peak_in_flight"],
                 "duplicates": stats["requests"] - sent}
 
+    def wal_bytes(self):
+        """How much write-ahead log the database has written so far."""
+        return int(self.stack.postgres.value(
+            "select pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')"))
+
+    def stored_bytes(self):
+        """What tables and indexes occupy."""
+        return int(self.stack.postgres.value("select pg_database_size(current_database())"))
+
     def memory(self):
         """PSS by server, in MB."""
         return {name: round(measure.pss_mb(pid), 1) for name, pid in self.pids().items()}
 
 
 class Meter:
-    """CPU seconds per 10,000 notifications settled between two events of a load.
+    """What notifications settled between two events of a load have cost.
 
-    The load's own come with its events: it may be gone when we look.
+    CPU seconds per 10,000, by process; bytes of write-ahead log and of tables and indexes per
+    notification.  The load's own CPU time comes with its events: it may be gone when we look.
     """
 
     def __init__(self, rig):
         self.rig = rig
-        self.meter = self.first = None
+        self.meter = self.first = self.before = None
+
+    def bytes(self):
+        return {"wal": self.rig.wal_bytes(), "stored": self.rig.stored_bytes()}
 
     def start(self, event):
-        self.first = event
+        self.first, self.before = event, self.bytes()
         self.meter = measure.Meter(self.rig.pids())
         self.meter.start()
 
@@ -190,13 +211,18 @@ class Meter:
         if not self.meter:
             return {}
         used, took = self.meter.stop()
+        after = self.bytes()
         used["load"] = event["cpu_s"] - self.first["cpu_s"]
         others = max(0.0, used.pop("others") - used["load"])
         settled = event["settled"] - self.first["settled"]
-        per = {name: round(value * 10000 / settled, 3) if settled else None
-               for name, value in used.items()}
+
+        def each(value, scale, digits):
+            return round(value * scale / settled, digits) if settled else None
         return {"cpu_used_s": {name: round(value, 2) for name, value in used.items()},
-                "cpu_per_10k": per, "others_cores": round(others / took, 2),
+                "cpu_per_10k": {name: each(value, 10000, 3) for name, value in used.items()},
+                "bytes_each": {name: each(after[name] - value, 1, 0)
+                               for name, value in self.before.items()},
+                "others_cores": round(others / took, 2),
                 "cores_used": round(sum(used.values()) / took, 2)}
 
 

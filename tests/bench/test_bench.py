@@ -8,13 +8,17 @@ import os
 import subprocess
 import sys
 import threading
+import xml.etree.ElementTree
 
 import pytest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import bench  # noqa: E402
 import document  # noqa: E402
 import measure  # noqa: E402
+import scenarios  # noqa: E402
 import servers  # noqa: E402
+import svg  # noqa: E402
 
 paho = pytest.importorskip("paho.mqtt.client")
 LOAD = os.path.join(servers.build_dir(), "tests", "bench", "load")
@@ -143,9 +147,55 @@ def test_cpu_of_a_tree_includes_children_that_are_gone():
     parent.communicate()
 
 
+LATENCY = {"p50": 0.0, "p95": 0.0, "p99": 0.0, "max": 0.0, "count": 0}
+
+
+def figures(**more):
+    return {"settled_per_s": 12345.6, "sent": 1, "duplicates": 0, "latency_ms": {
+        "accepted": LATENCY, "inbox": LATENCY, "settled": LATENCY}, **more}
+
+
 def test_tables_survive_figures_that_were_not_measured():
-    latency = {"p50": 0.0, "p95": 0.0, "p99": 0.0, "max": 0.0, "count": 0}
-    figures = {"settled_per_s": 12345.6, "sent": 1, "duplicates": 0, "latency_ms": {
-        "accepted": latency, "inbox": latency, "settled": latency}}
-    lines = document.table({"scenario": "growth", "phases": {"10 k rows": figures}})
+    lines = list(document.terminal({"scenario": "http", "phases": {"slow": figures()}}))
     assert any("12,346" in line for line in lines)
+
+
+def test_cost_is_told_per_million():
+    cost = document.cost_rows({"x": figures(cpu_per_10k={"broker": 0.31, "sink": 0.5},
+                                            bytes_each={"wal": 1650, "stored": 900})})
+    told = dict(zip(cost[0], cost[1]))
+    assert (told["broker CPU s"], told["sink CPU s"], told["bridge CPU s"]) == ("31.0", "50.0", "-")
+    assert (told["WAL GB"], told["tables GB"]) == ("1.65", "0.90")
+
+
+def test_repeated_runs_become_medians_of_every_leaf():
+    runs = [{"phases": {"a": {"settled_per_s": n, "curve": [[0, n], [1, 2 * n]]}}, "name": "x",
+             "gone": None} for n in (3, 1, 2)]
+    assert bench.median(runs) == {"phases": {"a": {"settled_per_s": 2, "curve": [[0, 2], [1, 4]]}},
+                                  "name": "x", "gone": None}
+    assert bench.spread(runs) == {"a": [1, 3]}
+
+
+@pytest.mark.parametrize("module", scenarios.ALL.values(), ids=lambda module: module.NAME)
+def test_every_scenario_says_what_it_measures(module):
+    assert module.__doc__ and module.GOAL and callable(module.run)
+
+
+def test_a_plot_is_well_formed_and_inside_its_frame():
+    plot = svg.Plot("p", "a < b & c", "x", "y", [("one", [(10, 0.5), (1000, 700)]), ("none", []),
+                                                 ("two", [(100, None), (200, 3)])], log_x=True,
+                    log_y=True)
+    tree = xml.etree.ElementTree.fromstring(plot.svg())
+    circles = tree.findall("{http://www.w3.org/2000/svg}circle")
+    assert len(circles) == 3
+    for circle in circles:
+        assert svg.LEFT <= float(circle.get("cx")) <= svg.WIDTH - svg.RIGHT
+        assert svg.TOP <= float(circle.get("cy")) <= svg.HEIGHT - svg.BOTTOM
+
+
+@pytest.mark.parametrize("values", [[0], [5, 5], [1, 2, 3], [0.001, 90000], [-3, 7]])
+def test_an_axis_holds_all_its_values_between_round_ticks(values):
+    for log in (False, True) if min(values) > 0 else (False,):
+        axis = svg.Axis(values, log, False, 0, 100)
+        assert 2 <= len(axis.ticks()) <= 30
+        assert all(0 <= axis.at(value) <= 100 for value in values)
