@@ -72,6 +72,10 @@ static const struct key keys[] = {
     {"http", "public_url", KIND_TEXT, AT(http.public_url), NULL, 0, 0,
      "What providers put before /callbacks/{destination} to reach us, https://host; part of what "
      "some of them sign. Default: http:// and http.listen."},
+    {"requests", "broadcast", KIND_TEXT, AT(requests.broadcast), "*", 0, 0,
+     "The services that may ask for broadcasts, separated by spaces; * for all, - for none."},
+    {"requests", "roles", KIND_TEXT, AT(requests.roles), "*", 0, 0,
+     "The services that may address roles; as requests.broadcast."},
     {"queue", "active_limit", KIND_NUMBER, AT(queue.active_limit), "20000", 10, 1e6,
      "Deliveries in memory at most; the rest stays in the database."},
     {"queue", "active_bytes", KIND_BYTES, AT(queue.active_bytes), "16777216", 65536, 1e10,

@@ -60,6 +60,9 @@ struct config {
         const char *listen, *public_url;
     } http;
     struct {
+        const char *broadcast, *roles;
+    } requests;
+    struct {
         int64_t active_limit, active_bytes, poll_min_ms, poll_max_ms, settle_batch;
         int64_t http_inflight, http_connections;
     } queue;

@@ -34,6 +34,8 @@ struct ingest_ops {
     /* The channels that have a destination, and those of a type (0: no policy). */
     unsigned (*available)(void *ctx);
     unsigned (*type_channels)(void *ctx, const char *type);
+    /* May this service address that many people at once (requests.broadcast, requests.roles)? */
+    bool (*may_reach)(void *ctx, const char *service, enum recipient_kind kind);
     /* As dispatch_choose(). */
     int (*choose)(void *ctx, enum channel channel, enum recipient_kind kind, const char *recipient,
                   const char *type, const char *adapter, int32_t *destination);

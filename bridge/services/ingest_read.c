@@ -174,6 +174,13 @@ static void prepare(struct ingest *ingest, struct entry *entry)
 
     if (entry->rejection.reason)
         return;
+    if ((request->to == RECIPIENT_ROLE || request->to == RECIPIENT_BROADCAST) &&
+        !ingest->ops.may_reach(ingest->ops.ctx, entry->service, request->to)) {
+        entry->rejection = (struct rejection){
+            REJECT_NOT_ALLOWED, request->to == RECIPIENT_ROLE ? "/to/role" : "/to/broadcast",
+            "this service is not among those that may (requests.broadcast, requests.roles)"};
+        return;
+    }
     if (!route_request(request, ingest->ops.type_channels(ingest->ops.ctx, request->type),
                        ingest->ops.available(ingest->ops.ctx), ingest->arena, &entry->route,
                        &entry->rejection))

@@ -186,3 +186,21 @@ def test_sighup_takes_the_new_settings_and_keeps_the_old_ones_when_they_are_bad(
                             "no such key" in open(stack.bridge.log).read() or None)[1],
                    30, "the refusal", 0.5)
         assert tries("still one") == 1
+
+
+def test_who_may_address_all_and_roles_is_configured(new_stack):
+    stack = new_stack(settings={"requests.broadcast": "ops news", "requests.roles": "-"})
+    with Client(stack, "service", "shop") as shop, Client(stack, "service", "news") as news, \
+            Client(stack, "service", "new") as new:
+        for client in (shop, news, new):
+            client.subscribe("down/#")
+            client.publish("up/request", [
+                {"id": "all", "type": "a.b", "to": {"broadcast": True}, "title": "t"},
+                {"id": "role", "type": "a.b", "to": {"role": "ops"}, "title": "t"}])
+        news.receipt("all", "accepted")
+        for client in (shop, new):
+            refused = client.receipt("all", "rejected")
+            assert (refused["reason"], refused["field"]) == ("not_allowed", "/to/broadcast")
+        for client in (shop, news, new):
+            refused = client.receipt("role", "rejected")
+            assert (refused["reason"], refused["field"]) == ("not_allowed", "/to/role")
