@@ -210,6 +210,7 @@ static void on_lane(void *ctx, enum lane lane)
 static void on_unsent(void *ctx, const struct ending *ending)
 {
     struct bridge *bridge = ctx;
+    char masked[64] = "";
     struct receipt receipt = {
         .id = ending->request,
         .notification = ending->notification,
@@ -221,9 +222,14 @@ static void on_unsent(void *ctx, const struct ending *ending)
         .detail = ending->detail,
         .attempt = ending->number,
         .segments = ending->segments,
+        .user = ending->recipient_kind == RECIPIENT_USER ? ending->recipient : ending->user,
         .at_ms = ending->at_ms,
     };
 
+    if (ending->recipient_kind >= RECIPIENT_EMAIL) {
+        log_mask(ending->recipient, masked, sizeof(masked));
+        receipt.target = masked;
+    }
     if (ending->receipts != RECEIPTS_NONE)
         receipts_add(bridge->receipts, ending->service, &receipt);
 }

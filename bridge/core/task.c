@@ -45,12 +45,14 @@ void note_drop_unused(struct note *note)
         free(note);
 }
 
-struct task *task_new(struct note *note, uint64_t id, const char *recipient)
+struct task *task_new(struct note *note, uint64_t id, const char *recipient, const char *user)
 {
-    size_t length = strlen(recipient);
-    struct task *task = xcalloc(1, sizeof(*task) + length + 1);
+    size_t length = strlen(recipient) + 1, more = user && *user ? strlen(user) + 1 : 0;
+    struct task *task = xcalloc(1, sizeof(*task) + length + more);
 
-    memcpy(task->recipient, recipient, length + 1);
+    memcpy(task->recipient, recipient, length);
+    if (more)
+        task->user = memcpy(task->recipient + length, user, more);
     task->note = note;
     task->id = id;
     task->state = DELIVERY_LEASED;
@@ -69,7 +71,7 @@ void task_free(struct task *task)
 
 size_t task_bytes(const struct task *task)
 {
-    return sizeof(*task) + strlen(task->recipient) + 1;
+    return sizeof(*task) + strlen(task->recipient) + 1 + (task->user ? strlen(task->user) + 1 : 0);
 }
 
 bool retry_override_is_set(const struct retry_override *retry)

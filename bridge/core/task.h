@@ -49,10 +49,12 @@ struct task {
     bool is_started;  /* an attempt row says that the request may have left */
     bool is_starting; /* that row is being written: the node is in a list of the dispatcher's */
     bool is_acked;    /* its user confirmed while it was under way */
-    char recipient[];
+    const char *user; /* whose address the recipient is; NULL: nobody's, or the recipient itself */
+    char recipient[]; /* and the user behind it */
 };
 
-struct task *task_new(struct note *note, uint64_t id, const char *recipient);
+/* Copies the texts; user may be NULL or "". */
+struct task *task_new(struct note *note, uint64_t id, const char *recipient, const char *user);
 void task_free(struct task *task);
 size_t task_bytes(const struct task *task);
 

@@ -127,8 +127,9 @@ void ask_add_target(struct ask *ask, const char *address)
     buf_add_member(&ask->out, "target", masked);
 }
 
-void ask_add_recipient(struct ask *ask, int kind, const char *recipient)
+void ask_add_recipient(struct ask *ask, int kind, const char *recipient, const char *user)
 {
+    buf_add_member(&ask->out, "user", user);
     if (kind == RECIPIENT_USER)
         buf_add_member(&ask->out, "user", recipient);
     else if (kind == RECIPIENT_ROLE)

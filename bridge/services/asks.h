@@ -99,7 +99,7 @@ void ask_changed(struct ask *ask, const char *name, int64_t count);
 void ask_add_time(struct ask *ask, const char *name, int64_t wall_ms);
 /* ,"target":"..." masked, but for admins */
 void ask_add_target(struct ask *ask, const char *address);
-/* The same, or ,"user": or ,"role":, as the kind says (enum recipient_kind). */
-void ask_add_recipient(struct ask *ask, int kind, const char *recipient);
+/* The same, or ,"user": or ,"role":, as the kind says (enum recipient_kind); user: whose it is. */
+void ask_add_recipient(struct ask *ask, int kind, const char *recipient, const char *user);
 
 #endif

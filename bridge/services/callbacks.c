@@ -235,6 +235,7 @@ static void tell(struct callbacks *callbacks, const struct folded *row)
     } else if (row->recipient && row->recipient_kind >= RECIPIENT_EMAIL) {
         log_mask(row->recipient, masked, sizeof(masked));
         receipt.target = masked;
+        receipt.user = row->user;
     }
     callbacks->ops.receipt(callbacks->ops.ctx, row->service, &receipt);
 }

@@ -22,8 +22,10 @@ void dead_write(const struct task *task, const struct outcome *outcome, int atte
     buf_add_member(payload, "priority", priority_name(note->priority));
     buf_add_member(payload, "channel", channel_name(task->channel));
     buf_add_member(payload, "destination", destination);
-    buf_add_member(payload, task->recipient_kind == RECIPIENT_USER ? "user" : "target",
-                   task->recipient);
+    buf_add_member(payload, "user",
+                   task->recipient_kind == RECIPIENT_USER ? task->recipient : task->user);
+    if (task->recipient_kind != RECIPIENT_USER)
+        buf_add_member(payload, "target", task->recipient);
     buf_add_member(payload, "reason", reason_name(outcome->reason));
     buf_add_member(payload, "code", outcome->code);
     buf_add_member(payload, "detail", outcome->detail);

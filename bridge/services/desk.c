@@ -70,7 +70,7 @@ static void on_row(void *ctx, const struct dead_row *row)
     buf_add_member(out, "type", row->type);
     buf_add_member(out, "channel", channel_name((enum channel)row->channel));
     buf_add_member(out, "destination", row->destination);
-    ask_add_recipient(ask, row->recipient_kind, row->recipient);
+    ask_add_recipient(ask, row->recipient_kind, row->recipient, row->user);
     buf_add_member(out, "reason", reason_name((enum reason)row->reason));
     buf_add_member(out, "code", row->code);
     buf_add_member(out, "detail", row->detail);

@@ -295,9 +295,7 @@ void dispatch_tell(struct dispatch *dispatch, const struct task *task, const cha
                    const struct outcome *outcome, int attempt)
 {
     const struct destination *destination = task->destination;
-    bool is_user = task->recipient_kind == RECIPIENT_USER;
     char masked[64] = "";
-    char user[TOPIC_ID_MAX + 1];
     struct receipt receipt = {
         .id = task->note->request,
         .notification = task->note->id,
@@ -307,15 +305,13 @@ void dispatch_tell(struct dispatch *dispatch, const struct task *task, const cha
         .provider_id = outcome->provider_id[0] ? outcome->provider_id : NULL,
         .reason = outcome->reason ? reason_name(outcome->reason) : NULL,
         .detail = outcome->detail[0] ? outcome->detail : NULL,
+        .user = task->recipient_kind == RECIPIENT_USER ? task->recipient : task->user,
         .attempt = attempt,
         .segments = outcome->segments,
         .at_ms = dispatch_wall_ms(dispatch),
     };
 
-    if (is_user) {
-        snprintf(user, sizeof(user), "%s", task->recipient);
-        receipt.user = user;
-    } else if (task->recipient_kind >= RECIPIENT_EMAIL) {
+    if (task->recipient_kind >= RECIPIENT_EMAIL) {
         log_mask(task->recipient, masked, sizeof(masked));
         receipt.target = masked;
     }

@@ -85,7 +85,7 @@ static void on_row(void *ctx, const struct claimed *row)
     asking->total++;
     if (row->due_ms > asking->last_due_ms[row->priority])
         asking->last_due_ms[row->priority] = row->due_ms;
-    task = task_new(note_of(asking, row), row->id, row->recipient);
+    task = task_new(note_of(asking, row), row->id, row->recipient, row->user);
     task->seq = row->seq;
     task->channel = row->channel;
     task->recipient_kind = (enum recipient_kind)row->recipient_kind;

@@ -239,7 +239,7 @@ static void on_delivery(void *ctx, uint64_t id, int64_t seq, bool is_leased)
         ingest->ops.poke(ingest->ops.ctx, one->destination);
         return;
     }
-    task = task_new(note_of(entry), id, one->recipient);
+    task = task_new(note_of(entry), id, one->recipient, one->user);
     task->seq = seq;
     task->channel = one->channel;
     task->recipient_kind = one->kind;
@@ -346,6 +346,7 @@ static void add_rows(struct ingest *ingest, const struct entry *entry)
             .state = one->is_admitted ? DELIVERY_LEASED : DELIVERY_READY,
             .recipient_kind = (int)one->kind,
             .recipient = one->recipient,
+            .user = one->user,
         };
 
         ingest_rows_add_delivery(&ingest->rows, &delivery);

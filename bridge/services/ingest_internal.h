@@ -19,6 +19,7 @@ struct plan {
     enum channel channel;
     enum recipient_kind kind;
     const char *recipient;
+    const char *user;       /* whose target that is; NULL: the request named it itself */
     enum reason suppressed; /* REASON_NONE: it may be sent */
     bool is_admitted;       /* room is reserved for it */
 };

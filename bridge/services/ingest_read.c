@@ -64,6 +64,7 @@ static bool add_plans(struct ingest *ingest, struct entry *entry, const struct p
 
         one.kind = found->kind;
         one.recipient = found->address;
+        one.user = plan->recipient;
         one.suppressed = found->suppressed;
         /* A device of a platform that we have no account for is as good as none. */
         (void)add_plan(ingest, entry, &one, found->adapter);

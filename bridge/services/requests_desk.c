@@ -84,7 +84,7 @@ static void open_delivery(struct ask *ask, const struct status_row *row)
     buf_printf(&ask->out, "%s{\"delivery\":\"%s\",\"channel\":\"%s\"",
                question->delivery ? "," : "", id_format(row->delivery, id),
                channel_name((enum channel)row->channel));
-    ask_add_recipient(ask, row->recipient_kind, row->recipient);
+    ask_add_recipient(ask, row->recipient_kind, row->recipient, row->user);
     buf_add_text(&ask->out, ",\"history\":[");
     question->delivery = row->delivery;
     question->rows = 0;

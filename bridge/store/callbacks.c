@@ -27,46 +27,47 @@ const struct pg_statement store_sql_callbacks_keep = {
 const struct pg_statement store_sql_callbacks_fold = {
     .name = "callbacks_fold",
     .params = 1,
-    .sql = "WITH e AS MATERIALIZED (SELECT id, received_at, at, destination, report, reason,"
-           "   provider_id, code FROM callback_event WHERE fold_at <= clock_timestamp()"
-           "   ORDER BY fold_at LIMIT $1::int FOR UPDATE SKIP LOCKED),"
-           "m AS MATERIALIZED (SELECT e.*, s.delivery, s.notification, s.number, s.channel,"
-           "   s.recipient_kind, s.recipient, s.report AS before"
-           " FROM e CROSS JOIN LATERAL (SELECT * FROM sent WHERE provider_id = e.provider_id"
-           "   AND destination = e.destination LIMIT 1 FOR UPDATE) s),"
-           "b AS MATERIALIZED (SELECT DISTINCT ON (provider_id, destination) * FROM m"
-           "   ORDER BY provider_id, destination, report DESC, id),"
-           "u AS (UPDATE sent s SET report = b.report, reason = b.reason, code = b.code,"
-           "   changed_at = clock_timestamp() FROM b"
-           " WHERE s.provider_id = ANY (ARRAY(SELECT provider_id FROM b))"
-           "   AND s.provider_id = b.provider_id AND s.destination = b.destination"
-           "   AND s.report < b.report),"
-           "a AS MATERIALIZED (SELECT channel, recipient, max(reason) AS reason FROM b"
-           "   WHERE report >= 50 AND report > before AND recipient_kind >= 4"
-           "   AND reason BETWEEN 19 AND 21 AND length(recipient) <= 2048"
-           "   GROUP BY channel, recipient),"
-           "t AS (UPDATE target AS t SET is_active = false, changed_at = now(), reason = a.reason"
-           "   FROM a WHERE t.address = ANY (ARRAY(SELECT recipient FROM a)) AND t.is_active"
-           "   AND t.channel = a.channel AND t.address = a.recipient),"
-           "w AS (INSERT INTO suppression (channel, address, reason, source)"
-           "   SELECT channel, CASE channel WHEN 3 THEN lower(recipient COLLATE \"C\")"
-           "     ELSE recipient END, reason, 'provider' FROM a ORDER BY 1, 2"
-           "   ON CONFLICT DO NOTHING),"
-           "f AS (UPDATE callback_event c SET fold_at = CASE"
-           "   WHEN c.id = ANY (ARRAY(SELECT id FROM m)) THEN NULL"
-           "   WHEN e.received_at < clock_timestamp() - interval '10 minutes' THEN NULL"
-           "   ELSE clock_timestamp() + greatest(interval '200 milliseconds',"
-           "     clock_timestamp() - e.received_at) END"
-           " FROM e WHERE c.id = ANY (ARRAY(SELECT id FROM e)) AND c.id = e.id)"
-           "SELECT m.delivery, m.notification, m.before::int, m.report::int, m.reason::int,"
-           " m.destination, m.channel::int, m.recipient_kind::int, m.number::int,"
-           " n.receipts::int, coalesce(m.at, m.received_at), m.recipient, m.provider_id, m.code,"
-           " n.service, n.request, (SELECT count(*) FROM e)"
-           " FROM m LEFT JOIN LATERAL (SELECT receipts, service, request FROM notification"
-           "   WHERE id = m.notification LIMIT 1) n ON true"
-           " UNION ALL SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,"
-           " NULL, NULL, NULL, NULL, NULL, (SELECT count(*) FROM e)"
-           " ORDER BY 1, 4",
+    .sql =
+        "WITH e AS MATERIALIZED (SELECT id, received_at, at, destination, report, reason,"
+        "   provider_id, code FROM callback_event WHERE fold_at <= clock_timestamp()"
+        "   ORDER BY fold_at LIMIT $1::int FOR UPDATE SKIP LOCKED),"
+        "m AS MATERIALIZED (SELECT e.*, s.delivery, s.notification, s.number, s.channel,"
+        "   s.recipient_kind, s.recipient, s.user_id, s.report AS before"
+        " FROM e CROSS JOIN LATERAL (SELECT * FROM sent WHERE provider_id = e.provider_id"
+        "   AND destination = e.destination LIMIT 1 FOR UPDATE) s),"
+        "b AS MATERIALIZED (SELECT DISTINCT ON (provider_id, destination) * FROM m"
+        "   ORDER BY provider_id, destination, report DESC, id),"
+        "u AS (UPDATE sent s SET report = b.report, reason = b.reason, code = b.code,"
+        "   changed_at = clock_timestamp() FROM b"
+        " WHERE s.provider_id = ANY (ARRAY(SELECT provider_id FROM b))"
+        "   AND s.provider_id = b.provider_id AND s.destination = b.destination"
+        "   AND s.report < b.report),"
+        "a AS MATERIALIZED (SELECT channel, recipient, max(reason) AS reason FROM b"
+        "   WHERE report >= 50 AND report > before AND recipient_kind >= 4"
+        "   AND reason BETWEEN 19 AND 21 AND length(recipient) <= 2048"
+        "   GROUP BY channel, recipient),"
+        "t AS (UPDATE target AS t SET is_active = false, changed_at = now(), reason = a.reason"
+        "   FROM a WHERE t.address = ANY (ARRAY(SELECT recipient FROM a)) AND t.is_active"
+        "   AND t.channel = a.channel AND t.address = a.recipient),"
+        "w AS (INSERT INTO suppression (channel, address, reason, source)"
+        "   SELECT channel, CASE channel WHEN 3 THEN lower(recipient COLLATE \"C\")"
+        "     ELSE recipient END, reason, 'provider' FROM a ORDER BY 1, 2"
+        "   ON CONFLICT DO NOTHING),"
+        "f AS (UPDATE callback_event c SET fold_at = CASE"
+        "   WHEN c.id = ANY (ARRAY(SELECT id FROM m)) THEN NULL"
+        "   WHEN e.received_at < clock_timestamp() - interval '10 minutes' THEN NULL"
+        "   ELSE clock_timestamp() + greatest(interval '200 milliseconds',"
+        "     clock_timestamp() - e.received_at) END"
+        " FROM e WHERE c.id = ANY (ARRAY(SELECT id FROM e)) AND c.id = e.id)"
+        "SELECT m.delivery, m.notification, m.before::int, m.report::int, m.reason::int,"
+        " m.destination, m.channel::int, m.recipient_kind::int, m.number::int,"
+        " n.receipts::int, coalesce(m.at, m.received_at), m.recipient, m.provider_id, m.code,"
+        " n.service, n.request, m.user_id, (SELECT count(*) FROM e)"
+        " FROM m LEFT JOIN LATERAL (SELECT receipts, service, request FROM notification"
+        "   WHERE id = m.notification LIMIT 1) n ON true"
+        " UNION ALL SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,"
+        " NULL, NULL, NULL, NULL, NULL, (SELECT count(*) FROM e)"
+        " ORDER BY 1, 4",
 };
 
 const struct pg_statement store_sql_callbacks_purge = {
@@ -155,9 +156,10 @@ static void on_folded(void *ctx, int err, const struct pg_result *result)
             .code = pg_text_or_null(result, i, 13),
             .service = pg_text_or_null(result, i, 14),
             .request = pg_text_or_null(result, i, 15),
+            .user = pg_text_or_null(result, i, 16),
         };
 
-        seen = pg_int(result, i, 16);
+        seen = pg_int(result, i, 17);
         if (!pg_is_null(result, i, 0) && report_is_known((int)row.before) &&
             report_is_known((int)row.report))
             call.on_row(call.ctx, &row);

@@ -37,6 +37,7 @@ struct folded {
     int channel, recipient_kind, number, receipts;
     int64_t at_ms;
     const char *recipient, *provider_id, *code;
+    const char *user;              /* whose address it is, or NULL */
     const char *service, *request; /* NULL when the notification was dropped meanwhile */
 };
 struct fold_call {

@@ -76,7 +76,8 @@ const struct pg_statement store_sql_unsent = {
     .name = "unsent",
     .params = 2,
     .sql = "SELECT a.delivery, a.notification, a.state, a.outcome, a.reason, a.number, n.receipts,"
-           " a.channel, n.service, n.request, d.name, a.provider_id, a.detail, a.segments, a.at"
+           " a.channel, n.service, n.request, d.name, a.provider_id, a.detail, a.segments, a.at,"
+           " a.recipient_kind, a.recipient, a.user_id"
            " FROM attempt a JOIN destination d ON d.id = a.destination"
            " CROSS JOIN LATERAL (SELECT * FROM notification WHERE id = a.notification LIMIT 1) n"
            " WHERE a.at >= $2::timestamptz AND a.epoch = $1::bigint AND a.state IS NOT NULL",
@@ -239,6 +240,9 @@ static void on_unsent(void *ctx, int err, const struct pg_result *result)
             .detail = pg_is_null(result, i, 12) ? NULL : pg_text(result, i, 12),
             .segments = (int)pg_int(result, i, 13),
             .at_ms = pg_time_us(result, i, 14) / 1000,
+            .recipient_kind = (int)pg_int(result, i, 15),
+            .recipient = pg_text(result, i, 16),
+            .user = pg_text_or_null(result, i, 17),
         };
 
         call.on_row(call.ctx, &ending);

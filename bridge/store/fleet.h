@@ -54,6 +54,8 @@ struct ending {
     int state, outcome, reason, number, receipts;
     enum channel channel;
     const char *service, *request, *provider, *provider_id, *detail;
+    const char *recipient, *user; /* user: whose address it is, or NULL */
+    int recipient_kind;
     int segments;
     int64_t at_ms;
 };

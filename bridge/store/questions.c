@@ -23,22 +23,25 @@ const struct pg_statement store_sql_status = {
         "WITH q AS ("
         "SELECT 0 AS kind, id, channel, recipient_kind, state, attempts AS number, 0 AS outcome,"
         " last_reason AS reason, 0 AS segments, due_at AS at, recipient, destination,"
-        " NULL::text AS code, NULL::text AS provider_id, NULL::text AS detail"
+        " NULL::text AS code, NULL::text AS provider_id, NULL::text AS detail,"
+        " nullif(user_id, '') AS user_id"
         " FROM delivery WHERE id > $1::bigint AND id < $2::bigint AND notification = $1::bigint"
         " UNION ALL SELECT 0, id, channel, recipient_kind, state, attempts, 0, last_reason, 0,"
-        " due_at, recipient, destination, NULL, NULL, NULL"
+        " due_at, recipient, destination, NULL, NULL, NULL, nullif(user_id, '')"
         " FROM scheduled WHERE id > $1::bigint AND id < $2::bigint AND notification = $1::bigint"
         " UNION ALL SELECT 1, delivery, channel, recipient_kind, coalesce(state, -1), number,"
-        " outcome, reason, segments, at, recipient, destination, code, provider_id, detail"
+        " outcome, reason, segments, at, recipient, destination, code, provider_id, detail,"
+        " user_id"
         " FROM attempt WHERE delivery > $1::bigint AND delivery < $2::bigint"
         " AND notification = $1::bigint AND at >= $3::timestamptz"
         " UNION ALL SELECT 2, delivery, channel, recipient_kind, 5, attempts, 0, reason, 0,"
-        " died_at, recipient, destination, code, NULL, detail"
+        " died_at, recipient, destination, code, NULL, detail, user_id"
         " FROM dead_letter WHERE delivery > $1::bigint AND delivery < $2::bigint"
         " AND notification = $1::bigint AND is_dead)"
         "SELECT q.kind, q.id, q.channel::int, q.recipient_kind::int, q.state::int, q.number::int,"
         " q.outcome::int, q.reason::int, q.segments::int, q.at, q.recipient, d.name, q.code,"
-        " q.provider_id, q.detail, coalesce(s.report, 0)::int, coalesce(s.reason, 0)::int"
+        " q.provider_id, q.detail, coalesce(s.report, 0)::int, coalesce(s.reason, 0)::int,"
+        " q.user_id"
         " FROM q JOIN destination d ON d.id = q.destination"
         " LEFT JOIN LATERAL (SELECT report, reason FROM sent WHERE provider_id = q.provider_id"
         "   AND destination = q.destination AND delivery = q.id AND q.state = 3 LIMIT 1) s ON true"
@@ -53,21 +56,23 @@ const struct pg_statement store_sql_cancel = {
            "y AS (DELETE FROM scheduled WHERE id > $2::bigint AND id < $3::bigint"
            "   AND notification = $2::bigint RETURNING *),"
            "h AS (INSERT INTO attempt (at, delivery, notification, epoch, destination, status,"
-           "   number, channel, outcome, reason, segments, state, recipient_kind, recipient)"
+           "   number, channel, outcome, reason, segments, state, recipient_kind, recipient,"
+           "   user_id)"
            " SELECT clock_timestamp(), id, notification, $1::bigint, destination, 0, attempts,"
-           "   channel, 10, 0, 0, 8, recipient_kind, recipient"
+           "   channel, 10, 0, 0, 8, recipient_kind, recipient, nullif(user_id, '')"
            "   FROM (SELECT * FROM x UNION ALL SELECT * FROM y) z RETURNING 1)"
            "SELECT count(*) FROM h",
 };
 
-#define DEAD_FILTER                                                                \
-    " l.is_dead AND ($1::bigint[] IS NULL OR l.delivery = ANY ($1::bigint[]))"     \
-    " AND ($2::smallint IS NULL OR l.channel = $2::smallint)"                      \
-    " AND ($3::smallint IS NULL OR l.reason = $3::smallint)"                       \
-    " AND ($4::text IS NULL OR l.type = $4::text)"                                 \
-    " AND ($5::text IS NULL OR l.service = $5::text)"                              \
-    " AND ($6::text IS NULL OR (l.recipient = $6::text AND l.recipient_kind = 0))" \
-    " AND ($7::timestamptz IS NULL OR l.died_at >= $7::timestamptz)"               \
+#define DEAD_FILTER                                                            \
+    " l.is_dead AND ($1::bigint[] IS NULL OR l.delivery = ANY ($1::bigint[]))" \
+    " AND ($2::smallint IS NULL OR l.channel = $2::smallint)"                  \
+    " AND ($3::smallint IS NULL OR l.reason = $3::smallint)"                   \
+    " AND ($4::text IS NULL OR l.type = $4::text)"                             \
+    " AND ($5::text IS NULL OR l.service = $5::text)"                          \
+    " AND ($6::text IS NULL OR l.user_id = $6::text"                           \
+    "   OR (l.recipient = $6::text AND l.recipient_kind = 0))"                 \
+    " AND ($7::timestamptz IS NULL OR l.died_at >= $7::timestamptz)"           \
     " AND ($8::timestamptz IS NULL OR l.died_at < $8::timestamptz)"
 
 const struct pg_statement store_sql_dlq_list = {
@@ -75,7 +80,7 @@ const struct pg_statement store_sql_dlq_list = {
     .params = 10,
     .sql = "SELECT l.delivery, l.notification, l.channel, l.reason, l.status, l.attempts,"
            " l.recipient_kind, l.died_at, l.service, l.request, l.type, d.name, l.recipient,"
-           " l.code, l.detail"
+           " l.code, l.detail, l.user_id"
            " FROM dead_letter l JOIN destination d ON d.id = l.destination WHERE" DEAD_FILTER
            " AND l.delivery > $9::bigint ORDER BY l.delivery LIMIT $10::int",
 };
@@ -86,9 +91,9 @@ const struct pg_statement store_sql_dlq_retry = {
     .sql = "WITH x AS (UPDATE dead_letter l SET is_dead = false, status = 1, changed_at = now(),"
            " changed_by = $9::text WHERE" DEAD_FILTER " RETURNING *),"
            "i AS (INSERT INTO delivery (id, notification, due_at, seq, destination, channel,"
-           " priority, state, recipient_kind, recipient)"
+           " priority, state, recipient_kind, recipient, user_id)"
            " SELECT delivery, notification, now(), seq, destination, channel, 0, 0,"
-           " recipient_kind, recipient FROM x)"
+           " recipient_kind, recipient, coalesce(user_id, '') FROM x)"
            "SELECT count(*) FROM x",
 };
 
@@ -170,6 +175,7 @@ static void on_status(void *ctx, int err, const struct pg_result *result)
             .detail = pg_text_or_null(result, i, 14),
             .report = (int)pg_int(result, i, 15),
             .report_reason = (int)pg_int(result, i, 16),
+            .user = pg_text_or_null(result, i, 17),
         };
 
         call.on_row(call.ctx, &row);
@@ -272,6 +278,7 @@ static void on_dead_rows(void *ctx, int err, const struct pg_result *result)
             .recipient = pg_text_or_null(result, i, 12),
             .code = pg_text_or_null(result, i, 13),
             .detail = pg_text_or_null(result, i, 14),
+            .user = pg_text_or_null(result, i, 15),
         };
 
         call.on_row(call.ctx, &row);

@@ -16,6 +16,7 @@ struct status_row { /* strings borrowed; NULL where there is none */
     int64_t at_ms;             /* of the try or death; when due, for a live one */
     int report, report_reason; /* what the provider said later (core/report.h); 0: nothing */
     const char *recipient, *destination, *code, *provider_id, *detail;
+    const char *user; /* whose address it is, or NULL */
 };
 struct status_head {
     uint64_t notification;
@@ -51,6 +52,7 @@ struct dead_row { /* strings borrowed; NULL where there is none */
     int channel, reason, status, attempts, recipient_kind;
     int64_t died_ms;
     const char *service, *request, *type, *destination, *recipient, *code, *detail;
+    const char *user; /* whose address it is, or NULL */
 };
 struct dead_call {
     void (*on_row)(void *ctx, const struct dead_row *row);

@@ -36,7 +36,7 @@ const struct pg_statement store_sql_claim = {
            "   ELSE false END,"
            " CASE WHEN u.recipient_kind >= 4 THEN " STORE_SUPPRESSED(
                "u.channel", "u.recipient",
-               "n.type") " END"
+               "n.type") " END, u.user_id"
                          " FROM u CROSS JOIN LATERAL"
                          " (SELECT * FROM notification WHERE id = u.notification LIMIT 1) n"
                          " ORDER BY u.priority, u.due_at, u.id",
@@ -77,9 +77,10 @@ const struct pg_statement store_sql_reconcile = {
     " $13::text[], $14::int[]) AS r(id, to_state, tries, number, due, outcome, reason, status, " \
     "segments,"                                                                                  \
     " code, provider_id, detail, via)"
-#define ATTEMPT_COLUMNS                                                                 \
-    "attempt (at, delivery, notification, epoch, destination, status, number, channel," \
-    " outcome, reason, segments, state, recipient_kind, recipient, code, provider_id, detail)"
+#define ATTEMPT_COLUMNS                                                                        \
+    "attempt (at, delivery, notification, epoch, destination, status, number, channel,"        \
+    " outcome, reason, segments, state, recipient_kind, recipient, code, provider_id, detail," \
+    " user_id)"
 
 /* $15: the destinations whose providers report later; a message of theirs is remembered. */
 const struct pg_statement store_sql_settle = {
@@ -89,14 +90,14 @@ const struct pg_statement store_sql_settle = {
            " WHERE d.id = ANY ($2::bigint[]) AND d.id = r.id AND d.epoch = $1::bigint"
            " AND d.state = 1"
            " RETURNING d.notification, d.destination, d.channel, d.recipient_kind, d.recipient, "
-           "r.*)," LEARN "h AS (INSERT INTO " ATTEMPT_COLUMNS
+           "d.user_id, r.*)," LEARN "h AS (INSERT INTO " ATTEMPT_COLUMNS
            " SELECT clock_timestamp(), id, notification, $1::bigint, via, status, number,"
            " channel, outcome, reason, segments, to_state, recipient_kind, recipient, code,"
-           " provider_id, detail FROM x),"
+           " provider_id, detail, nullif(user_id, '') FROM x),"
            "s AS (INSERT INTO sent (provider_id, destination, delivery, notification, at, number,"
-           "   channel, recipient_kind, recipient)"
+           "   channel, recipient_kind, recipient, user_id)"
            " SELECT provider_id, via, id, notification, clock_timestamp(), number, channel,"
-           "   recipient_kind, recipient FROM x"
+           "   recipient_kind, recipient, nullif(user_id, '') FROM x"
            " WHERE to_state = 3 AND provider_id IS NOT NULL AND via = ANY ($15::int[])"
            " ON CONFLICT (provider_id, destination) DO NOTHING)"
            "SELECT id, notification, tries FROM x",
@@ -111,11 +112,12 @@ const struct pg_statement store_sql_retry = {
         " attempts = r.tries, last_reason = r.reason FROM " SETTLE_COLUMNS
         " WHERE d.id = ANY ($2::bigint[]) AND d.id = r.id AND d.epoch = $1::bigint"
         " AND d.state = 1"
-        " RETURNING d.notification, d.destination, d.channel, d.recipient_kind, d.recipient, r.*),"
+        " RETURNING d.notification, d.destination, d.channel, d.recipient_kind, d.recipient,"
+        "   d.user_id, r.*),"
         "h AS (INSERT INTO " ATTEMPT_COLUMNS
         " SELECT clock_timestamp(), id, notification, $1::bigint, via, status, number,"
         " channel, outcome, reason, segments, NULL, recipient_kind, recipient, code,"
-        " provider_id, detail FROM x"
+        " provider_id, detail, nullif(user_id, '') FROM x"
         " WHERE number > 0)"
         "SELECT id, notification, tries FROM x",
 };
@@ -125,13 +127,14 @@ const struct pg_statement store_sql_start = {
     .name = "start",
     .params = 14,
     .is_durable = true,
-    .sql = "WITH x AS (SELECT d.notification, d.channel, d.recipient_kind, d.recipient, r.*"
+    .sql = "WITH x AS (SELECT d.notification, d.channel, d.recipient_kind, d.recipient,"
+           "   d.user_id, r.*"
            " FROM delivery d, " SETTLE_COLUMNS " WHERE d.id = ANY ($2::bigint[]) AND d.id = r.id"
            " AND d.epoch = $1::bigint AND d.state = 1 FOR UPDATE OF d),"
            "h AS (INSERT INTO " ATTEMPT_COLUMNS
            " SELECT clock_timestamp(), id, notification, $1::bigint, via, 0, number,"
-           " channel, outcome, reason, 0, NULL, recipient_kind, recipient, NULL, NULL, detail"
-           " FROM x)"
+           " channel, outcome, reason, 0, NULL, recipient_kind, recipient, NULL, NULL, detail,"
+           " nullif(user_id, '') FROM x)"
            "SELECT id, notification, tries FROM x",
 };
 
@@ -143,16 +146,17 @@ const struct pg_statement store_sql_bury = {
         " WHERE d.id = ANY ($2::bigint[]) AND d.id = r.id AND d.epoch = $1::bigint"
         " AND d.state = 1"
         " RETURNING d.notification, d.destination, d.channel, d.seq, d.priority,"
-        "   d.recipient_kind, d.recipient, r.*)," LEARN "h AS (INSERT INTO " ATTEMPT_COLUMNS
+        "   d.recipient_kind, d.recipient, d.user_id, r.*)," LEARN
+        "h AS (INSERT INTO " ATTEMPT_COLUMNS
         " SELECT clock_timestamp(), id, notification, $1::bigint, via, status, number,"
         " channel, outcome, reason, segments, to_state, recipient_kind, recipient, code,"
-        " provider_id, detail FROM x),"
+        " provider_id, detail, nullif(user_id, '') FROM x),"
         "b AS (INSERT INTO dead_letter AS o (delivery, notification, service, request, type, seq,"
         " destination, channel, priority, attempts, reason, recipient_kind, recipient, died_at,"
-        " code, detail)"
+        " code, detail, user_id)"
         " SELECT x.id, x.notification, n.service, n.request, n.type, x.seq, x.via,"
         " x.channel, x.priority, x.tries, x.reason, x.recipient_kind, x.recipient,"
-        " clock_timestamp(), x.code, x.detail"
+        " clock_timestamp(), x.code, x.detail, nullif(x.user_id, '')"
         " FROM x CROSS JOIN LATERAL"
         " (SELECT service, request, type FROM notification WHERE id = x.notification LIMIT 1) n"
         " ON CONFLICT (delivery) DO UPDATE SET is_dead = true, status = 0,"
@@ -172,7 +176,7 @@ const struct pg_statement store_sql_ack = {
            " RETURNING d.id, d.notification, d.destination, d.attempts, d.recipient),"
            "h AS (INSERT INTO " ATTEMPT_COLUMNS
            " SELECT clock_timestamp(), id, notification, $1::bigint, destination, 0, attempts + 1,"
-           " 0, 0, 0, 0, 4, 0, recipient, NULL, NULL, NULL FROM x)"
+           " 0, 0, 0, 0, 4, 0, recipient, NULL, NULL, NULL, NULL FROM x)"
            "SELECT id, notification, attempts + 1, recipient FROM x",
 };
 
@@ -222,6 +226,7 @@ static void on_claimed(void *ctx, int err, const struct pg_result *result)
 
         row.content = pg_bytes(result, i, 18, &row.content_bytes);
         row.suppressed = (enum reason)pg_int(result, i, 20);
+        row.user = pg_text(result, i, 21);
         claim.on_row(claim.ctx, &row);
     }
     claim.on_done(claim.ctx, err);

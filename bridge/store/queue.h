@@ -23,6 +23,7 @@ struct claimed { /* strings borrowed for the callback */
     enum channel channel;
     enum priority priority;
     const char *recipient, *service, *request, *type, *collapse_key, *retry;
+    const char *user; /* whose address the recipient is; "" when nobody's */
     const char *content;
     size_t content_bytes;
     bool is_started; /* a bridge died over it, and the request of this attempt may have left */

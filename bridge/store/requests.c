@@ -12,7 +12,8 @@
 #include <string.h>
 
 /*
- * $1 epoch; $2.. notification columns; $16.. delivery columns.  What is not due yet goes to
+ * $1 epoch; $2.. notification columns; $16.. delivery columns, of which the last, whose the
+ * address is, may be empty (unnest() fills it up with nulls).  What is not due yet goes to
  * `scheduled`, where it has no inbox number.  A batch sent under an epoch that is over is stored
  * as ready, for whoever claims it.
  */
@@ -41,8 +42,9 @@ const struct pg_statement store_sql_ingest = {
         "r AS ("
         " SELECT x.*, x.channel = 0 AND x.kind = 0 AND x.due_at <= now() AS is_inbox"
         " FROM unnest($16::bigint[], $17::bigint[], $18::timestamptz[], $19::int[],"
-        "   $20::smallint[], $21::smallint[], $22::smallint[], $23::smallint[], $24::text[])"
-        "   AS x(id, notification, due_at, destination, channel, priority, state, kind, recipient)"
+        "   $20::smallint[], $21::smallint[], $22::smallint[], $23::smallint[], $24::text[],"
+        "   $25::text[]) AS x(id, notification, due_at, destination, channel, priority, state,"
+        "   kind, recipient, user_id)"
         " JOIN k ON k.notification = x.notification),"
         "u AS ("
         " INSERT INTO inbox_user AS c (user_id, last_seq, unread, unseen)"
@@ -63,16 +65,18 @@ const struct pg_statement store_sql_ingest = {
         " WHERE epoch = $1::bigint AND lease_until > clock_timestamp()),"
         "d AS ("
         " INSERT INTO delivery (id, notification, due_at, epoch, seq, destination, channel,"
-        "   priority, state, recipient_kind, recipient)"
+        "   priority, state, recipient_kind, recipient, user_id)"
         " SELECT s.id, s.notification, s.due_at,"
         "   CASE WHEN s.state = 1 AND l.is_live THEN $1::bigint END,"
         "   s.seq, s.destination, s.channel, s.priority,"
-        "   CASE WHEN s.state = 1 AND l.is_live THEN 1 ELSE 0 END, s.kind, s.recipient"
+        "   CASE WHEN s.state = 1 AND l.is_live THEN 1 ELSE 0 END, s.kind, s.recipient,"
+        "   coalesce(s.user_id, '')"
         " FROM s, l WHERE s.due_at <= now()),"
         "e AS ("
         " INSERT INTO scheduled (id, notification, due_at, destination, channel, priority, state,"
-        "   recipient_kind, recipient)"
-        " SELECT id, notification, due_at, destination, channel, priority, 0, kind, recipient"
+        "   recipient_kind, recipient, user_id)"
+        " SELECT id, notification, due_at, destination, channel, priority, 0, kind, recipient,"
+        "   coalesce(user_id, '')"
         " FROM s WHERE due_at > now())"
         "SELECT true, notification, 0::bigint, false FROM k"
         " UNION ALL SELECT false, s.id, s.seq, s.state = 1 AND l.is_live AND s.due_at <= now()"
@@ -158,7 +162,7 @@ void ingest_rows_init(struct ingest_rows *rows)
                                                 PG_TEXT,        PG_TEXT, PG_INT2, PG_INT2, PG_INT4,
                                                 PG_TIMESTAMPTZ, PG_TEXT, PG_TEXT, PG_BYTEA};
     static const enum pg_type delivery[] = {PG_INT8, PG_INT8, PG_TIMESTAMPTZ, PG_INT4, PG_INT2,
-                                            PG_INT2, PG_INT2, PG_INT2,        PG_TEXT};
+                                            PG_INT2, PG_INT2, PG_INT2,        PG_TEXT, PG_TEXT};
 
     rows->bytes = 0;
     for (unsigned i = 0; i < INGEST_NOTIFICATION_COLUMNS; i++)
@@ -223,6 +227,11 @@ void ingest_rows_add_delivery(struct ingest_rows *rows, const struct delivery_ro
     pg_array_add_int(&column[6], row->state);
     pg_array_add_int(&column[7], row->recipient_kind);
     pg_array_add_text(&column[8], row->recipient);
+    if (!row->user && !column[9].count)
+        return;
+    while (column[9].count + 1 < column[8].count)
+        pg_array_add_text(&column[9], NULL);
+    pg_array_add_text(&column[9], row->user);
 }
 
 static void on_ingested(void *ctx, int err, const struct pg_result *result)

@@ -39,9 +39,10 @@ struct delivery_row {
     int state; /* DELIVERY_READY or DELIVERY_LEASED */
     int recipient_kind;
     const char *recipient;
+    const char *user; /* whose address that is; NULL when the request named it itself */
 };
 
-enum { INGEST_NOTIFICATION_COLUMNS = 14, INGEST_DELIVERY_COLUMNS = 9 };
+enum { INGEST_NOTIFICATION_COLUMNS = 14, INGEST_DELIVERY_COLUMNS = 10 };
 struct ingest_rows {
     struct pg_array notification[INGEST_NOTIFICATION_COLUMNS];
     struct pg_array delivery[INGEST_DELIVERY_COLUMNS];

@@ -25,9 +25,10 @@ const struct pg_statement store_sql_stage = {
            "i AS (INSERT INTO inbox (user_id, seq, delivery)"
            " SELECT recipient, new_seq, id FROM s WHERE is_inbox),"
            "d AS (INSERT INTO delivery (id, notification, due_at, seq, destination, channel,"
-           "   priority, state, attempts, crashes, last_reason, recipient_kind, recipient)"
+           "   priority, state, attempts, crashes, last_reason, recipient_kind, recipient,"
+           "   user_id)"
            " SELECT id, notification, due_at, new_seq, destination, channel, priority, 0, attempts,"
-           "   crashes, last_reason, recipient_kind, recipient FROM s RETURNING 1)"
+           "   crashes, last_reason, recipient_kind, recipient, user_id FROM s RETURNING 1)"
            "SELECT count(*) FROM d",
 };
 

@@ -82,11 +82,40 @@ def test_each_of_a_users_phones_gets_it(stack, shop):
     user, one, two = fresh("u"), phone(), phone()
     assert result(shop.rpc("user.upsert", {"user": user, "phones": [one, two]})) == {"targets": 2}
     name = ask(shop, {"user": user})
-    assert [r["status"] for r in finals(shop, name, 2)] == ["sent", "sent"]
+    assert [(r["status"], r["user"]) for r in finals(shop, name, 2)] == [("sent", user)] * 2
     assert len(sent_to(stack, "twilio", one)) == len(sent_to(stack, "twilio", two)) == 1
     status = result(shop.rpc("request.status", {"id": name}))
     assert [d["state"] for d in status["deliveries"]] == ["sent", "sent"]
-    assert all(one not in d["target"] for d in status["deliveries"])
+    assert all(one not in d["target"] and d["user"] == user for d in status["deliveries"])
+
+
+def test_an_address_that_the_request_names_is_nobodys(stack, shop):
+    number = phone()
+    result(shop.rpc("user.upsert", {"user": fresh("u"), "phones": [number]}))
+    (ended,) = finals(shop, ask(shop, {"phone": number}), 1)
+    assert ended["target"] and "user" not in ended
+
+
+def test_a_dead_letter_says_whose_it_was_and_is_found_by_that(stack, shop):
+    user, number = fresh("u"), phone()
+    result(shop.rpc("user.upsert", {"user": user, "phones": [number]}))
+    script(stack, "twilio", target=number, answers=["twilio:21211"])
+    with Client(stack, "admin", "ops") as admin:
+        admin.subscribe("down/#")
+        admin.subscribe("notify/v1/dlq/#")
+        name = ask(shop, {"user": user})
+        (ended,) = finals(shop, name, 1)
+        assert (ended["status"], ended["user"]) == ("dead", user)
+        letter = admin.wait(lambda m: m.topic == "notify/v1/dlq/sms/target_invalid"
+                            and m.json["request"] == name).json
+        assert (letter["user"], letter["target"]) == (user, number)
+        (entry,) = result(admin.rpc("dlq.list", {"user": user}))["entries"]
+        assert (entry["user"], entry["request"]) == (user, name)
+        # Once more from the dead letters: still theirs.
+        stack.providers.control("POST", "/reset", {})
+        assert result(admin.rpc("dlq.retry", {"filter": {"user": user}})) == {"retried": 1}
+        shop._wait(lambda: [r for r in shop.receipts(name)
+                            if (r["status"], r.get("user")) == ("sent", user)], 10, "sent again")
 
 
 def test_every_channel_has_its_own_targets(stack, shop):

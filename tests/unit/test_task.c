@@ -20,7 +20,8 @@ static void a_note_lives_as_long_as_its_last_task_and_owns_its_texts(void **stat
                                 .content = content,
                                 .content_bytes = strlen(content)};
     struct note *note = note_new(&source);
-    struct task *one = task_new(note, 8, "alice"), *other = task_new(note, 9, "");
+    struct task *one = task_new(note, 8, "alice", NULL),
+                *other = task_new(note, 9, "+15550001", "alice");
 
     (void)state;
     memset(service, 'x', strlen(service));
@@ -32,8 +33,11 @@ static void a_note_lives_as_long_as_its_last_task_and_owns_its_texts(void **stat
     assert_string_equal(one->recipient, "alice");
     assert_int_equal(one->state, DELIVERY_LEASED);
     assert_int_equal(note->tasks, 2);
+    assert_null(one->user);
     task_free(one);
     assert_string_equal(other->note->type, "order.ready");
+    assert_string_equal(other->recipient, "+15550001");
+    assert_string_equal(other->user, "alice");
     task_free(other);
     note_drop_unused(note_new(&source));
 }
