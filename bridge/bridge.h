@@ -24,6 +24,7 @@
 #include "services/membership.h"
 #include "services/outbox.h"
 #include "services/people.h"
+#include "services/presence.h"
 #include "services/receipts.h"
 #include "services/requests_desk.h"
 #include "store/store.h"
@@ -64,10 +65,11 @@ struct bridge {
     struct requests_desk *requests_desk;
     struct desk *desk;
     struct people *people;
+    struct presence *presence;
     struct membership *membership;
     struct chores *chores;
     struct jwks *jwks; /* NULL: none configured */
-    char *lane_ids[LANE_COUNT], *outbox_id;
+    char *lane_ids[LANE_COUNT], *outbox_id, *presence_id;
     struct loop_timer drain_timer, watchdog_timer, reload_timer;
     int64_t watchdog_ms;
     enum bridge_stage stage;
@@ -95,6 +97,7 @@ struct dispatch_ops bridge_dispatch_ops(struct bridge *bridge);
 struct ingest_ops bridge_ingest_ops(struct bridge *bridge);
 struct events_ops bridge_events_ops(struct bridge *bridge);
 struct asks_ops bridge_asks_ops(struct bridge *bridge);
+struct presence_ops bridge_presence_ops(struct bridge *bridge);
 struct desk_ops bridge_desk_ops(struct bridge *bridge);
 struct membership_ops bridge_membership_ops(struct bridge *bridge);
 /* Also makes bridge->receipts. */

@@ -50,6 +50,18 @@ static int watch(void *ctx, const char *topic, const void *payload, size_t bytes
     return outbox_watch(bridge->outbox, topic, payload, bytes, on_result, result_ctx);
 }
 
+static bool is_away(void *ctx, const char *user)
+{
+    struct bridge *bridge = ctx;
+
+    return presence_is_away(bridge->presence, user);
+}
+
+static void on_came(void *ctx, const char *user)
+{
+    (void)ctx, (void)user;
+}
+
 static bool on_acked(void *ctx, uint64_t delivery)
 {
     struct bridge *bridge = ctx;
@@ -404,12 +416,21 @@ struct store_handlers bridge_store_handlers(void)
 
 struct in_app_ops bridge_in_app_ops(struct bridge *bridge)
 {
-    return (struct in_app_ops){watch, bridge};
+    return (struct in_app_ops){.watch = watch, .is_away = is_away, .ctx = bridge};
 }
 
 struct dispatch_ops bridge_dispatch_ops(struct bridge *bridge)
 {
-    return (struct dispatch_ops){add_receipt, on_dead, is_outbox_full, bridge};
+    return (struct dispatch_ops){.receipt = add_receipt,
+                                 .dead = on_dead,
+                                 .is_full = is_outbox_full,
+                                 .is_away = is_away,
+                                 .ctx = bridge};
+}
+
+struct presence_ops bridge_presence_ops(struct bridge *bridge)
+{
+    return (struct presence_ops){on_came, bridge};
 }
 
 struct ingest_ops bridge_ingest_ops(struct bridge *bridge)

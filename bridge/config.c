@@ -90,6 +90,8 @@ static const struct key keys[] = {
      "Requests to providers under way at once, over all destinations."},
     {"queue", "http_connections", KIND_NUMBER, AT(queue.http_connections), "1000", 1, 60000,
      "Connections to one provider's host at most."},
+    {"presence", "users", KIND_NUMBER, AT(presence.users), "100000", 0, 1e7,
+     "Users whose presence is remembered, some 150 bytes each; 0: not at all."},
     {"retention", "days", KIND_NUMBER, AT(retention.days), "30", 1, 3650,
      "Notifications and attempts are kept this long, then dropped by day."},
     {"retention", "callback_days", KIND_NUMBER, AT(retention.callback_days), "14", 1, 3650,

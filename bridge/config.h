@@ -67,6 +67,9 @@ struct config {
         int64_t http_inflight, http_connections;
     } queue;
     struct {
+        int64_t users;
+    } presence;
+    struct {
         int64_t days, callback_days;
     } retention;
     struct {

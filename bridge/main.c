@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/panic.h"
+#include "core/presence.h"
 #include "io/memory.h"
 #include "io/service_manager.h"
 #include "store/migrate.h"
@@ -140,6 +141,7 @@ static int64_t bridge_turn(void *ctx)
 
 static const char *const request_filters[] = {"notify/v1/services/+/up/#", NULL};
 static const char *const user_filters[] = {"notify/v1/users/+/up/#", NULL};
+static const char *const presence_filters[] = {PRESENCE_FILTER, NULL};
 static const char *const admin_filters[] = {"notify/v1/admins/+/up/#", NULL};
 
 static char *client_id(const struct config *config, const char *what, unsigned number)
@@ -311,6 +313,18 @@ static void open_lanes(struct bridge *bridge)
     bridge->people = people_new(bridge->asks, bridge->store);
 }
 
+static void open_presence(struct bridge *bridge)
+{
+    struct presence_config config = {.users_max = (size_t)bridge->config->presence.users};
+    struct presence_ops ops = bridge_presence_ops(bridge);
+
+    bridge->presence_id = client_id(bridge->config, "presence", (unsigned)getpid());
+    config.mqtt = bridge_mqtt_config(bridge->config, bridge->presence_id, presence_filters);
+    config.mqtt.clean_start = true;
+    config.mqtt.session_expiry_s = 0;
+    bridge->presence = presence_new(bridge->loop, &config, bridge->metrics, bridge->asks, &ops);
+}
+
 static void open_membership(struct bridge *bridge)
 {
     const struct config *config = bridge->config;
@@ -374,6 +388,7 @@ static void bridge_close(struct bridge *bridge)
     people_free(bridge->people);
     desk_free(bridge->desk);
     requests_desk_free(bridge->requests_desk);
+    presence_free(bridge->presence);
     asks_free(bridge->asks);
     events_free(bridge->events);
     ingest_free(bridge->ingest);
@@ -389,6 +404,7 @@ static void bridge_close(struct bridge *bridge)
     for (int lane = 0; lane < LANE_COUNT; lane++)
         free(bridge->lane_ids[lane]);
     free(bridge->outbox_id);
+    free(bridge->presence_id);
     free(bridge->types);
     free(bridge->name);
     free(bridge->host);
@@ -413,6 +429,7 @@ static int run(struct config *config, const char *file)
     open_destinations(&bridge);
     open_callbacks(&bridge);
     open_lanes(&bridge);
+    open_presence(&bridge);
     open_membership(&bridge);
     open_jwks(&bridge);
     loop_on_signal(bridge.loop, SIGTERM, on_terminate, &bridge);

@@ -427,6 +427,11 @@ static bool judge_untried(struct dispatch *dispatch, struct task *task)
     } else if (task->suppressed) {
         outcome_set(&outcome, OUTCOME_SUPPRESSED, task->suppressed,
                     "the address is on the suppression list");
+    } else if (task->attempts > 0 && task->channel == CHANNEL_IN_APP &&
+               task->recipient_kind == RECIPIENT_USER &&
+               dispatch->ops.is_away(dispatch->ops.ctx, task->recipient)) {
+        /* It was published before: a session, if there is one, has it already. */
+        outcome_set(&outcome, OUTCOME_RETRY, REASON_USER_OFFLINE, "the user is away");
     } else {
         return false;
     }

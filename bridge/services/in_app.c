@@ -29,6 +29,7 @@ struct wait {
     bool is_published; /* its PUBACK came, or the outbox has let go of it */
     bool is_over;      /* ended before its PUBACK: the outbox still knows it */
     bool is_shared;    /* broadcast or role */
+    bool is_away;      /* its user was not connected when it was published */
 };
 
 struct in_app {
@@ -144,6 +145,8 @@ static void on_published(void *ctx, int err, uint8_t reason)
     } else if (wait->is_shared) {
         outcome_set(&outcome, OUTCOME_ACCEPTED, REASON_NONE, "");
         end(wait, &outcome);
+    } else if (wait->is_away) {
+        fail(wait, REASON_USER_OFFLINE, "the user is away; the broker keeps it for a session");
     }
 }
 
@@ -211,6 +214,7 @@ int in_app_send(void *state, const struct job *job, adapter_outcome_fn *on_outco
     wait->on_outcome = on_outcome;
     wait->ctx = ctx;
     wait->is_shared = job->target_kind != TARGET_USER;
+    wait->is_away = !wait->is_shared && in_app->ops.is_away(in_app->ops.ctx, job->target);
     list_push_back(&in_app->waits, &wait->node);
     idmap_set(&in_app->by_delivery, job->delivery, wait);
     arm(in_app);

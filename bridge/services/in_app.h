@@ -4,8 +4,9 @@
  *
  * A delivery to a user is published on notify/v1/users/{u}/down/inbox and is `delivered` only
  * by the client's own acknowledgement (services/events.c).  Until then one of these ends it:
- * the broker says that nobody is there (PUBACK 0x10: user_offline, at once), no ack in time
- * (ack_timeout), or the connection to the broker is lost (costs no attempt).  Broadcasts and
+ * the broker says that nobody is there (PUBACK 0x10: user_offline, at once), it has it for the
+ * session of a user who is known to be away (the same), no ack in time (ack_timeout), or the
+ * connection to the broker is lost (costs no attempt).  Broadcasts and
  * roles are one publish and end as accepted: nobody acknowledges them one by one.
  *
  * The payload is {id, seq, type, title, body, data, priority, created_at, expires_at?}; one that
@@ -27,6 +28,8 @@ struct in_app_ops {
     /* As outbox_watch(). */
     int (*watch)(void *ctx, const char *topic, const void *payload, size_t bytes,
                  in_app_result_fn *on_result, void *result_ctx);
+    /* Nobody of this user is connected, and that is known. */
+    bool (*is_away)(void *ctx, const char *user);
     void *ctx;
 };
 
