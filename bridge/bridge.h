@@ -23,6 +23,7 @@
 #include "services/jwks.h"
 #include "services/membership.h"
 #include "services/outbox.h"
+#include "services/pauses.h"
 #include "services/people.h"
 #include "services/presence.h"
 #include "services/receipts.h"
@@ -66,6 +67,7 @@ struct bridge {
     struct desk *desk;
     struct people *people;
     struct presence *presence;
+    struct pauses *pauses;
     struct membership *membership;
     struct chores *chores;
     struct jwks *jwks; /* NULL: none configured */
@@ -99,6 +101,7 @@ struct events_ops bridge_events_ops(struct bridge *bridge);
 struct asks_ops bridge_asks_ops(struct bridge *bridge);
 struct presence_ops bridge_presence_ops(struct bridge *bridge);
 struct desk_ops bridge_desk_ops(struct bridge *bridge);
+struct pauses_ops bridge_pauses_ops(struct bridge *bridge);
 struct membership_ops bridge_membership_ops(struct bridge *bridge);
 /* Also makes bridge->receipts. */
 struct outbox *bridge_open_outbox(struct bridge *bridge, const struct outbox_config *config);

@@ -82,7 +82,8 @@ static void show(void *ctx, const struct job *job)
 {
     struct bridge *bridge = ctx;
 
-    in_app_show(bridge->in_app, job);
+    if (!dispatch_is_held(bridge->dispatch, CHANNEL_IN_APP))
+        in_app_show(bridge->in_app, job);
 }
 
 static void poke(void *ctx)
@@ -397,6 +398,11 @@ static const char *destination_name(void *ctx, int32_t id)
     return NULL;
 }
 
+static bool is_configured(void *ctx, int32_t destination)
+{
+    return destination_name(ctx, destination) != NULL;
+}
+
 /* ---- the tables ---- */
 
 struct health_ops bridge_health_ops(struct bridge *bridge)
@@ -460,6 +466,11 @@ struct events_ops bridge_events_ops(struct bridge *bridge)
 struct asks_ops bridge_asks_ops(struct bridge *bridge)
 {
     return (struct asks_ops){publish, bridge};
+}
+
+struct pauses_ops bridge_pauses_ops(struct bridge *bridge)
+{
+    return (struct pauses_ops){is_configured, bridge};
 }
 
 struct desk_ops bridge_desk_ops(struct bridge *bridge)

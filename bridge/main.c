@@ -289,6 +289,7 @@ static void open_lanes(struct bridge *bridge)
     struct events_ops events_ops = bridge_events_ops(bridge);
     struct asks_ops asks_ops = bridge_asks_ops(bridge);
     struct desk_ops desk_ops = bridge_desk_ops(bridge);
+    struct pauses_ops pauses_ops = bridge_pauses_ops(bridge);
     struct ingest_config ingest;
     struct events_config events;
     struct admin_config admin;
@@ -311,6 +312,7 @@ static void open_lanes(struct bridge *bridge)
     bridge->requests_desk = requests_desk_new(bridge->asks, bridge->store, &bridge->fence);
     bridge->desk = desk_new(bridge->asks, bridge->store, &desk_ops);
     bridge->people = people_new(bridge->asks, bridge->store);
+    bridge->pauses = pauses_new(bridge->asks, bridge->store, &pauses_ops);
 }
 
 static void open_presence(struct bridge *bridge)
@@ -385,6 +387,7 @@ static void bridge_close(struct bridge *bridge)
     outbox_close(bridge->outbox);
     membership_free(bridge->membership);
     admin_free(bridge->admin);
+    pauses_free(bridge->pauses);
     people_free(bridge->people);
     desk_free(bridge->desk);
     requests_desk_free(bridge->requests_desk);

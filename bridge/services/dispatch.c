@@ -19,6 +19,8 @@
 /* Sends per destination and turn, so that one of them cannot hold up the loop. */
 #define SEND_BUDGET   512
 #define FULL_RETRY_MS 5
+/* When to move more of what waits for a destination that is held. */
+#define HELD_RETRY_MS 100
 
 /* One attempt under way. */
 struct attempt {
@@ -503,6 +505,11 @@ static int64_t run_destination(struct dispatch *dispatch, struct destination *de
 
         if (sent == SEND_BUDGET)
             return 0;
+        if (destination->is_held) {
+            if (!dispatch_stand_in(dispatch, destination))
+                dispatch_give_back(dispatch, destination);
+            return HELD_RETRY_MS;
+        }
         if (!may_send(destination, now_ms, &wait_ms))
             return wait_ms;
         task = CONTAINER_OF(active_pop(destination->queue), struct task, entry);
@@ -561,13 +568,14 @@ int64_t dispatch_turn(struct dispatch *dispatch)
     metric_set(dispatch->active_gauge, (double)dispatch->active);
     if (!fence_may_send(dispatch->fence, now_ms))
         return -1;
-    if (!dispatch->is_draining && !dispatch->ops.is_full(dispatch->ops.ctx))
+    if (dispatch->knows_pauses && !dispatch->is_draining &&
+        !dispatch->ops.is_full(dispatch->ops.ctx))
         next_ms = run_destinations(dispatch);
     if (store_is_up(dispatch->store)) {
         dispatch_rates_turn(dispatch);
         dispatch_start_turn(dispatch);
         dispatch_settle_turn(dispatch);
-        if (!dispatch->is_draining)
+        if (dispatch->knows_pauses && !dispatch->is_draining)
             next_ms = sooner(next_ms, dispatch_claim_turn(dispatch));
     }
     return next_ms;

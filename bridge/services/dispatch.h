@@ -117,6 +117,8 @@ void dispatch_poke(struct dispatch *dispatch, int32_t destination);
 bool dispatch_acked(struct dispatch *dispatch, uint64_t delivery);
 
 /* ---- for main ---- */
+/* Whether an admin has stopped all of a channel's destinations. */
+bool dispatch_is_held(const struct dispatch *dispatch, enum channel channel);
 /* One turn: sends, settles, claims.  Returns the ms until it wants the next one, -1 for none. */
 int64_t dispatch_turn(struct dispatch *dispatch);
 /* Our epoch is over: forget everything. */

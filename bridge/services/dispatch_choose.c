@@ -4,9 +4,9 @@
  *
  * The destinations of a channel are an order: the first that fits (type, country prefix) and is
  * not away takes it; those with a weight share by it.  A destination is away while its breaker is
- * open or it has asked for a pause worth going round.  What waits for one that is away goes to
- * the next that is not, in memory and from the database, and new deliveries come back to it when
- * it has healed.
+ * open, it has asked for a pause worth going round, or an admin has stopped it.  What waits for one
+ * that is away goes to the next that is not, in memory and from the database, and new deliveries
+ * come back to it when it has healed.
  */
 #include "services/dispatch_internal.h"
 
@@ -20,8 +20,25 @@
 bool destination_is_shut(struct dispatch *dispatch, struct destination *destination)
 {
     /* Asking for room is what lets an open breaker half open in time. */
-    return !throttle_room(&destination->throttle, loop_now_ms(dispatch->loop)) &&
-           destination->throttle.breaker == BREAKER_OPEN;
+    return destination->is_held ||
+           (!throttle_room(&destination->throttle, loop_now_ms(dispatch->loop)) &&
+            destination->throttle.breaker == BREAKER_OPEN);
+}
+
+bool dispatch_is_held(const struct dispatch *dispatch, enum channel channel)
+{
+    bool is_held = false;
+
+    for (size_t i = 0; i < dispatch->destination_count; i++) {
+        const struct destination *destination = dispatch->destinations[i];
+
+        if (destination->config.channel != channel)
+            continue;
+        if (!destination->is_held)
+            return false;
+        is_held = true;
+    }
+    return is_held;
 }
 
 bool destination_is_away(struct dispatch *dispatch, struct destination *destination)

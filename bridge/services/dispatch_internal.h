@@ -27,8 +27,10 @@ struct destination {
     struct throttle throttle;
     struct slots slots;
     bool is_taking;
-    size_t cap;  /* most deliveries of this destination in memory */
-    size_t held; /* in memory or reserved */
+    bool is_held;      /* an admin has stopped it, or its channel */
+    bool is_held_next; /* as the answer under way says */
+    size_t cap;        /* most deliveries of this destination in memory */
+    size_t held;       /* in memory or reserved */
     bool is_claiming;
     bool has_suspects;              /* the last look for one found one: there may be more */
     bool has_backlog;               /* more is ready in the database than the last claim took */
@@ -73,6 +75,7 @@ struct dispatch {
     bool has_suspect;          /* one delivery that may be poison is in memory */
     int64_t next_reconcile_ms; /* boot clock */
     bool is_asking_pauses;
+    bool knows_pauses; /* what admins have stopped was read once: before that nothing is sent */
     int64_t next_pauses_ms; /* boot clock */
     bool is_draining, wants_reconcile, is_reconciling;
     unsigned generation; /* of our epoch: answers to older questions are dropped */
@@ -102,6 +105,8 @@ static inline int64_t dispatch_wall_ms(const struct dispatch *dispatch)
 void dispatch_forget(struct dispatch *dispatch, struct task *task);
 /* dispatch_rates.c */
 void dispatch_rates_turn(struct dispatch *dispatch);
+/* Gives back to the database what waits for a destination that is held and has no stand-in. */
+void dispatch_give_back(struct dispatch *dispatch, struct destination *held);
 /* Tells the others of a pause that an answer has brought; before_ms is the end of the one before.
  */
 void dispatch_share_pause(struct dispatch *dispatch, struct destination *destination,

@@ -3,7 +3,9 @@
  * dispatch_rates - rates and pauses that all bridges on one database keep together
  *
  * A destination with a rate sends at the moments it has taken from the database (core/slots.h).
- * A provider's "not now" is written there too, and looked up by everybody once a second.
+ * A provider's "not now" is written there too, and looked up by everybody once a second; so is
+ * what an admin has stopped.  What waited in memory for that goes back to the database as it came,
+ * so that it costs no attempt, takes no room from others, and nobody who restarts forgets it.
  */
 #include "base/alloc.h"
 #include "base/clock.h"
@@ -64,13 +66,16 @@ static void take(struct dispatch *dispatch, struct destination *destination)
 
 /* ---- pauses ---- */
 
-static void on_pause(void *ctx, int32_t id, int64_t for_ms)
+static void on_pause(void *ctx, int32_t id, int64_t for_ms, bool is_held)
 {
     struct dispatch *dispatch = ctx;
     struct destination *destination = dispatch_find(dispatch, id);
 
-    if (destination)
+    if (!destination)
+        return;
+    if (for_ms > 0)
         throttle_pause(&destination->throttle, for_ms, loop_now_ms(dispatch->loop));
+    destination->is_held_next = is_held;
 }
 
 static void on_pauses_done(void *ctx, int err)
@@ -80,6 +85,32 @@ static void on_pauses_done(void *ctx, int err)
     dispatch->is_asking_pauses = false;
     if (err)
         log_debug("pauses.failed", LOG_STR("err", err_name(err)));
+    else
+        dispatch->knows_pauses = true;
+    for (size_t i = 0; i < dispatch->destination_count; i++) {
+        struct destination *destination = dispatch->destinations[i];
+        bool was_held = destination->is_held;
+
+        if (!err)
+            destination->is_held = destination->is_held_next;
+        destination->is_held_next = false;
+        if (was_held == destination->is_held)
+            continue;
+        log_warn(was_held ? "destination.resumed" : "destination.paused",
+                 LOG_STR("destination", destination->config.name));
+        dispatch_poke(dispatch, destination->id);
+    }
+}
+
+void dispatch_give_back(struct dispatch *dispatch, struct destination *held)
+{
+    if (!active_count(held->queue))
+        return;
+    log_info("destination.given_back", LOG_STR("destination", held->config.name),
+             LOG_INT("deliveries", active_count(held->queue)));
+    while (active_count(held->queue))
+        dispatch_forget(dispatch, CONTAINER_OF(active_pop(held->queue), struct task, entry));
+    dispatch->wants_reconcile = true;
 }
 
 void dispatch_share_pause(struct dispatch *dispatch, struct destination *destination,

@@ -27,8 +27,12 @@ const struct pg_statement store_sql_pause = {
 const struct pg_statement store_sql_pauses = {
     .name = "pauses",
     .params = 0,
-    .sql = "SELECT id, (extract(epoch FROM paused_until - clock_timestamp()) * 1000)::bigint"
-           " FROM destination WHERE paused_until > clock_timestamp()",
+    .sql = "SELECT d.id, greatest(0, (extract(epoch FROM CASE WHEN d.paused_until > '-infinity'"
+           "   THEN d.paused_until - clock_timestamp() ELSE interval '0' END) * 1000)::bigint),"
+           " p.id IS NOT NULL"
+           " FROM destination d LEFT JOIN LATERAL (SELECT id FROM admin_pause"
+           "   WHERE destination = d.id OR channel = d.channel LIMIT 1) p ON true"
+           " WHERE d.paused_until > clock_timestamp() OR p.id IS NOT NULL",
 };
 
 static void on_taken(void *ctx, int err, const struct pg_result *result)
@@ -69,7 +73,8 @@ static void on_pauses(void *ctx, int err, const struct pg_result *result)
 
     free(held);
     for (int i = 0; !err && i < pg_rows(result); i++)
-        call.on_row(call.ctx, (int32_t)pg_int(result, i, 0), pg_int(result, i, 1));
+        call.on_row(call.ctx, (int32_t)pg_int(result, i, 0), pg_int(result, i, 1),
+                    pg_int(result, i, 2) != 0);
     call.on_done(call.ctx, err);
 }
 

@@ -14,11 +14,12 @@ NODISCARD int store_take_slots(struct store *store, int32_t destination, unsigne
 NODISCARD int store_pause(struct store *store, int32_t destination, int64_t for_ms);
 
 struct pauses_call {
-    void (*on_row)(void *ctx, int32_t destination, int64_t for_ms);
+    /* for_ms: what is left of the provider's pause, or 0; is_held: an admin has stopped it. */
+    void (*on_row)(void *ctx, int32_t destination, int64_t for_ms, bool is_held);
     void (*on_done)(void *ctx, int err);
     void *ctx;
 };
-/* Every destination that is paused now. */
+/* Every destination that is paused now, by its provider, or by an admin (or its channel is). */
 NODISCARD int store_pauses(struct store *store, const struct pauses_call *call);
 
 #endif

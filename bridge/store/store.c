@@ -2,6 +2,7 @@
 #include "store/store.h"
 
 #include "base/alloc.h"
+#include "base/log.h"
 #include "store/store_internal.h"
 
 #include <stdlib.h>
@@ -17,6 +18,13 @@ static const char queue_settings[] = "SET jit = off; SET enable_seqscan = off;"
                                      "SET plan_cache_mode = force_generic_plan;"
                                      "SET lock_timeout = '2s';"
                                      "SET idle_in_transaction_session_timeout = '10s'";
+static const char desk_settings[] = "SET jit = off; SET lock_timeout = '2s';"
+                                    "SET max_parallel_workers_per_gather = 0;"
+                                    "SET plan_cache_mode = force_custom_plan;"
+                                    "SET statement_timeout = '55s';"
+                                    "SET idle_in_transaction_session_timeout = '60s'";
+#define DESK_DEADLINE_MS 60000
+
 static const char control_settings[] = "SET jit = off; SET lock_timeout = '2s';"
                                        "SET idle_in_transaction_session_timeout = '10s'";
 
@@ -61,12 +69,16 @@ const struct pg_statement *const store_control_statements[] = {&store_sql_regist
                                                                &store_sql_callbacks_purge,
                                                                NULL};
 
+const struct pg_statement *const store_desk_statements[] = {
+    &store_sql_destinations,       &store_sql_pause_destination, &store_sql_pause_channel,
+    &store_sql_resume_destination, &store_sql_resume_channel,    NULL};
+
 static void on_up(void *ctx)
 {
     struct store *store = ctx;
 
     store->up_count++;
-    if (store->up_count == STORE_CONNECTIONS) {
+    if (store->up_count == STORE_NEEDED) {
         store->was_up = true;
         store->handlers.on_up(store->ctx);
     }
@@ -83,14 +95,29 @@ static void on_down(void *ctx, const char *why)
     store->handlers.on_down(store->ctx, why);
 }
 
+/* The desk comes and goes by itself: io/pg logs nothing, and nobody waits for it. */
+static void on_desk_up(void *ctx)
+{
+    (void)ctx;
+}
+
+static void on_desk_down(void *ctx, const char *why)
+{
+    (void)ctx;
+    log_warn("store.desk_down", LOG_STR("why", why));
+}
+
 struct store *store_open(struct loop *loop, const struct store_config *config,
                          const struct store_handlers *handlers, void *ctx)
 {
-    static const char *const names[] = {"intake", "settle", "control"};
+    static const char *const names[] = {"intake", "settle", "control", "desk"};
+    static const char *const settings[] = {queue_settings, queue_settings, control_settings,
+                                           desk_settings};
     const struct pg_statement *const *statements[] = {
-        store_intake_statements, store_settle_statements, store_control_statements};
+        store_intake_statements, store_settle_statements, store_control_statements,
+        store_desk_statements};
     struct store *store = xcalloc(1, sizeof(*store));
-    struct pg_handlers pg_handlers = {on_up, on_down};
+    struct pg_handlers needed = {on_up, on_down}, desk = {on_desk_up, on_desk_down};
 
     store->handlers = *handlers;
     store->ctx = ctx;
@@ -100,16 +127,16 @@ struct store *store_open(struct loop *loop, const struct store_config *config,
             .conninfo = config->conninfo,
             .password_file = config->password_file,
             .name = names[i],
-            .settings = i == STORE_CONTROL ? control_settings : queue_settings,
+            .settings = settings[i],
             .statements = statements[i],
-            .deadline_ms = config->deadline_ms,
+            .deadline_ms = i == STORE_DESK ? DESK_DEADLINE_MS : config->deadline_ms,
             .connect_ms = config->connect_ms,
             .backoff_min_ms = config->backoff_min_ms,
             .backoff_max_ms = config->backoff_max_ms,
             .queue_max = 64,
         };
 
-        store->pg[i] = pg_open(loop, &pg, &pg_handlers, store);
+        store->pg[i] = pg_open(loop, &pg, i == STORE_DESK ? &desk : &needed, store);
     }
     return store;
 }
@@ -132,7 +159,7 @@ size_t store_pending(const struct store *store)
 {
     size_t pending = 0;
 
-    for (unsigned i = 0; i < STORE_CONNECTIONS; i++)
+    for (unsigned i = 0; i < STORE_NEEDED; i++)
         pending += pg_pending(store->pg[i]);
     return pending;
 }

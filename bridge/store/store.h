@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * store - Postgres as the bridge sees it: three connections and every statement
+ * store - Postgres as the bridge sees it: four connections and every statement
  *
  * intake   ingest, claim and reconcile, strictly in order: what a reconcile must not release is
  *          what an earlier statement on the same connection brought in.
  * settle   outcomes, acknowledgements, dead letters.
- * control  heartbeat, lanes, reaping, upkeep, questions.
+ * control  heartbeat, lanes, reaping, rates, upkeep, questions: short statements, since others
+ * wait. desk     what may take its time: counts, bulk work, retention.  Its statements have a
+ * deadline of a minute; without it the bridge is up all the same, and what is sent here is refused.
  *
  * No other directory holds SQL.  Each function sends one statement and calls back once, later;
  * an error return means that it never will.  Arguments are encoded before a function returns.
@@ -33,7 +35,7 @@ struct store_config {
 };
 
 struct store_handlers {
-    void (*on_up)(void *ctx);                    /* all three are connected */
+    void (*on_up)(void *ctx);                    /* the first three are connected */
     void (*on_down)(void *ctx, const char *why); /* the first of them is gone */
 };
 
@@ -41,7 +43,7 @@ struct store *store_open(struct loop *loop, const struct store_config *config,
                          const struct store_handlers *handlers, void *ctx);
 void store_close(struct store *store);
 bool store_is_up(const struct store *store);
-/* Statements under way on all connections. */
+/* Statements under way on all connections but desk. */
 size_t store_pending(const struct store *store);
 /* No ingest and no claim is under way. */
 bool store_intake_is_idle(const struct store *store);

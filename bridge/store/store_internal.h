@@ -7,7 +7,15 @@
 #include "io/pg.h"
 #include "store/store.h"
 
-enum { STORE_INTAKE, STORE_SETTLE, STORE_CONTROL, STORE_CONNECTIONS };
+/* STORE_DESK may be slow and may be away: it is no part of being up. */
+enum {
+    STORE_INTAKE,
+    STORE_SETTLE,
+    STORE_CONTROL,
+    STORE_NEEDED,
+    STORE_DESK = STORE_NEEDED,
+    STORE_CONNECTIONS
+};
 
 /*
  * Why nothing is sent to an address: the reason, or NULL.  Each is an SQL expression; channel 3
@@ -31,6 +39,7 @@ struct store {
 extern const struct pg_statement *const store_intake_statements[];
 extern const struct pg_statement *const store_settle_statements[];
 extern const struct pg_statement *const store_control_statements[];
+extern const struct pg_statement *const store_desk_statements[];
 
 extern const struct pg_statement store_sql_reach, store_sql_targets_put, store_sql_targets,
     store_sql_targets_drop, store_sql_suppress, store_sql_unsuppress, store_sql_suppressions;
@@ -39,6 +48,8 @@ extern const struct pg_statement store_sql_ingest, store_sql_key_lookup, store_s
 extern const struct pg_statement store_sql_settle, store_sql_retry, store_sql_bury, store_sql_ack,
     store_sql_ended, store_sql_start;
 extern const struct pg_statement store_sql_take_slots, store_sql_pause, store_sql_pauses;
+extern const struct pg_statement store_sql_destinations, store_sql_pause_destination,
+    store_sql_pause_channel, store_sql_resume_destination, store_sql_resume_channel;
 extern const struct pg_statement store_sql_register, store_sql_heartbeat, store_sql_lanes,
     store_sql_lane_drop, store_sql_reap, store_sql_sweep, store_sql_leave, store_sql_unsent,
     store_sql_destination;
