@@ -248,6 +248,38 @@ static void on_delivery(void *ctx, uint64_t id, int64_t seq, bool is_leased)
     ingest->ops.enter(ingest->ops.ctx, one->destination, task);
 }
 
+/* ---- telling ---- */
+
+/* Its ids are in the database now. */
+static void forget_shown(struct ingest *ingest, const struct entry *entry)
+{
+    if (ingest->shown.count && entry->request->id)
+        free(strmap_remove(&ingest->shown, ingest_shown_key(ingest, entry)));
+}
+
+static void tell(struct ingest *ingest, struct entry *entry, int64_t now_ms)
+{
+    bool is_good = !entry->rejection.reason;
+    struct receipt receipt = {
+        .id = entry->request->id,
+        .notification = is_good ? entry->id : 0,
+        .status = is_good ? "accepted" : "rejected",
+        .reason = is_good ? NULL : reject_name(entry->rejection.reason),
+        .field = is_good ? NULL : entry->rejection.pointer,
+        .detail = is_good ? NULL : entry->rejection.detail,
+        .at_ms = now_ms,
+    };
+
+    if (entry->is_told)
+        return;
+    entry->is_told = true;
+    metric_add(is_good ? ingest->accepted : ingest->rejected, 1);
+    if (entry->is_duplicate)
+        metric_add(ingest->duplicates, 1);
+    ingest->ops.receipt(ingest->ops.ctx, entry->service, &receipt);
+    forget_shown(ingest, entry);
+}
+
 /* A row that can never be stored: kept for people, refused to its service. */
 static void set_aside(struct ingest *ingest, struct entry *entry)
 {
@@ -288,6 +320,7 @@ static void on_stored(void *ctx, int err)
     struct ingest *ingest = storing->ingest;
     struct range range = storing->range;
     bool is_current = storing->generation == ingest->generation;
+    int64_t now_ms = clock_wall_ms();
 
     free(storing);
     if (!is_current) {
@@ -304,8 +337,14 @@ static void on_stored(void *ctx, int err)
     for (size_t i = range.from; i < range.to; i++) {
         struct entry *entry = ingest->good[i];
 
-        if (entry->is_stored)
+        if (entry->is_stored) {
+            /*
+             * Now, and not with the rest of the batch: its deliveries are on their way, and
+             * `delivered` must not overtake `accepted` while duplicates are looked up.
+             */
+            tell(ingest, entry, now_ms);
             continue;
+        }
         entry->is_duplicate = true;
         ingest->looking_count++;
         withdraw(ingest, entry);
@@ -442,35 +481,9 @@ static void next_range(struct ingest *ingest)
     crash_point("ingest.commit_sent");
 }
 
-/* ---- telling ---- */
+/* ---- the end of a batch ---- */
 
-/* Its ids are in the database now. */
-static void forget_shown(struct ingest *ingest, const struct entry *entry)
-{
-    if (ingest->shown.count && entry->request->id)
-        free(strmap_remove(&ingest->shown, ingest_shown_key(ingest, entry)));
-}
-
-static void tell(struct ingest *ingest, const struct entry *entry, int64_t now_ms)
-{
-    bool is_good = !entry->rejection.reason;
-    struct receipt receipt = {
-        .id = entry->request->id,
-        .notification = is_good ? entry->id : 0,
-        .status = is_good ? "accepted" : "rejected",
-        .reason = is_good ? NULL : reject_name(entry->rejection.reason),
-        .field = is_good ? NULL : entry->rejection.pointer,
-        .detail = is_good ? NULL : entry->rejection.detail,
-        .at_ms = now_ms,
-    };
-
-    metric_add(is_good ? ingest->accepted : ingest->rejected, 1);
-    if (entry->is_duplicate)
-        metric_add(ingest->duplicates, 1);
-    ingest->ops.receipt(ingest->ops.ctx, entry->service, &receipt);
-}
-
-/* All is committed or refused: tell the services, and let the acknowledgements out. */
+/* All is committed or refused: tell the services the rest, and let the acknowledgements out. */
 static void finish(struct ingest *ingest)
 {
     int64_t now_ms = clock_wall_ms();
@@ -484,10 +497,8 @@ static void finish(struct ingest *ingest)
             return;
         }
     }
-    for (size_t i = 0; i < ingest->count; i++) {
+    for (size_t i = 0; i < ingest->count; i++)
         tell(ingest, ingest->entries[i], now_ms);
-        forget_shown(ingest, ingest->entries[i]);
-    }
     ingest_reset(ingest);
     mqtt_release(ingest->lane);
     crash_point("dispatch.pre_send");

@@ -60,6 +60,7 @@ struct entry {
     const char *payload; /* of the message it came in, for ingest_reject */
     size_t payload_bytes;
     bool is_stored, is_duplicate;
+    bool is_told; /* its receipt has been written */
 };
 
 struct range {

@@ -54,6 +54,25 @@ def test_a_user_gets_what_a_service_asked_for_and_both_ends_know(shop, alice):
     assert (delivered["channel"], delivered["user"], delivered["attempt"]) == ("in_app", "alice", 1)
 
 
+def test_accepted_is_told_before_the_end_also_beside_what_takes_longer(stack, shop):
+    """A repeat in the same batch is looked up, an invalid one refused: neither delays its neighbour."""
+    def on_message(client, message):
+        if message.topic.endswith("/inbox"):
+            client.publish("up/ack", {"ids": [message.json["id"]]}, timeout=None)
+    shop.publish("up/request", request("order-0"))
+    shop.receipt("order-0", "accepted")
+    with Client(stack, "user", "quick", on_message=on_message) as quick:
+        quick.subscribe("down/inbox")
+        for n in range(1, 61):
+            shop.publish("up/request", [request("order-%d" % n, to={"user": "quick"}),
+                                        request("order-0"), request("order-x%d" % n, to={})])
+        for n in range(1, 61):
+            shop.receipt("order-%d" % n, "delivered", 20)
+    wrong = [n for n in range(1, 61)
+             if shop.receipts("order-%d" % n)[0]["status"] != "accepted"]
+    assert wrong == []
+
+
 def test_a_sequence_number_grows_by_one_for_each_user(shop, alice):
     for n in range(3):
         shop.publish("up/request", request("seq-%d" % n, title="seq-%d" % n))
