@@ -217,7 +217,7 @@ def arguments():
     test.add_argument("only", nargs="*", metavar="STEP", help="only these steps")
     for name, path, text in (
             ("bench", ("tests", "bench", "bench.py"), "measure: ./run bench [SCENARIO]"),
-            ("chaos", ("tests", "chaos", "chaos.py"), "faults at random under traffic, and an independent checker")):
+            ("chaos", ("tests", "chaos", "chaos.py"), "faults at random, and a checker")):
         parser = commands.add_parser(name, help=text, add_help=False)
         parser.set_defaults(call=script(*path))
     return top
