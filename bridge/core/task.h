@@ -44,6 +44,7 @@ struct task {
     enum delivery_state state; /* LEASED until judged */
     enum reason suppressed;    /* why it must not be sent; REASON_NONE: it may */
     int attempts;              /* made before this one */
+    int64_t pinned_until_ms;   /* wall; no other destination may take it until then */
     bool is_suspect;
     bool is_sending;
     bool is_started;  /* an attempt row says that the request may have left */

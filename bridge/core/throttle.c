@@ -40,6 +40,12 @@ void throttle_init(struct throttle *throttle, const struct throttle_config *conf
     };
 }
 
+static void move_to(struct throttle *throttle, enum breaker breaker)
+{
+    throttle->breaker = breaker;
+    throttle->moves[breaker]++;
+}
+
 unsigned throttle_room(struct throttle *throttle, int64_t now_ms)
 {
     unsigned window = throttle->window;
@@ -47,7 +53,7 @@ unsigned throttle_room(struct throttle *throttle, int64_t now_ms)
     if (throttle->paused_until_ms > now_ms)
         return 0;
     if (throttle->breaker == BREAKER_OPEN && throttle->open_until_ms <= now_ms)
-        throttle->breaker = BREAKER_HALF_OPEN;
+        move_to(throttle, BREAKER_HALF_OPEN);
     if (throttle->breaker == BREAKER_OPEN)
         return 0;
     if (throttle->breaker == BREAKER_HALF_OPEN)
@@ -76,7 +82,7 @@ static void open_breaker(struct throttle *throttle, int64_t now_ms)
         if (throttle->shut_ms > throttle->config->shut_max_ms)
             throttle->shut_ms = throttle->config->shut_max_ms;
     }
-    throttle->breaker = BREAKER_OPEN;
+    move_to(throttle, BREAKER_OPEN);
     throttle->open_until_ms = now_ms + throttle->shut_ms;
     throttle->window = start_window(throttle->config);
     throttle->settling = 0;
@@ -88,7 +94,7 @@ static void on_answer(struct throttle *throttle)
     if (throttle->breaker == BREAKER_OPEN)
         return; /* a straggler; the probe decides */
     if (throttle->breaker == BREAKER_HALF_OPEN) {
-        throttle->breaker = BREAKER_CLOSED;
+        move_to(throttle, BREAKER_CLOSED);
         throttle->shut_ms = throttle->config->shut_min_ms;
     }
     if (throttle->window < throttle->config->max_window)

@@ -29,6 +29,7 @@ struct throttle_config {
 };
 
 enum breaker { BREAKER_CLOSED, BREAKER_OPEN, BREAKER_HALF_OPEN };
+#define BREAKER_COUNT 3
 const char *breaker_name(enum breaker breaker);
 
 struct throttle {
@@ -37,9 +38,10 @@ struct throttle {
     unsigned settling; /* answers still to come from before the window was last halved */
     bool is_probing;   /* half open, and the probe is under way */
     enum breaker breaker;
-    int64_t shut_ms;         /* the current wait */
-    int64_t open_until_ms;   /* breaker */
-    int64_t paused_until_ms; /* Retry-After */
+    uint64_t moves[BREAKER_COUNT]; /* how often it moved to each state */
+    int64_t shut_ms;               /* the current wait */
+    int64_t open_until_ms;         /* breaker */
+    int64_t paused_until_ms;       /* Retry-After */
 };
 
 void throttle_init(struct throttle *throttle, const struct throttle_config *config);

@@ -72,6 +72,13 @@ static void make_metrics(struct destination *destination, struct metrics *metric
         destination->outcomes[kind] = metrics_get(metrics, METRIC_COUNTER, "tocsin_attempts_total",
                                                   "Attempts by outcome.", labels);
     }
+    for (int to = 0; to < BREAKER_COUNT; to++) {
+        snprintf(labels, sizeof(labels), "channel=\"%s\",destination=\"%s\",to=\"%s\"", channel,
+                 name, breaker_name((enum breaker)to));
+        destination->moves[to] =
+            metrics_get(metrics, METRIC_COUNTER, "tocsin_destination_breaker_moves_total",
+                        "Moves of the breaker, by the state it went to.", labels);
+    }
     snprintf(labels, sizeof(labels), "channel=\"%s\",destination=\"%s\"", channel, name);
     destination->queued = metrics_get(metrics, METRIC_GAUGE, "tocsin_destination_queued",
                                       "Deliveries in memory that wait for their turn.", labels);
@@ -515,7 +522,7 @@ static int64_t run_destination(struct dispatch *dispatch, struct destination *de
         task = CONTAINER_OF(active_pop(destination->queue), struct task, entry);
         if (judge_untried(dispatch, task))
             continue;
-        if (!task->is_started && dispatch_is_at_most_once(dispatch, task)) {
+        if (!task->is_started && dispatch_must_record(dispatch, task)) {
             dispatch_start(dispatch, task);
             continue;
         }
@@ -538,6 +545,17 @@ static int64_t sooner(int64_t a, int64_t b)
     return b < 0 || a < b ? a : b;
 }
 
+static void show(const struct destination *destination)
+{
+    const struct throttle *throttle = &destination->throttle;
+
+    metric_set(destination->queued, (double)active_count(destination->queue));
+    metric_set(destination->inflight, (double)throttle->inflight);
+    metric_set(destination->breaker, (double)throttle->breaker);
+    for (int to = 0; to < BREAKER_COUNT; to++)
+        metric_set(destination->moves[to], (double)throttle->moves[to]);
+}
+
 static int64_t run_destinations(struct dispatch *dispatch)
 {
     int64_t next_ms = -1;
@@ -550,9 +568,7 @@ static int64_t run_destinations(struct dispatch *dispatch)
 
         dispatch_rescue(dispatch, destination);
         next_ms = sooner(next_ms, run_destination(dispatch, destination));
-        metric_set(destination->queued, (double)active_count(destination->queue));
-        metric_set(destination->inflight, (double)destination->throttle.inflight);
-        metric_set(destination->breaker, (double)destination->throttle.breaker);
+        show(destination);
     }
     if (count)
         dispatch->turn_start = (dispatch->turn_start + 1) % count;

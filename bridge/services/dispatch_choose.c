@@ -6,7 +6,8 @@
  * not away takes it; those with a weight share by it.  A destination is away while its breaker is
  * open, it has asked for a pause worth going round, or an admin has stopped it.  What waits for one
  * that is away goes to the next that is not, in memory and from the database, and new deliveries
- * come back to it when it has healed.
+ * come back to it when it has healed.  What the one that is away may have had, and would know
+ * again, waits for it.
  */
 #include "services/dispatch_internal.h"
 
@@ -170,8 +171,10 @@ void dispatch_rescue(struct dispatch *dispatch, struct destination *away)
         budget = RESCUE_BUDGET;
     while (budget--) {
         struct task *task = CONTAINER_OF(active_pop(away->queue), struct task, entry);
-        struct destination *next = dispatch_pick_for(dispatch, task, away);
+        struct destination *next = NULL;
 
+        if (task->pinned_until_ms <= dispatch_wall_ms(dispatch))
+            next = dispatch_pick_for(dispatch, task, away);
         if (!next || next->held >= next->cap)
             next = away;
         if (next != away) {

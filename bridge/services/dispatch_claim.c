@@ -20,6 +20,8 @@
 #define SWEEP_SPREAD_MS    10000
 #define RECONCILE_EVERY_MS 10000
 #define CLAIM_MAX          1000
+/* How long a repeat waits for a destination that is away, lest it be a second message. */
+#define PIN_MS 600000
 
 struct asking {
     struct dispatch *dispatch;
@@ -72,12 +74,37 @@ static void end_unknown(struct dispatch *dispatch, struct task *task)
     dispatch_judge(dispatch, task, &outcome);
 }
 
+/*
+ * Where its own may have had it, and drops repeats, there it goes again: anywhere else it would be
+ * a second message.  Not for ever, unless the type forbids that.
+ */
+static void pin(struct dispatch *dispatch, struct task *task, const struct destination *own,
+                const struct claimed *row)
+{
+    if (!own->config.is_idempotent || !(row->is_unsure || row->crashes > 0))
+        return;
+    task->pinned_until_ms =
+        dispatch_is_at_most_once(dispatch, task) ? INT64_MAX : row->due_ms + PIN_MS;
+}
+
+/* Chosen anew, if it may be: its own may be away now, or be configured otherwise than it was. */
+static struct destination *choose(struct dispatch *dispatch, const struct task *task,
+                                  struct destination *own)
+{
+    struct destination *picked = NULL;
+
+    if (task->pinned_until_ms <= dispatch_wall_ms(dispatch))
+        picked = dispatch_pick_for(dispatch, task, own);
+    return picked ? picked : own;
+}
+
 static void on_row(void *ctx, const struct claimed *row)
 {
     struct asking *asking = ctx;
     struct dispatch *dispatch = asking->dispatch;
-    struct destination *destination;
+    struct destination *own, *destination;
     struct task *task;
+    bool is_lost;
 
     if (asking->generation != dispatch->generation)
         return;
@@ -92,15 +119,18 @@ static void on_row(void *ctx, const struct claimed *row)
     task->attempts = row->attempts;
     task->is_suspect = asking->is_suspect;
     task->suppressed = row->suppressed;
-    /* Chosen anew: its own may be away now, or be configured otherwise than it was. */
-    destination = dispatch_pick_for(dispatch, task, asking->destination);
-    if (!destination)
-        destination = asking->destination;
+    own = row->started_via ? dispatch_find(dispatch, row->started_via) : NULL;
+    if (!own)
+        own = asking->destination;
+    pin(dispatch, task, own, row);
+    is_lost =
+        row->started_via && !own->config.is_idempotent && dispatch_is_at_most_once(dispatch, task);
+    destination = is_lost ? own : choose(dispatch, task, own);
     destination->held++;
     dispatch->active++;
     dispatch_enter(dispatch, destination->id, task);
-    if (row->is_started && dispatch_is_at_most_once(dispatch, task)) {
-        active_remove(((struct destination *)task->destination)->queue, &task->entry);
+    if (is_lost) {
+        active_remove(destination->queue, &task->entry);
         end_unknown(dispatch, task);
         return;
     }

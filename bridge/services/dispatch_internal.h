@@ -39,6 +39,7 @@ struct destination {
     int64_t next_claim_ms; /* boot clock */
     int64_t next_sweep_ms; /* claim without a watermark */
     struct metric *outcomes[OUTCOME_COUNT], *queued, *inflight, *breaker, *took;
+    struct metric *moves[BREAKER_COUNT];
 };
 
 /* A judged task that waits to be recorded. */
@@ -112,7 +113,12 @@ void dispatch_give_back(struct dispatch *dispatch, struct destination *held);
 void dispatch_share_pause(struct dispatch *dispatch, struct destination *destination,
                           int64_t before_ms);
 /* dispatch_start.c */
+/* The type forbids a repeat that may be a second message. */
 bool dispatch_is_at_most_once(struct dispatch *dispatch, const struct task *task);
+/* An unknown outcome is the end, since a repeat at its destination may be a second message. */
+bool dispatch_ends_unknown(struct dispatch *dispatch, const struct task *task);
+/* It must be known, after a crash, whether its request may have left. */
+bool dispatch_must_record(struct dispatch *dispatch, const struct task *task);
 void dispatch_start(struct dispatch *dispatch, struct task *task);
 void dispatch_start_turn(struct dispatch *dispatch);
 void dispatch_start_clear(struct dispatch *dispatch);

@@ -46,7 +46,7 @@ static struct outcome known(struct dispatch *dispatch, const struct task *task,
 {
     struct outcome known = *outcome;
 
-    if (known.kind == OUTCOME_UNKNOWN && dispatch_is_at_most_once(dispatch, task)) {
+    if (known.kind == OUTCOME_UNKNOWN && dispatch_ends_unknown(dispatch, task)) {
         known.kind = OUTCOME_PERMANENT;
         known.reason = REASON_OUTCOME_UNKNOWN;
     }

@@ -2,9 +2,10 @@
 /*
  * dispatch_start - attempts that are recorded before they are made
  *
- * For types whose unknown outcomes must not be repeated, and providers that do not drop repeats:
- * a row in `attempt` says that the request may have left.  Whoever claims the delivery after a
- * crash finds the row and ends it as outcome_unknown.  Everybody else is spared the write.
+ * For types whose unknown outcomes must not be repeated, unless the only provider of the channel
+ * drops repeats: a row in `attempt` says that the request may have left, and where to.  Whoever
+ * claims the delivery after a crash finds the row and ends it as outcome_unknown, or repeats it
+ * there where repeats are dropped.  Everybody else is spared the write.
  */
 #include "base/alloc.h"
 #include "base/log.h"
@@ -23,11 +24,31 @@ struct starting {
 
 bool dispatch_is_at_most_once(struct dispatch *dispatch, const struct task *task)
 {
-    const struct destination *destination = task->destination;
     const struct type_config *type = dispatch_type(dispatch, task->note->type);
 
-    return type && type->is_at_most_once && !destination->config.is_idempotent &&
-           task->channel != CHANNEL_IN_APP;
+    return type && type->is_at_most_once && task->channel != CHANNEL_IN_APP;
+}
+
+bool dispatch_ends_unknown(struct dispatch *dispatch, const struct task *task)
+{
+    const struct destination *destination = task->destination;
+
+    return !destination->config.is_idempotent && dispatch_is_at_most_once(dispatch, task);
+}
+
+/* Where all of a channel's providers drop repeats, and it stays with one, nothing need be known. */
+bool dispatch_must_record(struct dispatch *dispatch, const struct task *task)
+{
+    if (!dispatch_is_at_most_once(dispatch, task))
+        return false;
+    for (size_t i = 0; i < dispatch->destination_count; i++) {
+        const struct destination_config *config = &dispatch->destinations[i]->config;
+
+        if (config->channel == task->channel &&
+            (!config->is_idempotent || dispatch->destinations[i] != task->destination))
+            return true;
+    }
+    return false;
 }
 
 void dispatch_start(struct dispatch *dispatch, struct task *task)

@@ -31,12 +31,12 @@ const struct pg_statement store_sql_claim = {
            "SELECT u.id, u.notification, u.seq, u.due_at, n.created_at, n.expires_at, u.attempts,"
            " u.crashes, n.receipts, u.recipient_kind, u.channel, u.priority, u.recipient,"
            " n.service, n.request, n.type, n.collapse_key, n.retry, n.content,"
-           " CASE WHEN u.crashes > 0 THEN EXISTS (SELECT 1 FROM attempt a WHERE a.delivery = u.id"
-           "   AND a.number = u.attempts + 1 AND a.outcome = 8 AND a.state IS NULL)"
-           "   ELSE false END,"
+           " CASE WHEN u.crashes > 0 THEN (SELECT a.destination FROM attempt a"
+           "   WHERE a.delivery = u.id AND a.number = u.attempts + 1 AND a.outcome = 8"
+           "   AND a.state IS NULL LIMIT 1) END,"
            " CASE WHEN u.recipient_kind >= 4 THEN " STORE_SUPPRESSED(
                "u.channel", "u.recipient",
-               "n.type") " END, u.user_id"
+               "n.type") " END, u.user_id, u.is_unsure"
                          " FROM u CROSS JOIN LATERAL"
                          " (SELECT * FROM notification WHERE id = u.notification LIMIT 1) n"
                          " ORDER BY u.priority, u.due_at, u.id",
@@ -109,7 +109,8 @@ const struct pg_statement store_sql_retry = {
     .sql =
         "WITH x AS (UPDATE delivery d SET state = 0, epoch = NULL, due_at = r.due, destination = "
         "r.via,"
-        " attempts = r.tries, last_reason = r.reason FROM " SETTLE_COLUMNS
+        " attempts = r.tries, last_reason = r.reason, is_unsure = d.is_unsure OR r.outcome = 8"
+        " FROM " SETTLE_COLUMNS
         " WHERE d.id = ANY ($2::bigint[]) AND d.id = r.id AND d.epoch = $1::bigint"
         " AND d.state = 1"
         " RETURNING d.notification, d.destination, d.channel, d.recipient_kind, d.recipient,"
@@ -221,7 +222,8 @@ static void on_claimed(void *ctx, int err, const struct pg_result *result)
             .type = pg_text(result, i, 15),
             .collapse_key = pg_is_null(result, i, 16) ? NULL : pg_text(result, i, 16),
             .retry = pg_is_null(result, i, 17) ? NULL : pg_text(result, i, 17),
-            .is_started = pg_int(result, i, 19) != 0,
+            .started_via = (int32_t)pg_int(result, i, 19),
+            .is_unsure = pg_int(result, i, 22) != 0,
         };
 
         row.content = pg_bytes(result, i, 18, &row.content_bytes);

@@ -26,7 +26,9 @@ struct claimed { /* strings borrowed for the callback */
     const char *user; /* whose address the recipient is; "" when nobody's */
     const char *content;
     size_t content_bytes;
-    bool is_started; /* a bridge died over it, and the request of this attempt may have left */
+    /* A bridge died over it, and the request of this attempt may have left, to here; 0: not. */
+    int32_t started_via;
+    bool is_unsure;         /* an attempt of it was sent in full and not answered */
     enum reason suppressed; /* REASON_NONE: the recipient may be sent to */
 };
 

@@ -182,6 +182,9 @@ static void an_open_breaker_lets_one_probe_through_and_doubles_the_wait(void **s
     now += wait;
     one(&throttle, OUTCOME_PERMANENT, -1, now);
     assert_int_equal(throttle.breaker, BREAKER_CLOSED);
+    assert_int_equal(throttle.moves[BREAKER_OPEN], 11);
+    assert_int_equal(throttle.moves[BREAKER_HALF_OPEN], 11);
+    assert_int_equal(throttle.moves[BREAKER_CLOSED], 1);
     assert_int_equal(throttle_room(&throttle, now), 21);
     for (int i = 0; i < 5; i++)
         one(&throttle, OUTCOME_RETRY, -1, now);
