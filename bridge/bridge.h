@@ -13,12 +13,14 @@
 #include "services/admin.h"
 #include "services/callbacks.h"
 #include "services/asks.h"
+#include "services/badge.h"
 #include "services/chores.h"
 #include "services/desk.h"
 #include "services/dispatch.h"
 #include "services/events.h"
 #include "services/health.h"
 #include "services/in_app.h"
+#include "services/inbox.h"
 #include "services/ingest.h"
 #include "services/jwks.h"
 #include "services/membership.h"
@@ -60,6 +62,8 @@ struct bridge {
     size_t destination_count, destinations_known;
     unsigned available; /* channels that have a destination */
     struct ingest *ingest;
+    struct badge *badge;
+    struct inbox *inbox;
     struct events *events;
     struct admin *admin;
     struct asks *asks;
@@ -103,6 +107,8 @@ struct presence_ops bridge_presence_ops(struct bridge *bridge);
 struct desk_ops bridge_desk_ops(struct bridge *bridge);
 struct pauses_ops bridge_pauses_ops(struct bridge *bridge);
 struct membership_ops bridge_membership_ops(struct bridge *bridge);
+/* The inbox and its badges. */
+void bridge_open_inbox(struct bridge *bridge);
 /* Also makes bridge->receipts. */
 struct outbox *bridge_open_outbox(struct bridge *bridge, const struct outbox_config *config);
 struct chores *bridge_open_chores(struct bridge *bridge, const struct chores_config *config);

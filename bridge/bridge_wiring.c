@@ -17,6 +17,13 @@ static void publish(void *ctx, const char *topic, const void *payload, size_t by
     outbox_keep(bridge->outbox, topic, payload, bytes, false);
 }
 
+static void publish_retained(void *ctx, const char *topic, const void *payload, size_t bytes)
+{
+    struct bridge *bridge = ctx;
+
+    outbox_keep(bridge->outbox, topic, payload, bytes, true);
+}
+
 static void add_receipt(void *ctx, const char *service, const struct receipt *receipt)
 {
     struct bridge *bridge = ctx;
@@ -60,6 +67,52 @@ static bool is_away(void *ctx, const char *user)
 static void on_came(void *ctx, const char *user)
 {
     (void)ctx, (void)user;
+}
+
+/* ---- the inbox ---- */
+
+static void touch(void *ctx, const char *user)
+{
+    struct bridge *bridge = ctx;
+
+    badge_touch(bridge->badge, user);
+}
+
+static void mark(void *ctx, const char *user, const struct ack *ack)
+{
+    struct bridge *bridge = ctx;
+
+    inbox_add(bridge->inbox, user, ack);
+}
+
+static bool has_marks(void *ctx)
+{
+    struct bridge *bridge = ctx;
+
+    return inbox_has_events(bridge->inbox);
+}
+
+static int commit_marks(void *ctx, store_done_fn *on_done, void *done_ctx)
+{
+    struct bridge *bridge = ctx;
+
+    return inbox_commit(bridge->inbox, on_done, done_ctx);
+}
+
+static void forget_marks(void *ctx)
+{
+    struct bridge *bridge = ctx;
+
+    inbox_forget(bridge->inbox);
+}
+
+void bridge_open_inbox(struct bridge *bridge)
+{
+    struct badge_ops badge = {publish_retained, is_outbox_full, bridge};
+    struct inbox_ops inbox = {publish, add_receipt, touch, bridge};
+
+    bridge->badge = badge_new(bridge->loop, bridge->store, bridge->metrics, &badge);
+    bridge->inbox = inbox_new(bridge->asks, bridge->store, bridge->metrics, &inbox);
 }
 
 static bool on_acked(void *ctx, uint64_t delivery)
@@ -422,7 +475,7 @@ struct store_handlers bridge_store_handlers(void)
 
 struct in_app_ops bridge_in_app_ops(struct bridge *bridge)
 {
-    return (struct in_app_ops){.watch = watch, .is_away = is_away, .ctx = bridge};
+    return (struct in_app_ops){.watch = watch, .shown = touch, .is_away = is_away, .ctx = bridge};
 }
 
 struct dispatch_ops bridge_dispatch_ops(struct bridge *bridge)
@@ -460,7 +513,14 @@ struct ingest_ops bridge_ingest_ops(struct bridge *bridge)
 
 struct events_ops bridge_events_ops(struct bridge *bridge)
 {
-    return (struct events_ops){on_acked, add_receipt, on_rpc, bridge};
+    return (struct events_ops){.acked = on_acked,
+                               .receipt = add_receipt,
+                               .rpc = on_rpc,
+                               .mark = mark,
+                               .has_marks = has_marks,
+                               .commit = commit_marks,
+                               .forget = forget_marks,
+                               .ctx = bridge};
 }
 
 struct asks_ops bridge_asks_ops(struct bridge *bridge)

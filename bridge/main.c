@@ -312,6 +312,7 @@ static void open_lanes(struct bridge *bridge)
     bridge->requests_desk = requests_desk_new(bridge->asks, bridge->store, &bridge->fence);
     bridge->desk = desk_new(bridge->asks, bridge->store, &desk_ops);
     bridge->people = people_new(bridge->asks, bridge->store);
+    bridge_open_inbox(bridge);
     bridge->pauses = pauses_new(bridge->asks, bridge->store, &pauses_ops);
 }
 
@@ -394,6 +395,8 @@ static void bridge_close(struct bridge *bridge)
     presence_free(bridge->presence);
     asks_free(bridge->asks);
     events_free(bridge->events);
+    inbox_free(bridge->inbox);
+    badge_free(bridge->badge);
     ingest_free(bridge->ingest);
     dispatch_free(bridge->dispatch);
     in_app_close(bridge->in_app);

@@ -113,8 +113,10 @@ static void on_event(struct events *events, const struct topic_up *up,
         metric_add(events->malformed, 1);
         return;
     }
-    if (kind != ACK_ACK)
+    if (kind != ACK_ACK) {
+        events->ops.mark(events->ops.ctx, up->id, &ack);
         return;
+    }
     user = arena_strdup(events->arena, up->id);
     for (size_t i = 0; i < ack.id_count; i++)
         add_ack(events, ack.ids[i], user);
@@ -140,13 +142,8 @@ static void reset(struct events *events)
     events->stranger_count = 0;
     events->held_since_ms = 0;
     events->generation++;
+    events->ops.forget(events->ops.ctx);
     arena_reset(events->arena);
-}
-
-static void finish(struct events *events)
-{
-    reset(events);
-    mqtt_release(events->lane);
 }
 
 static void abandon(struct events *events, int err)
@@ -169,6 +166,41 @@ static struct storing *storing_new(struct events *events)
 
     *storing = (struct storing){events, events->generation};
     return storing;
+}
+
+/* ---- after the acknowledgements: what else was said ---- */
+
+static void on_committed(void *ctx, int err)
+{
+    struct storing *storing = ctx;
+    struct events *events = storing->events;
+    bool is_current = storing->generation == events->generation;
+
+    free(storing);
+    if (!is_current)
+        return;
+    if (err) {
+        abandon(events, err);
+        return;
+    }
+    reset(events);
+    mqtt_release(events->lane);
+}
+
+static void finish(struct events *events)
+{
+    struct storing *storing;
+
+    if (!events->ops.has_marks(events->ops.ctx)) {
+        reset(events);
+        mqtt_release(events->lane);
+        return;
+    }
+    storing = storing_new(events);
+    if (!events->ops.commit(events->ops.ctx, on_committed, storing))
+        return;
+    free(storing);
+    abandon(events, ERR_CLOSED);
 }
 
 /* ---- deliveries of other bridges, or of before our start ---- */

@@ -3,11 +3,13 @@
  * events - the users lane: what people's devices tell, committed before it is acknowledged
  *
  * An `ack` makes an in-app delivery delivered, whichever bridge holds it, and only for the user
- * whose topic it came on.  Not here: questions (rpc), which go to admin.
+ * whose topic it came on.  Not here: questions (rpc), and what the other events do, which is the
+ * inbox's; they share the lane's batch.
  */
 #ifndef TOCSIN_SERVICES_EVENTS_H
 #define TOCSIN_SERVICES_EVENTS_H
 #include "base/metrics.h"
+#include "core/ack.h"
 #include "core/fence.h"
 #include "core/receipt.h"
 #include "core/topic.h"
@@ -25,6 +27,11 @@ struct events_ops {
     bool (*acked)(void *ctx, uint64_t delivery);
     void (*receipt)(void *ctx, const char *service, const struct receipt *receipt);
     void (*rpc)(void *ctx, const struct topic_up *from, const struct mqtt_message *message);
+    /* read, archive and so on: gathered, then written by commit, or forgotten: they come again. */
+    void (*mark)(void *ctx, const char *user, const struct ack *ack);
+    bool (*has_marks)(void *ctx);
+    int (*commit)(void *ctx, store_done_fn *on_done, void *done_ctx);
+    void (*forget)(void *ctx);
     void *ctx;
 };
 

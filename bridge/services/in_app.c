@@ -218,6 +218,8 @@ int in_app_send(void *state, const struct job *job, adapter_outcome_fn *on_outco
     list_push_back(&in_app->waits, &wait->node);
     idmap_set(&in_app->by_delivery, job->delivery, wait);
     arm(in_app);
+    if (!wait->is_shared && job->attempt <= 1)
+        in_app->ops.shown(in_app->ops.ctx, job->target);
     return 0;
 }
 

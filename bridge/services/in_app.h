@@ -30,6 +30,8 @@ struct in_app_ops {
                  in_app_result_fn *on_result, void *result_ctx);
     /* Nobody of this user is connected, and that is known. */
     bool (*is_away)(void *ctx, const char *user);
+    /* The first attempt at something of this user's is on its way. */
+    void (*shown)(void *ctx, const char *user);
     void *ctx;
 };
 

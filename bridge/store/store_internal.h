@@ -61,6 +61,9 @@ extern const struct pg_statement store_sql_about, store_sql_status, store_sql_st
 extern const struct pg_statement store_sql_callbacks_keep, store_sql_callbacks_fold,
     store_sql_callbacks_purge;
 
+extern const struct pg_statement store_sql_inbox_mark, store_sql_inbox_mark_all,
+    store_sql_inbox_badges, store_sql_inbox_rising, store_sql_inbox_falling;
+
 /* A callback kept over a statement. */
 struct store_call {
     void (*fn)(void);
