@@ -29,6 +29,7 @@
 #include "services/people.h"
 #include "services/presence.h"
 #include "services/receipts.h"
+#include "services/tracking.h"
 #include "services/requests_desk.h"
 #include "store/store.h"
 
@@ -54,8 +55,10 @@ struct bridge {
     struct outbox *outbox;
     struct receipts *receipts;
     struct http_client *http;
+    struct tracker *tracker;
     struct in_app *in_app;
     struct callbacks *callbacks;
+    struct tracking *tracking;
     struct dispatch *dispatch;
     struct type_config *types;
     struct bridge_destination destinations[64];
@@ -89,6 +92,11 @@ void bridge_channel_configs(const struct config *config, struct channel_config o
 struct type_config *bridge_type_configs(const struct config *config);
 struct mqtt_config bridge_mqtt_config(const struct config *config, const char *client_id,
                                       const char *const *filters);
+/* What reaches us from outside; out is cleared first. */
+const char *bridge_public_url(const struct config *config, struct buf *out);
+/* Reads the keys of tracking; why gets a sentence. */
+NODISCARD int bridge_load_tracker(struct bridge *bridge, const struct config *config, char *why,
+                                  size_t why_bytes);
 /* Opens the adapter; why gets a sentence. */
 NODISCARD int bridge_open_destination(struct bridge *bridge, const struct config_destination *from,
                                       struct destination_config *out, char *why, size_t why_bytes);
@@ -97,6 +105,7 @@ void bridge_reload(struct bridge *bridge);
 /* bridge_wiring.c: the callbacks that join services that do not know each other. */
 struct health_ops bridge_health_ops(struct bridge *bridge);
 struct callbacks_ops bridge_callbacks_ops(struct bridge *bridge);
+struct tracking_ops bridge_tracking_ops(struct bridge *bridge);
 struct store_handlers bridge_store_handlers(void);
 struct in_app_ops bridge_in_app_ops(struct bridge *bridge);
 struct dispatch_ops bridge_dispatch_ops(struct bridge *bridge);

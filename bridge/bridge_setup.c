@@ -61,6 +61,8 @@ struct type_config *bridge_type_configs(const struct config *config)
             .channels = channel_set(from->channels),
             .is_at_most_once = strcmp(from->unknown, "at_most_once") == 0,
         };
+        if (config_tracking(from->tracking, &types[i].tracking))
+            types[i].tracking = 0; /* config_read() has refused it before */
     }
     return types;
 }
@@ -87,10 +89,32 @@ struct mqtt_config bridge_mqtt_config(const struct config *config, const char *c
     };
 }
 
+const char *bridge_public_url(const struct config *config, struct buf *out)
+{
+    buf_clear(out);
+    if (config->http.public_url)
+        buf_add_text(out, config->http.public_url);
+    else
+        buf_printf(out, "http://%s", config->http.listen);
+    return out->data;
+}
+
+int bridge_load_tracker(struct bridge *bridge, const struct config *config, char *why,
+                        size_t why_bytes)
+{
+    struct buf url = {0};
+    struct tracker_config tracker = {bridge_public_url(config, &url), config->tracking.key_file,
+                                     config->tracking.former_key_file};
+    int err = tracker_load(bridge->tracker, &tracker, why, why_bytes);
+
+    buf_fini(&url);
+    return err;
+}
+
 int bridge_open_destination(struct bridge *bridge, const struct config_destination *from,
                             struct destination_config *out, char *why, size_t why_bytes)
 {
-    struct adapter_env env = {bridge->loop, bridge->http, clock_wall_ms};
+    struct adapter_env env = {bridge->loop, bridge->http, clock_wall_ms, bridge->tracker};
     struct adapter_settings settings = {from->name, config_destination_get,
                                         (void *)(uintptr_t)from};
     void *state = NULL;
@@ -132,6 +156,14 @@ static void on_old_config_free(void *ctx)
     bridge->old_config = NULL;
 }
 
+static void close_all(const struct destination_config *opened, size_t count)
+{
+    while (count > 0) {
+        count--;
+        opened[count].close(opened[count].state);
+    }
+}
+
 /* Opens every destination of the new configuration before anything is changed. */
 static size_t open_all(struct bridge *bridge, struct config *config,
                        struct destination_config *opened, char *why, size_t why_bytes)
@@ -139,10 +171,7 @@ static size_t open_all(struct bridge *bridge, struct config *config,
     for (size_t i = 0; i < config->destination_count; i++) {
         if (!bridge_open_destination(bridge, &config->destinations[i], &opened[i], why, why_bytes))
             continue;
-        while (i > 0) {
-            i--;
-            opened[i].close(opened[i].state);
-        }
+        close_all(opened, i);
         return 0;
     }
     return config->destination_count;
@@ -179,6 +208,7 @@ static void swap(struct bridge *bridge, struct config *config,
     bridge->config = config;
     loop_timer_start(bridge->loop, &bridge->reload_timer, config->bridge.lease_ms,
                      on_old_config_free, bridge);
+    callbacks_track(bridge->callbacks, config->tracking.key_file != NULL);
 }
 
 /* What was configured stays: its adapter borrows from the file it was read from. */
@@ -216,6 +246,8 @@ void bridge_reload(struct bridge *bridge)
     count = config && has_all(bridge, config, why, sizeof(why))
                 ? open_all(bridge, config, opened, why, sizeof(why))
                 : 0;
+    if (config && !why[0] && bridge_load_tracker(bridge, config, why, sizeof(why)))
+        close_all(opened, count);
     if (!config || why[0]) {
         log_error("reload.refused", LOG_STR("why", why));
         if (config)

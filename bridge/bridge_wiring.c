@@ -431,6 +431,21 @@ static void on_callback(void *ctx, struct http_exchange *exchange,
     callbacks_request(bridge->callbacks, exchange, request);
 }
 
+static void on_tracking(void *ctx, struct http_exchange *exchange,
+                        const struct http_server_request *request)
+{
+    struct bridge *bridge = ctx;
+
+    tracking_request(bridge->tracking, exchange, request);
+}
+
+static void on_tracked(void *ctx)
+{
+    struct bridge *bridge = ctx;
+
+    callbacks_poke(bridge->callbacks);
+}
+
 static int32_t destination_id(void *ctx, const char *name)
 {
     struct bridge *bridge = ctx;
@@ -460,12 +475,17 @@ static bool is_configured(void *ctx, int32_t destination)
 
 struct health_ops bridge_health_ops(struct bridge *bridge)
 {
-    return (struct health_ops){bridge_is_ready, refresh, on_callback, bridge};
+    return (struct health_ops){bridge_is_ready, refresh, on_callback, on_tracking, bridge};
 }
 
 struct callbacks_ops bridge_callbacks_ops(struct bridge *bridge)
 {
     return (struct callbacks_ops){add_receipt, destination_id, destination_name, bridge};
+}
+
+struct tracking_ops bridge_tracking_ops(struct bridge *bridge)
+{
+    return (struct tracking_ops){on_tracked, bridge};
 }
 
 struct store_handlers bridge_store_handlers(void)

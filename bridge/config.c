@@ -96,6 +96,10 @@ static const struct key keys[] = {
      "Notifications and attempts are kept this long, then dropped by day."},
     {"retention", "callback_days", KIND_NUMBER, AT(retention.callback_days), "14", 1, 3650,
      "What providers reported is kept this long as it came; also how long repeats are known."},
+    {"tracking", "key_file", KIND_FILE, AT(tracking.key_file), NULL, 0, 0,
+     "The secret that signs links and images in mails of types with `tracking`; 16 bytes or more."},
+    {"tracking", "former_key_file", KIND_FILE, AT(tracking.former_key_file), NULL, 0, 0,
+     "The secret before it, for the links in mails that are out."},
     {"jwks", "url", KIND_TEXT, AT(jwks.url), NULL, 0, 0,
      "Where an identity provider publishes its keys (RFC 7517); fetched into jwks.file."},
     {"jwks", "file", KIND_FILE, AT(jwks.file), NULL, 0, 0,
@@ -135,6 +139,9 @@ static const struct key type_keys[] = {
     {"types", "unknown", KIND_TEXT, AT(unknown), "repeat", 0, 0,
      "What a sent request without an answer means where the provider drops no repeats: repeat, or "
      "at_most_once (a dead letter, outcome_unknown)."},
+    {"types", "tracking", KIND_TEXT, AT(tracking), NULL, 0, 0,
+     "What is put into its mails, as a list of `opens`, `clicks` and `unsubscribe`; default "
+     "nothing. Needs tracking.key_file and an https http.public_url."},
 };
 
 #undef AT
@@ -291,6 +298,26 @@ static void each_member(struct reader *reader, const char *section,
     }
 }
 
+int config_tracking(const char *words, unsigned *what)
+{
+    static const char *const names[] = {"opens", "clicks", "unsubscribe"};
+    char word[16];
+    int used;
+
+    *what = 0;
+    while (words && sscanf(words, " %15s%n", word, &used) == 1) {
+        size_t i = 0;
+
+        while (i < COUNT(names) && strcmp(names[i], word) != 0)
+            i++;
+        if (i == COUNT(names))
+            return ERR_INVALID;
+        *what |= 1u << i; /* in the order of JOB_TRACK_... */
+        words += used;
+    }
+    return 0;
+}
+
 static void read_type(struct reader *reader, const char *name, unsigned line)
 {
     struct config *config = reader->config;
@@ -338,6 +365,22 @@ static void read_destination(struct reader *reader, const char *name, unsigned l
         (void)config_tree_get(&config->tree, "destinations", name, key->name);
 }
 
+/* Mail clients call what RFC 8058 names by https alone. */
+static void check_tracking(struct reader *reader, const struct config_type *type)
+{
+    const struct config *config = reader->config;
+    unsigned what = 0;
+
+    if (!type->tracking)
+        return;
+    if (config_tracking(type->tracking, &what))
+        fail(reader, 0, type->name, "tracking is a list of opens, clicks and unsubscribe");
+    else if (!config->tracking.key_file)
+        fail(reader, 0, type->name, "its tracking needs tracking.key_file");
+    else if (!config->http.public_url || strncmp(config->http.public_url, "https://", 8) != 0)
+        fail(reader, 0, type->name, "its tracking needs an https http.public_url");
+}
+
 static void check(struct reader *reader)
 {
     struct config *config = reader->config;
@@ -352,6 +395,10 @@ static void check(struct reader *reader)
         if (strcmp(config->types[i].unknown, "repeat") != 0 &&
             strcmp(config->types[i].unknown, "at_most_once") != 0)
             fail(reader, 0, config->types[i].name, "unknown must be repeat or at_most_once");
+    for (size_t i = 0; i < config->type_count; i++)
+        check_tracking(reader, &config->types[i]);
+    if (config->tracking.former_key_file && !config->tracking.key_file)
+        fail(reader, 0, "tracking.former_key_file", "is of no use without tracking.key_file");
     if (!config->jwks.url != !config->jwks.file)
         fail(reader, 0, "jwks", "give both url and file, or neither");
     if (config->queue.poll_max_ms < config->queue.poll_min_ms)

@@ -37,6 +37,7 @@ struct config_type {
     double factor;
     const char *channels; /* space-separated, or NULL */
     const char *unknown;  /* "repeat" or "at_most_once" */
+    const char *tracking; /* space-separated, or NULL */
 };
 
 struct config {
@@ -73,6 +74,9 @@ struct config {
         int64_t days, callback_days;
     } retention;
     struct {
+        const char *key_file, *former_key_file;
+    } tracking;
+    struct {
         const char *url, *file, *ca_file;
         int64_t every_ms;
     } jwks;
@@ -91,6 +95,8 @@ void config_free(struct config *config);
 void config_print(const struct config *config, struct buf *out);
 /* docs/config.md, from the table. */
 void config_reference(struct buf *out);
+/* "opens clicks" to JOB_TRACK_...; NULL is nothing. */
+NODISCARD int config_tracking(const char *words, unsigned *what);
 /* For adapter_settings.get: ctx is the struct config_destination. */
 const char *config_destination_get(void *ctx, const char *key);
 

@@ -215,6 +215,9 @@ static void open_destinations(struct bridge *bridge)
     char why[512];
 
     bridge->http = http_client_open(bridge->loop, &http);
+    bridge->tracker = tracker_new();
+    if (bridge_load_tracker(bridge, config, why, sizeof(why)))
+        fatal("config.tracking", why);
     add_in_app(bridge);
     if (config->destination_count >= sizeof(bridge->destinations) / sizeof(bridge->destinations[0]))
         fatal("config.destinations", "there are more than 63 destinations");
@@ -235,17 +238,17 @@ static void open_callbacks(struct bridge *bridge)
         .sent_days = (int)config->retention.days,
         .event_days = (int)config->retention.callback_days,
     };
+    struct tracking_ops tracking_ops = bridge_tracking_ops(bridge);
     struct callbacks_ops ops = bridge_callbacks_ops(bridge);
     struct buf url = {0};
     char why[512];
 
-    if (config->http.public_url)
-        buf_add_text(&url, config->http.public_url);
-    else
-        buf_printf(&url, "http://%s", config->http.listen);
-    callbacks.public_url = url.data;
+    callbacks.public_url = bridge_public_url(config, &url);
     bridge->callbacks =
         callbacks_new(bridge->loop, &callbacks, bridge->store, bridge->http, bridge->metrics, &ops);
+    callbacks_track(bridge->callbacks, config->tracking.key_file != NULL);
+    bridge->tracking =
+        tracking_new(bridge->loop, bridge->tracker, bridge->store, bridge->metrics, &tracking_ops);
     buf_fini(&url);
     for (size_t i = 0; i < config->destination_count; i++) {
         const struct config_destination *from = &config->destinations[i];
@@ -401,6 +404,7 @@ static void bridge_close(struct bridge *bridge)
     dispatch_free(bridge->dispatch);
     in_app_close(bridge->in_app);
     receipts_free(bridge->receipts);
+    tracking_free(bridge->tracking);
     callbacks_free(bridge->callbacks);
     health_close(bridge->health);
     loop_free(bridge->loop);
@@ -409,6 +413,7 @@ static void bridge_close(struct bridge *bridge)
     metrics_free(bridge->metrics);
     for (int lane = 0; lane < LANE_COUNT; lane++)
         free(bridge->lane_ids[lane]);
+    tracker_free(bridge->tracker);
     free(bridge->outbox_id);
     free(bridge->presence_id);
     free(bridge->types);

@@ -26,6 +26,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct tracker;
+
 enum target_kind {
     TARGET_USER,
     TARGET_ROLE,
@@ -35,6 +37,9 @@ enum target_kind {
     TARGET_PUSH_TOKEN,
     TARGET_URL
 };
+
+/* What a mail tells of its reader, as its type wants it (channels/tracker.h). */
+enum { JOB_TRACK_OPENS = 1, JOB_TRACK_CLICKS = 2, JOB_TRACK_UNSUBSCRIBE = 4 };
 
 struct job {
     uint64_t delivery, notification;
@@ -49,6 +54,7 @@ struct job {
     size_t content_bytes;
     int64_t created_ms, expires_ms; /* wall; expires 0 = never */
     const char *collapse_key;       /* NULL when none */
+    unsigned tracking;              /* JOB_TRACK_...; 0: nothing */
 };
 
 typedef void adapter_outcome_fn(void *ctx, const struct outcome *outcome);
@@ -64,7 +70,8 @@ struct adapter_settings {
 struct adapter_env {
     struct loop *loop;
     struct http_client *http;
-    int64_t (*wall_ms)(void); /* tests set their own */
+    int64_t (*wall_ms)(void);      /* tests set their own */
+    const struct tracker *tracker; /* NULL: none */
 };
 
 enum adapter_key_kind {

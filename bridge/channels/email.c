@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "channels/email.h"
 #include "channels/encode.h"
+#include "channels/tracker.h"
 #include "core/id.h"
 #include <string.h>
 #include <strings.h>
@@ -97,13 +98,36 @@ out:
     return copy;
 }
 
+/* What the request names; else a link of our own, where the type wants one. */
+static int add_unsubscribe(struct call *call, struct content_pair *headers, size_t *count)
+{
+    const char *asked = call->content.list_unsubscribe, *list = NULL, *url;
+    bool is_one_click = false;
+
+    if (asked) {
+        if (text_is_clean(asked))
+            list = unsubscribe_list(call->arena, asked, &is_one_click);
+        if (!list)
+            return refuse(call, "list_unsubscribe must be https: or mailto: URLs");
+    } else {
+        url = tracker_unsubscribe_url(call->endpoint->env.tracker, call->arena, call->job);
+        list = url ? arena_printf(call->arena, "<%s>", url) : NULL;
+        is_one_click = list != NULL;
+    }
+    if (list)
+        headers[(*count)++] = (struct content_pair){"List-Unsubscribe", list};
+    if (is_one_click)
+        headers[(*count)++] =
+            (struct content_pair){"List-Unsubscribe-Post", "List-Unsubscribe=One-Click"};
+    return 0;
+}
+
 static int add_headers(struct call *call, struct email *email)
 {
     const struct content *content = &call->content;
     struct content_pair *headers =
         arena_alloc(call->arena, (content->header_count + 2) * sizeof *headers);
     size_t count = 0;
-    bool is_one_click;
 
     if (content->header_count > HEADERS_MAX)
         return refuse(call, "too many headers");
@@ -116,19 +140,8 @@ static int add_headers(struct call *call, struct email *email)
             return refuse(call, "a header's value is not usable");
         headers[count++] = *pair;
     }
-    if (content->list_unsubscribe) {
-        const char *list =
-            text_is_clean(content->list_unsubscribe)
-                ? unsubscribe_list(call->arena, content->list_unsubscribe, &is_one_click)
-                : NULL;
-
-        if (!list)
-            return refuse(call, "list_unsubscribe must be https: or mailto: URLs");
-        headers[count++] = (struct content_pair){"List-Unsubscribe", list};
-        if (is_one_click)
-            headers[count++] =
-                (struct content_pair){"List-Unsubscribe-Post", "List-Unsubscribe=One-Click"};
-    }
+    if (add_unsubscribe(call, headers, &count))
+        return ERR_INVALID;
     email->headers = headers;
     email->header_count = count;
     return 0;
@@ -195,13 +208,14 @@ int email_prepare(struct call *call, const struct email_rules *rules, struct ema
     char id[ID_TEXT_BYTES];
     int err;
 
-    *email = (struct email){.to = call->job->target,
-                            .subject = subject_of(call),
-                            .text = content->body,
-                            .html = content->html,
-                            .attachments = content->attachments,
-                            .attachment_count = content->attachment_count,
-                            .date_ms = call->job->created_ms};
+    *email = (struct email){
+        .to = call->job->target,
+        .subject = subject_of(call),
+        .text = content->body,
+        .html = tracker_html(call->endpoint->env.tracker, call->arena, call->job, content->html),
+        .attachments = content->attachments,
+        .attachment_count = content->attachment_count,
+        .date_ms = call->job->created_ms};
     if (!mailbox_address_is_valid(email->to)) {
         call_refuse(call, OUTCOME_DEAD_TARGET, REASON_TARGET_INVALID, "not an email address");
         return ERR_INVALID;

@@ -5,7 +5,8 @@
  * Checks addresses, subject and headers once, so that nothing a caller writes can add a header
  * or a recipient.  The Message-ID comes from the delivery's id: the same in every attempt, so
  * that a receiver can drop repeats.  content.email.list_unsubscribe becomes List-Unsubscribe,
- * and with an https URL also List-Unsubscribe-Post (RFC 8058).
+ * and with an https URL also List-Unsubscribe-Post (RFC 8058); where the request names none and its
+ * type wants it, a link of our own.  Links and image of tracked types: channels/tracker.h.
  *
  * Ownership: everything lives in the call's arena or the destination.
  */

@@ -14,6 +14,7 @@ static const struct row {
     {REPORT_FAILED, "failed", "dead", DELIVERY_DEAD},
     {REPORT_DELIVERED, "delivered", "delivered", DELIVERY_DELIVERED},
     {REPORT_READ, "read", "read", DELIVERY_DELIVERED},
+    {REPORT_CLICKED, "clicked", "clicked", DELIVERY_DELIVERED},
     {REPORT_BOUNCED, "bounced", "suppressed", DELIVERY_SUPPRESSED},
     {REPORT_OPTED_OUT, "opted_out", "suppressed", DELIVERY_SUPPRESSED},
     {REPORT_COMPLAINED, "complained", "suppressed", DELIVERY_SUPPRESSED},

@@ -21,6 +21,7 @@ enum report {
     REPORT_FAILED = 20,    /* the provider gave up */
     REPORT_DELIVERED = 30, /* handset or mailbox has it */
     REPORT_READ = 40,
+    REPORT_CLICKED = 45,    /* and so read, too */
     REPORT_BOUNCED = 50,    /* the address does not exist; may come after "delivered" */
     REPORT_OPTED_OUT = 60,  /* the recipient wants no more */
     REPORT_COMPLAINED = 70, /* the recipient called it spam */

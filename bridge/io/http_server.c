@@ -50,6 +50,11 @@ struct http_exchange {
     struct buf body;
     struct MHD_Response *response;
     unsigned status;
+    struct {
+        const char *name; /* borrowed */
+        char *value;
+    } headers[HTTP_ANSWER_HEADERS_MAX];
+    unsigned header_count;
 };
 
 static struct peer *peer_of(struct MHD_Connection *connection)
@@ -106,6 +111,8 @@ static void exchange_free(struct http_exchange *exchange)
     exchange->peer->exchange = NULL;
     if (exchange->response)
         MHD_destroy_response(exchange->response);
+    for (unsigned i = 0; i < exchange->header_count; i++)
+        free(exchange->headers[i].value);
     buf_fini(&exchange->body);
     free(exchange->path);
     free(exchange);
@@ -246,6 +253,17 @@ const char *http_request_header(struct http_exchange *exchange, const char *name
     return MHD_lookup_connection_value(exchange->peer->connection, MHD_HEADER_KIND, name);
 }
 
+void http_answer_header(struct http_exchange *exchange, const char *name, const char *value)
+{
+    unsigned i = exchange->header_count++;
+
+    ASSERT(i < HTTP_ANSWER_HEADERS_MAX);
+    ASSERT(exchange->state == ASKING || exchange->state == SUSPENDED);
+    ASSERT(value[strcspn(value, "\r\n")] == '\0');
+    exchange->headers[i].name = name;
+    exchange->headers[i].value = xstrdup(value);
+}
+
 void http_answer(struct http_exchange *exchange, int status, const char *content_type,
                  const void *body, size_t body_bytes)
 {
@@ -254,6 +272,9 @@ void http_answer(struct http_exchange *exchange, int status, const char *content
     ASSERT(exchange->state == ASKING || exchange->state == SUSPENDED);
     ASSERT(status >= 200 && status <= 599);
     exchange->response = make_response(content_type, body, body_bytes);
+    for (unsigned i = 0; i < exchange->header_count; i++)
+        MHD_add_response_header(exchange->response, exchange->headers[i].name,
+                                exchange->headers[i].value);
     exchange->status = (unsigned)status;
     if (exchange->state == SUSPENDED) {
         list_remove(&server->waiting, &exchange->node);

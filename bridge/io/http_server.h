@@ -44,7 +44,10 @@ void http_server_close(struct http_server *server);
 uint16_t http_server_port(const struct http_server *server);
 /* A request header by name (any case), NULL when absent; borrowed until the answer. */
 const char *http_request_header(struct http_exchange *exchange, const char *name);
-/* Ends the exchange.  body is copied. */
+/* A header of the answer to come; name is borrowed until the exchange ends, value is copied. */
+#define HTTP_ANSWER_HEADERS_MAX 8
+void http_answer_header(struct http_exchange *exchange, const char *name, const char *value);
+/* Ends the exchange.  body is copied; to a HEAD it is left out. */
 void http_answer(struct http_exchange *exchange, int status, const char *content_type,
                  const void *body, size_t body_bytes);
 

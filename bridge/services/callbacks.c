@@ -222,13 +222,17 @@ static void tell(struct callbacks *callbacks, const struct folded *row)
         .status = report_receipt_status(row->report),
         .channel = channel_name((enum channel)row->channel),
         .provider = callbacks->ops.destination_name(callbacks->ops.ctx, row->destination),
-        .provider_id = row->provider_id,
+        .provider_id = row->destination == STORE_OURSELVES ? NULL : row->provider_id,
         .reason = row->reason ? reason_name(row->reason) : NULL,
         .attempt = row->number,
         .at_ms = row->at_ms,
     };
 
     if (!row->service || row->receipts == RECEIPTS_NONE)
+        return;
+    /* What a reader does with a mail is told to those who want to know everything. */
+    if (row->destination == STORE_OURSELVES && row->report < REPORT_BOUNCED &&
+        row->receipts != RECEIPTS_ALL)
         return;
     if (row->recipient_kind == RECIPIENT_USER) {
         receipt.user = row->recipient;
@@ -252,7 +256,7 @@ static void on_folded(void *ctx, const struct folded *row)
     if (!report_moves(callbacks->report, row->report))
         return;
     callbacks->report = row->report;
-    metric_add(callbacks->moves[row->report / 10], 1);
+    metric_add(callbacks->moves[row->report / 5], 1);
     tell(callbacks, row);
 }
 
@@ -276,7 +280,19 @@ void callbacks_fold(struct callbacks *callbacks)
     callbacks->wants_fold = callbacks->is_folding;
     if (callbacks->is_folding || callbacks->is_stopped || !store_is_up(callbacks->store))
         return;
+    if (callbacks->has_tracking)
+        store_callbacks_adopt(callbacks->store);
     callbacks->is_folding = store_callbacks_fold(callbacks->store, &call) == 0;
+}
+
+void callbacks_track(struct callbacks *callbacks, bool has_tracking)
+{
+    callbacks->has_tracking = has_tracking;
+}
+
+void callbacks_poke(struct callbacks *callbacks)
+{
+    callbacks_fold(callbacks);
 }
 
 static void on_purged(void *ctx, int err, int64_t count)
@@ -293,7 +309,8 @@ static void on_timer(void *ctx)
     struct callbacks *callbacks = ctx;
 
     loop_timer_start(callbacks->loop, &callbacks->timer, FOLD_MS, on_timer, callbacks);
-    if (!callbacks->count || callbacks->is_stopped || !store_is_up(callbacks->store))
+    if ((!callbacks->count && !callbacks->has_tracking) || callbacks->is_stopped ||
+        !store_is_up(callbacks->store))
         return;
     callbacks_fold(callbacks);
     if (callbacks->tick++ % PURGE_FOLDS == PURGE_FOLDS / 2 &&
@@ -308,9 +325,9 @@ struct callbacks *callbacks_new(struct loop *loop, const struct callbacks_config
                                 struct store *store, struct http_client *http,
                                 struct metrics *metrics, const struct callbacks_ops *ops)
 {
-    static const enum report reports[] = {REPORT_SENT,      REPORT_FAILED,  REPORT_DELIVERED,
-                                          REPORT_READ,      REPORT_BOUNCED, REPORT_OPTED_OUT,
-                                          REPORT_COMPLAINED};
+    static const enum report reports[] = {REPORT_SENT,      REPORT_FAILED,    REPORT_DELIVERED,
+                                          REPORT_READ,      REPORT_CLICKED,   REPORT_BOUNCED,
+                                          REPORT_OPTED_OUT, REPORT_COMPLAINED};
     struct callbacks *callbacks = xcalloc(1, sizeof(*callbacks));
     size_t length = strlen(config->public_url);
 
@@ -333,7 +350,7 @@ struct callbacks *callbacks_new(struct loop *loop, const struct callbacks_config
         char labels[64];
 
         snprintf(labels, sizeof(labels), "report=\"%s\"", report_name(reports[i]));
-        callbacks->moves[reports[i] / 10] =
+        callbacks->moves[reports[i] / 5] =
             metrics_get(metrics, METRIC_COUNTER, "tocsin_callback_moves_total",
                         "Messages of which a provider said something new.", labels);
     }

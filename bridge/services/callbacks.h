@@ -45,6 +45,10 @@ void callbacks_add(struct callbacks *callbacks, const char *name,
 /* A request whose path starts with CALLBACKS_PATH. */
 void callbacks_request(struct callbacks *callbacks, struct http_exchange *exchange,
                        const struct http_server_request *request);
+/* Whether our own links report, too. */
+void callbacks_track(struct callbacks *callbacks, bool has_tracking);
+/* Events were kept: look at them now. */
+void callbacks_poke(struct callbacks *callbacks);
 /* No more requests, no more folding: receipts could not be told any more. */
 void callbacks_stop(struct callbacks *callbacks);
 

@@ -37,6 +37,7 @@ struct callbacks {
     struct callbacks_ops ops;
     char *public_url;
     int sent_days, event_days;
+    bool has_tracking;
     struct endpoint *endpoints[CALLBACK_ENDPOINTS_MAX];
     size_t count;
     size_t posts, post_bytes;
@@ -47,7 +48,7 @@ struct callbacks {
     bool is_keeping, is_folding, wants_fold, is_stopped;
     uint64_t delivery; /* of the row before, while a fold's rows come */
     enum report report;
-    struct metric *events, *moves[8]; /* by report / 10 */
+    struct metric *events, *moves[16]; /* by report / 5 */
 };
 
 /* Reads again and goes on from there. */

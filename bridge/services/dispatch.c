@@ -400,9 +400,11 @@ static void on_outcome(void *ctx, const struct outcome *outcome)
         dispatch_judge(dispatch, task, outcome);
 }
 
-static void fill_job(struct job *job, const struct task *task)
+static void fill_job(struct dispatch *dispatch, struct job *job, const struct task *task)
 {
     const struct note *note = task->note;
+    const struct type_config *type =
+        task->channel == CHANNEL_EMAIL ? dispatch_type(dispatch, note->type) : NULL;
 
     *job = (struct job){
         .delivery = task->id,
@@ -420,6 +422,7 @@ static void fill_job(struct job *job, const struct task *task)
         .created_ms = note->created_ms,
         .expires_ms = note->expires_ms,
         .collapse_key = note->collapse_key,
+        .tracking = type ? type->tracking : 0,
     };
 }
 
@@ -461,7 +464,7 @@ static int send_one(struct dispatch *dispatch, struct destination *destination, 
                                 .task = task,
                                 .generation = dispatch->generation,
                                 .started_us = clock_boot_us()};
-    fill_job(&attempt->job, task);
+    fill_job(dispatch, &attempt->job, task);
     err = destination->opened->send(destination->opened->state, &attempt->job, on_outcome, attempt);
     if (!err) {
         destination->opened->inflight++;

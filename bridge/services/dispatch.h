@@ -41,6 +41,7 @@ struct type_config {
     double factor;
     unsigned channels;    /* bit set; 0: in-app */
     bool is_at_most_once; /* an unknown outcome is the end, not repeated */
+    unsigned tracking;    /* of its mails: JOB_TRACK_... */
 };
 
 struct destination_config {

@@ -24,6 +24,10 @@ static void on_request(void *ctx, struct http_exchange *exchange,
         health->ops.on_callback(health->ops.ctx, exchange, request);
         return;
     }
+    if (strncmp(request->path, "/t/", 3) == 0) {
+        health->ops.on_tracking(health->ops.ctx, exchange, request);
+        return;
+    }
     if (strcmp(request->method, "GET") != 0 && strcmp(request->method, "HEAD") != 0) {
         status = 405;
         buf_add_text(&body, "only GET\n");

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * health - /healthz, /readyz and /metrics; callbacks come in by the same port
+ * health - /healthz, /readyz and /metrics; callbacks and tracking come in by the same port
  *
  * healthz: the loop turns.  readyz: consuming and committing work, by what was done lately and
  * not by what is configured; the body names what is missing.
@@ -21,6 +21,9 @@ struct health_ops {
     void (*refresh)(void *ctx);
     /* Takes a request below /callbacks/ over. */
     void (*on_callback)(void *ctx, struct http_exchange *exchange,
+                        const struct http_server_request *request);
+    /* The same below /t/. */
+    void (*on_tracking)(void *ctx, struct http_exchange *exchange,
                         const struct http_server_request *request);
     void *ctx;
 };

@@ -22,7 +22,7 @@ const struct pg_statement store_sql_callbacks_keep = {
  * cannot both believe that they moved it.  The fold is `report` only growing; what was there
  * before is handed out with each event, so that every step is told once.  a: what bounced, opted
  * out or complained is not sent to any more (reports from 50 up; the target and the suppression
- * are as in the statement that settles a refusal).
+ * are as in the statement that settles a refusal; what our own links bring is suppressed there).
  */
 const struct pg_statement store_sql_callbacks_fold = {
     .name = "callbacks_fold",
@@ -43,7 +43,7 @@ const struct pg_statement store_sql_callbacks_fold = {
         "   AND s.provider_id = b.provider_id AND s.destination = b.destination"
         "   AND s.report < b.report),"
         "a AS MATERIALIZED (SELECT channel, recipient, max(reason) AS reason FROM b"
-        "   WHERE report >= 50 AND report > before AND recipient_kind >= 4"
+        "   WHERE report >= 50 AND report > before AND recipient_kind >= 4 AND destination <> 0"
         "   AND reason BETWEEN 19 AND 21 AND length(recipient) <= 2048"
         "   GROUP BY channel, recipient),"
         "t AS (UPDATE target AS t SET is_active = false, changed_at = now(), reason = a.reason"
@@ -68,6 +68,38 @@ const struct pg_statement store_sql_callbacks_fold = {
         " UNION ALL SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,"
         " NULL, NULL, NULL, NULL, NULL, (SELECT count(*) FROM e)"
         " ORDER BY 1, 4",
+};
+
+/* The 41 bits above 22 of an id are its time; our clock and the database's may differ by a day. */
+const struct pg_statement store_sql_callbacks_adopt = {
+    .name = "callbacks_adopt",
+    .params = 0,
+    .sql =
+        "INSERT INTO sent (provider_id, destination, delivery, notification, at, number, channel,"
+        "   recipient_kind, recipient, user_id)"
+        " SELECT e.provider_id, 0, a.delivery, a.notification, a.at, a.number, a.channel,"
+        "   a.recipient_kind, a.recipient, a.user_id"
+        " FROM (SELECT DISTINCT provider_id FROM callback_event c WHERE destination = 0"
+        "     AND fold_at <= clock_timestamp() AND NOT EXISTS (SELECT FROM sent s"
+        "       WHERE s.provider_id = c.provider_id AND s.destination = 0) LIMIT 100) e"
+        " CROSS JOIN LATERAL (SELECT * FROM attempt WHERE delivery = e.provider_id::bigint"
+        "     AND state IN (3, 4)"
+        "     AND at >= to_timestamp((e.provider_id::bigint >> 22) / 1000.0 - 86400)"
+        "     ORDER BY at DESC LIMIT 1) a"
+        " ON CONFLICT (provider_id, destination) DO NOTHING",
+};
+
+/* The address is kept as STORE_SUPPRESSED looks it up; reason 19 is opted_out. */
+const struct pg_statement store_sql_unsubscribe = {
+    .name = "unsubscribe",
+    .params = 4,
+    .sql =
+        "WITH w AS (INSERT INTO suppression (channel, address, scope, reason, source)"
+        "   VALUES ($2::smallint, CASE $2::smallint WHEN 3 THEN lower($3::text COLLATE \"C\")"
+        "     ELSE $3::text END, $4::text, 19, 'unsubscribe') ON CONFLICT DO NOTHING)"
+        "INSERT INTO callback_event (destination, report, reason, at, key, provider_id, name, raw)"
+        " VALUES (0, 60, 19, now(), 'unsubscribe ' || $1::bigint, $1::bigint::text,"
+        "   'unsubscribe', '') ON CONFLICT (destination, key) DO NOTHING",
 };
 
 const struct pg_statement store_sql_callbacks_purge = {
@@ -180,6 +212,26 @@ int store_callbacks_fold(struct store *store, const struct fold_call *call)
     if (err)
         free(held);
     return err;
+}
+
+void store_callbacks_adopt(struct store *store)
+{
+    pg_params_clear(&store->params);
+    if (store_send(store, STORE_CONTROL, &store_sql_callbacks_adopt, &store->params, store_on_done,
+                   NULL, NULL))
+        return; /* the fold that follows will not be sent either */
+}
+
+int store_unsubscribe(struct store *store, const struct unsubscription *what,
+                      store_done_fn *on_done, void *ctx)
+{
+    pg_params_clear(&store->params);
+    pg_add_int8(&store->params, (int64_t)what->delivery);
+    pg_add_int2(&store->params, (int16_t)what->channel);
+    pg_add_text(&store->params, what->address);
+    pg_add_text(&store->params, what->type);
+    return store_send(store, STORE_CONTROL, &store_sql_unsubscribe, &store->params, store_on_done,
+                      (void (*)(void))on_done, ctx);
 }
 
 int store_callbacks_purge(struct store *store, int sent_days, int event_days,

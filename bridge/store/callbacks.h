@@ -8,12 +8,16 @@
  */
 #ifndef TOCSIN_STORE_CALLBACKS_H
 #define TOCSIN_STORE_CALLBACKS_H
+#include "core/channel.h"
 #include "core/outcome.h"
 #include "core/report.h"
 #include "store/store.h"
 
+/* In the place of a destination: what our own links in mails report (services/tracking.h). */
+#define STORE_OURSELVES 0
+
 struct callback_row {
-    int32_t destination;
+    int32_t destination; /* STORE_OURSELVES: provider_id is the delivery, in decimal */
     enum report report;
     enum reason reason;
     int64_t at_ms; /* 0: not said */
@@ -25,6 +29,21 @@ struct callback_row {
 NODISCARD int store_callbacks_keep(struct store *store, const struct callback_row *rows,
                                    size_t count, void (*on_done)(void *ctx, int err, int64_t count),
                                    void *ctx);
+
+/* Somebody wants no more mails of a type: suppressed, and told as a report of the delivery. */
+struct unsubscription {
+    uint64_t delivery;
+    enum channel channel;
+    const char *address, *type;
+};
+NODISCARD int store_unsubscribe(struct store *store, const struct unsubscription *what,
+                                store_done_fn *on_done, void *ctx);
+
+/*
+ * Lets the next fold find the messages of which only we ourselves can report: a row in `sent` for
+ * those whose delivery is settled by now.
+ */
+void store_callbacks_adopt(struct store *store);
 
 #define STORE_FOLD_BITE 500
 

@@ -43,8 +43,10 @@ const struct pg_statement store_sql_status = {
         " q.provider_id, q.detail, coalesce(s.report, 0)::int, coalesce(s.reason, 0)::int,"
         " q.user_id"
         " FROM q JOIN destination d ON d.id = q.destination"
-        " LEFT JOIN LATERAL (SELECT report, reason FROM sent WHERE provider_id = q.provider_id"
-        "   AND destination = q.destination AND delivery = q.id AND q.state = 3 LIMIT 1) s ON true"
+        " LEFT JOIN LATERAL (SELECT report, reason FROM sent WHERE q.state IN (3, 4)"
+        "   AND delivery = q.id AND ((provider_id = q.provider_id AND destination = q.destination)"
+        "     OR (provider_id = q.id::text AND destination = 0))"
+        "   ORDER BY report DESC LIMIT 1) s ON true"
         " ORDER BY q.id, q.at, q.kind",
 };
 

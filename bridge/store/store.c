@@ -72,6 +72,8 @@ const struct pg_statement *const store_control_statements[] = {&store_sql_regist
                                                                &store_sql_callbacks_keep,
                                                                &store_sql_callbacks_fold,
                                                                &store_sql_callbacks_purge,
+                                                               &store_sql_callbacks_adopt,
+                                                               &store_sql_unsubscribe,
                                                                NULL};
 
 const struct pg_statement *const store_desk_statements[] = {

@@ -59,7 +59,7 @@ extern const struct pg_statement store_sql_about, store_sql_status, store_sql_st
     store_sql_cancel, store_sql_dlq_list, store_sql_dlq_retry, store_sql_audit,
     store_sql_resolve_retried;
 extern const struct pg_statement store_sql_callbacks_keep, store_sql_callbacks_fold,
-    store_sql_callbacks_purge;
+    store_sql_callbacks_purge, store_sql_callbacks_adopt, store_sql_unsubscribe;
 
 extern const struct pg_statement store_sql_inbox_mark, store_sql_inbox_mark_all,
     store_sql_inbox_badges, store_sql_inbox_rising, store_sql_inbox_falling;
