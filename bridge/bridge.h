@@ -11,6 +11,7 @@
 #include "core/fence.h"
 #include "io/http_client.h"
 #include "services/admin.h"
+#include "services/audit.h"
 #include "services/callbacks.h"
 #include "services/asks.h"
 #include "services/badge.h"

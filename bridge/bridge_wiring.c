@@ -456,6 +456,17 @@ static int32_t destination_id(void *ctx, const char *name)
     return 0;
 }
 
+static size_t destination_ids(void *ctx, int32_t ids[DESK_DESTINATIONS_MAX])
+{
+    struct bridge *bridge = ctx;
+    size_t count = 0;
+
+    for (size_t i = 0; i < bridge->destination_count; i++)
+        if (bridge->destinations[i].id)
+            ids[count++] = bridge->destinations[i].id;
+    return count;
+}
+
 static const char *destination_name(void *ctx, int32_t id)
 {
     struct bridge *bridge = ctx;
@@ -555,7 +566,7 @@ struct pauses_ops bridge_pauses_ops(struct bridge *bridge)
 
 struct desk_ops bridge_desk_ops(struct bridge *bridge)
 {
-    return (struct desk_ops){poke, bridge};
+    return (struct desk_ops){poke_one, destination_ids, destination_id, bridge};
 }
 
 struct membership_ops bridge_membership_ops(struct bridge *bridge)

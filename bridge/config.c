@@ -96,6 +96,8 @@ static const struct key keys[] = {
      "Notifications and attempts are kept this long, then dropped by day."},
     {"retention", "callback_days", KIND_NUMBER, AT(retention.callback_days), "14", 1, 3650,
      "What providers reported is kept this long as it came; also how long repeats are known."},
+    {"retention", "resolve_after", KIND_DURATION, AT(retention.resolve_ms), "14d", 0, 3650 * DAY,
+     "A dead letter that waited so long for review is resolved by age; 0s: never."},
     {"tracking", "key_file", KIND_FILE, AT(tracking.key_file), NULL, 0, 0,
      "The secret that signs links and images in mails of types with `tracking`; 16 bytes or more."},
     {"tracking", "former_key_file", KIND_FILE, AT(tracking.former_key_file), NULL, 0, 0,

@@ -71,7 +71,7 @@ struct config {
         int64_t users;
     } presence;
     struct {
-        int64_t days, callback_days;
+        int64_t days, callback_days, resolve_ms;
     } retention;
     struct {
         const char *key_file, *former_key_file;

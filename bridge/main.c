@@ -313,7 +313,8 @@ static void open_lanes(struct bridge *bridge)
     bridge->asks = asks_new(bridge->store, bridge->metrics, &asks_ops);
     bridge->admin = admin_new(bridge->loop, &admin, bridge->asks);
     bridge->requests_desk = requests_desk_new(bridge->asks, bridge->store, &bridge->fence);
-    bridge->desk = desk_new(bridge->asks, bridge->store, &desk_ops);
+    bridge->desk = desk_new(bridge->loop, bridge->asks, bridge->store, &bridge->fence, &desk_ops);
+    audit_open(bridge->asks, bridge->store);
     bridge->people = people_new(bridge->asks, bridge->store);
     bridge_open_inbox(bridge);
     bridge->pauses = pauses_new(bridge->asks, bridge->store, &pauses_ops);
@@ -342,7 +343,7 @@ static void open_membership(struct bridge *bridge)
         .grace_ms = config->bridge.lease_ms,
     };
     struct membership_ops ops = bridge_membership_ops(bridge);
-    struct chores_config chores = {(int)config->retention.days};
+    struct chores_config chores = {(int)config->retention.days, config->retention.resolve_ms};
 
     bridge->membership =
         membership_new(bridge->loop, &membership, bridge->store, &bridge->fence, &ops);

@@ -33,6 +33,13 @@ struct note *note_new(const struct note *source);
 /* For a note that got no task after all. */
 void note_drop_unused(struct note *note);
 
+/* What the desk did to it; stored in the database: never renumber. */
+enum task_desk {
+    TASK_RETRIED = 1, /* an admin's retry */
+    TASK_PINNED = 2,  /* by this destination and no other */
+    TASK_EDITED = 4   /* with content of its own, not its notification's */
+};
+
 struct task {
     struct active_entry entry;
     struct note *note;
@@ -45,6 +52,7 @@ struct task {
     enum reason suppressed;    /* why it must not be sent; REASON_NONE: it may */
     int attempts;              /* made before this one */
     int64_t pinned_until_ms;   /* wall; no other destination may take it until then */
+    unsigned desk;             /* set of enum task_desk */
     bool is_suspect;
     bool is_sending;
     bool is_started;  /* an attempt row says that the request may have left */

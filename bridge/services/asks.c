@@ -6,7 +6,7 @@
 #include "base/panic.h"
 #include "base/timefmt.h"
 #include "core/request.h"
-#include "store/questions.h"
+#include "store/audit.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -93,12 +93,20 @@ void ask_end(struct ask *ask)
 void ask_changed(struct ask *ask, const char *name, int64_t count)
 {
     const char *result = arena_printf(ask->arena, "{\"%s\":%lld}", name, (long long)count);
+    struct audit_entry entry;
     struct buf params = {0};
 
     if (ask->admin) {
         if (ask->rpc.params)
             json_write(ask->rpc.params, &params);
-        if (store_audit(ask->asks->store, ask->admin, ask->method->name, buf_text(&params), result))
+        entry = (struct audit_entry){.admin = ask->admin,
+                                     .action = ask->method->name,
+                                     .call = ask->rpc.rpc,
+                                     .params = buf_text(&params),
+                                     .before = ask->before,
+                                     .after = ask->after,
+                                     .result = result};
+        if (store_audit(ask->asks->store, &entry))
             log_warn("asks.unaudited", LOG_STR("method", ask->method->name));
         buf_fini(&params);
     }

@@ -48,6 +48,8 @@ struct ask {
     const char *from;  /* who asks, percent-encoded */
     const char *admin; /* the same when it is an admin, else NULL */
     struct buf out;
+    /* Where it makes sense: JSON of what a change changes, for the audit (ask_changed()). */
+    const char *before, *after;
     /* From here on the module's own. */
     struct asks *asks;
     const char *topic;

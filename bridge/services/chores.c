@@ -4,13 +4,14 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/log.h"
-#include "store/upkeep.h"
+#include "store/dlq.h"
 
 #include <stdlib.h>
 
 #define TICK_MS       1000
 #define STAGE_BITE    1000 /* rows one staging moves at most: as many may be waiting */
 #define RESOLVE_TICKS 5
+#define RESOLVE_BITE  5000
 #define PURGE_TICKS   60
 #define DAILY_TICKS   3600
 
@@ -24,6 +25,7 @@ struct chores {
     void *ctx;
     unsigned tick;
     bool is_staging;
+    bool is_resolving; /* retries that have ended: the last bite was full */
 };
 
 static void stage(struct chores *chores);
@@ -53,14 +55,27 @@ static void on_counted(void *ctx, int err, int64_t count)
         log_warn("chores.failed", LOG_STR("err", err_name(err)));
 }
 
+static void on_resolved(void *ctx, int err, int64_t count)
+{
+    struct chores *chores = ctx;
+
+    chores->is_resolving = !err && count >= RESOLVE_BITE;
+}
+
 /* A chore that could not be sent now is due again soon enough. */
 static void run(struct chores *chores)
 {
     int err = 0;
 
     stage(chores);
-    if (chores->tick % RESOLVE_TICKS == 0)
-        err |= store_resolve_retried(chores->store);
+    if (chores->tick % RESOLVE_TICKS == 0 || chores->is_resolving)
+        err |= store_dlq_resolve_retried(chores->store, on_resolved, chores);
+    if (chores->tick % RESOLVE_TICKS == 1 && chores->config.resolve_after_ms)
+        err |=
+            store_dlq_resolve_old(chores->store, chores->config.resolve_after_ms, on_counted, NULL);
+    if (chores->tick % PURGE_TICKS == 4)
+        err |= store_dlq_purge(chores->store, clock_wall_ms(), chores->config.keep_days, on_counted,
+                               NULL);
     if (chores->tick % PURGE_TICKS == 1)
         err |= store_purge_keys(chores->store, clock_wall_ms(), on_counted, NULL);
     if (chores->tick % DAILY_TICKS == 2)

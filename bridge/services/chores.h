@@ -2,7 +2,7 @@
 /*
  * chores - the regular work on the database that no request triggers
  *
- * Staging what has come due, partitions, forgetting old keys, resolving retried dead letters.
+ * Staging what has come due, partitions, forgetting old keys, dead letters that are over.
  * Every bridge runs them; each is a bounded bite that two may take at once without harm.
  */
 #ifndef TOCSIN_SERVICES_CHORES_H
@@ -14,6 +14,7 @@
 struct chores;
 struct chores_config {
     int keep_days;
+    int64_t resolve_after_ms; /* dead letters that nobody looked at; 0: never */
 };
 struct chores *chores_new(struct loop *loop, const struct chores_config *config,
                           struct store *store, const struct fence *fence,

@@ -33,6 +33,9 @@ void dead_write(const struct task *task, const struct outcome *outcome, int atte
         buf_printf(payload, ",\"status_code\":%d", outcome->status);
     buf_printf(payload, ",\"attempts\":%d,\"status\":\"pending_review\"", attempts);
     buf_printf(payload, ",\"created_at\":\"%s\"", timefmt_wall(note->created_ms, at));
+    if (note->expires_ms)
+        buf_printf(payload, ",\"expires_at\":\"%s\"", timefmt_wall(note->expires_ms, at));
+    buf_add_member(payload, "collapse_key", note->collapse_key);
     buf_printf(payload, ",\"died_at\":\"%s\"", timefmt_wall(now_wall_ms, at));
     buf_add_text(payload, ",\"content\":");
     buf_add(payload, note->content, note->content_bytes);

@@ -1,19 +1,32 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * desk - dlq.*: admins look at what died, and bring it back
+ *
+ * desk_read.c answers questions, desk_change.c accepts retries and verdicts, and desk_feed.c puts
+ * accepted retries into the queue: on every bridge, and only as fast as the queue takes them, so
+ * that a retry of a hundred thousand delays nobody's live traffic.
  */
 #ifndef TOCSIN_SERVICES_DESK_H
 #define TOCSIN_SERVICES_DESK_H
+#include "core/fence.h"
+#include "io/loop.h"
 #include "services/asks.h"
 
 struct desk;
 
+#define DESK_DESTINATIONS_MAX 64
+
 struct desk_ops {
-    void (*poke)(void *ctx); /* something became ready */
+    void (*poke)(void *ctx, int32_t destination); /* something became ready for it */
+    /* Fills in the destinations of this bridge; returns how many. */
+    size_t (*destinations)(void *ctx, int32_t ids[DESK_DESTINATIONS_MAX]);
+    /* 0 when there is none of this name. */
+    int32_t (*destination_id)(void *ctx, const char *name);
     void *ctx;
 };
 
-struct desk *desk_new(struct asks *asks, struct store *store, const struct desk_ops *ops);
+struct desk *desk_new(struct loop *loop, struct asks *asks, struct store *store,
+                      const struct fence *fence, const struct desk_ops *ops);
 void desk_free(struct desk *desk);
 
 #endif

@@ -268,6 +268,14 @@ void dispatch_withdraw(struct dispatch *dispatch, int32_t id)
     dispatch->active--;
 }
 
+/* What the desk brings back takes turns with the services, so that none waits behind all of it. */
+void dispatch_queue(struct destination *destination, struct task *task)
+{
+    const char *flow = task->desk & TASK_RETRIED ? "/desk" : task->note->service;
+
+    active_push(destination->queue, &task->entry, task->note->priority, flow);
+}
+
 void dispatch_enter(struct dispatch *dispatch, int32_t id, struct task *task)
 {
     struct destination *destination = dispatch_find(dispatch, id);
@@ -275,7 +283,7 @@ void dispatch_enter(struct dispatch *dispatch, int32_t id, struct task *task)
     task->destination = destination;
     dispatch->bytes += task_bytes(task) + (task->note->tasks == 1 ? task->note->bytes : 0);
     idmap_set(&dispatch->tasks, task->id, task);
-    active_push(destination->queue, &task->entry, task->note->priority, task->note->service);
+    dispatch_queue(destination, task);
 }
 
 void dispatch_poke(struct dispatch *dispatch, int32_t id)
@@ -532,8 +540,7 @@ static int64_t run_destination(struct dispatch *dispatch, struct destination *de
         if (!throttle_take(&destination->throttle, now_ms))
             panic("room without a slot");
         if (send_one(dispatch, destination, task)) {
-            active_push(destination->queue, &task->entry, task->note->priority,
-                        task->note->service);
+            dispatch_queue(destination, task);
             return FULL_RETRY_MS;
         }
         slots_use(&destination->slots);

@@ -66,7 +66,7 @@ struct dispatch_ops {
     /* A delivery has died and that is committed. */
     void (*dead)(void *ctx, const struct task *task, const struct outcome *outcome, int attempts,
                  const char *destination);
-    bool (*is_full)(void *ctx); /* receipts cannot be told now: start nothing */
+    bool (*is_full)(void *ctx);                   /* receipts cannot be told now: start nothing */
     bool (*is_away)(void *ctx, const char *user); /* as presence_is_away() */
     void *ctx;
 };

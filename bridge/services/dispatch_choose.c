@@ -158,7 +158,7 @@ struct destination *dispatch_pick_for(struct dispatch *dispatch, const struct ta
     struct choice choice = {task->channel, task->recipient_kind, task->recipient, task->note->type,
                             own_adapter(from)};
 
-    return dispatch_pick(dispatch, &choice);
+    return task->desk & TASK_PINNED ? NULL : dispatch_pick(dispatch, &choice);
 }
 
 void dispatch_rescue(struct dispatch *dispatch, struct destination *away)
@@ -182,6 +182,6 @@ void dispatch_rescue(struct dispatch *dispatch, struct destination *away)
             next->held++;
             task->destination = next;
         }
-        active_push(next->queue, &task->entry, task->note->priority, task->note->service);
+        dispatch_queue(next, task);
     }
 }

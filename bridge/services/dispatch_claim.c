@@ -48,10 +48,14 @@ static struct note *note_of(struct asking *asking, const struct claimed *row)
         .content = row->content,
         .content_bytes = row->content_bytes,
     };
+    bool is_edited = row->desk & TASK_EDITED;
 
-    if (asking->note && asking->note->id == row->notification)
+    if (asking->note && asking->note->id == row->notification && !is_edited &&
+        asking->note->priority == row->priority)
         return asking->note;
     retry_override_read(&source.retry, row->retry);
+    if (is_edited)
+        return note_new(&source); /* nobody else's */
     asking->note = note_new(&source);
     return asking->note;
 }
@@ -117,6 +121,7 @@ static void on_row(void *ctx, const struct claimed *row)
     task->channel = row->channel;
     task->recipient_kind = (enum recipient_kind)row->recipient_kind;
     task->attempts = row->attempts;
+    task->desk = row->desk;
     task->is_suspect = asking->is_suspect;
     task->suppressed = row->suppressed;
     own = row->started_via ? dispatch_find(dispatch, row->started_via) : NULL;

@@ -86,6 +86,8 @@ struct dispatch {
     struct metric *active_gauge, *settled[DELIVERY_STATE_COUNT], *settle_batch;
 };
 
+/* Into its destination's queue. */
+void dispatch_queue(struct destination *destination, struct task *task);
 bool destination_is_shut(struct dispatch *dispatch, struct destination *destination);
 /* dispatch_choose.c */
 bool destination_is_away(struct dispatch *dispatch, struct destination *destination);

@@ -80,8 +80,7 @@ static void on_row(void *ctx, uint64_t id, uint64_t notification, int attempts)
     list_remove(&starting->tasks, &task->entry.node);
     task->is_starting = false;
     task->is_started = true;
-    active_push(((struct destination *)task->destination)->queue, &task->entry,
-                task->note->priority, task->note->service);
+    dispatch_queue(task->destination, task);
 }
 
 static void on_done(void *ctx, int err)

@@ -40,33 +40,4 @@ NODISCARD int store_status(struct store *store, uint64_t notification,
 NODISCARD int store_cancel(struct store *store, int64_t epoch, uint64_t notification,
                            void (*on_done)(void *ctx, int err, int64_t count), void *ctx);
 
-struct dead_filter { /* -1, 0 or NULL: any */
-    int channel, reason;
-    const char *type, *service, *user;
-    int64_t since_ms, until_ms;
-    const uint64_t *ids; /* NULL: any */
-    size_t id_count;
-};
-struct dead_row { /* strings borrowed; NULL where there is none */
-    uint64_t delivery, notification;
-    int channel, reason, status, attempts, recipient_kind;
-    int64_t died_ms;
-    const char *service, *request, *type, *destination, *recipient, *code, *detail;
-    const char *user; /* whose address it is, or NULL */
-};
-struct dead_call {
-    void (*on_row)(void *ctx, const struct dead_row *row);
-    void (*on_done)(void *ctx, int err);
-    void *ctx;
-};
-/* In the order of delivery ids, those after `after`, at most limit. */
-NODISCARD int store_dlq_list(struct store *store, const struct dead_filter *filter, uint64_t after,
-                             int limit, const struct dead_call *call);
-/* Makes them ready again, urgent, with a new budget; on_done learns how many. */
-NODISCARD int store_dlq_retry(struct store *store, const struct dead_filter *filter,
-                              const char *admin, void (*on_done)(void *ctx, int err, int64_t count),
-                              void *ctx);
-NODISCARD int store_audit(struct store *store, const char *admin, const char *action,
-                          const char *params, const char *result);
-
 #endif

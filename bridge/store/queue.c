@@ -30,13 +30,15 @@ const struct pg_statement store_sql_claim = {
            " RETURNING d.*)"
            "SELECT u.id, u.notification, u.seq, u.due_at, n.created_at, n.expires_at, u.attempts,"
            " u.crashes, n.receipts, u.recipient_kind, u.channel, u.priority, u.recipient,"
-           " n.service, n.request, n.type, n.collapse_key, n.retry, n.content,"
+           " n.service, n.request, n.type, n.collapse_key, n.retry,"
+           " CASE WHEN u.desk & 4 = 0 THEN n.content ELSE (SELECT e.content FROM dead_letter l"
+           "   JOIN edited_content e ON e.id = l.edited WHERE l.delivery = u.id LIMIT 1) END,"
            " CASE WHEN u.crashes > 0 THEN (SELECT a.destination FROM attempt a"
            "   WHERE a.delivery = u.id AND a.number = u.attempts + 1 AND a.outcome = 8"
            "   AND a.state IS NULL LIMIT 1) END,"
            " CASE WHEN u.recipient_kind >= 4 THEN " STORE_SUPPRESSED(
                "u.channel", "u.recipient",
-               "n.type") " END, u.user_id, u.is_unsure"
+               "n.type") " END, u.user_id, u.is_unsure, u.desk"
                          " FROM u CROSS JOIN LATERAL"
                          " (SELECT * FROM notification WHERE id = u.notification LIMIT 1) n"
                          " ORDER BY u.priority, u.due_at, u.id",
@@ -162,7 +164,8 @@ const struct pg_statement store_sql_bury = {
         " (SELECT service, request, type FROM notification WHERE id = x.notification LIMIT 1) n"
         " ON CONFLICT (delivery) DO UPDATE SET is_dead = true, status = 0,"
         " attempts = excluded.attempts, reason = excluded.reason, died_at = excluded.died_at,"
-        " destination = excluded.destination, code = excluded.code, detail = excluded.detail)"
+        " destination = excluded.destination, code = excluded.code, detail = excluded.detail,"
+        " resolved_by = NULL, is_pinned = false)"
         "SELECT id, notification, tries FROM x",
 };
 
@@ -229,6 +232,7 @@ static void on_claimed(void *ctx, int err, const struct pg_result *result)
         row.content = pg_bytes(result, i, 18, &row.content_bytes);
         row.suppressed = (enum reason)pg_int(result, i, 20);
         row.user = pg_text(result, i, 21);
+        row.desk = (unsigned)pg_int(result, i, 23);
         claim.on_row(claim.ctx, &row);
     }
     claim.on_done(claim.ctx, err);

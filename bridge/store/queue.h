@@ -30,6 +30,7 @@ struct claimed { /* strings borrowed for the callback */
     int32_t started_via;
     bool is_unsure;         /* an attempt of it was sent in full and not answered */
     enum reason suppressed; /* REASON_NONE: the recipient may be sent to */
+    unsigned desk;          /* set of enum task_desk */
 };
 
 struct claim {

@@ -57,10 +57,7 @@ const struct pg_statement *const store_control_statements[] = {&store_sql_regist
                                                                &store_sql_status,
                                                                &store_sql_status_head,
                                                                &store_sql_cancel,
-                                                               &store_sql_dlq_list,
-                                                               &store_sql_dlq_retry,
                                                                &store_sql_audit,
-                                                               &store_sql_resolve_retried,
                                                                &store_sql_inbox_mark,
                                                                &store_sql_inbox_mark_all,
                                                                &store_sql_inbox_badges,
@@ -77,8 +74,14 @@ const struct pg_statement *const store_control_statements[] = {&store_sql_regist
                                                                NULL};
 
 const struct pg_statement *const store_desk_statements[] = {
-    &store_sql_destinations,       &store_sql_pause_destination, &store_sql_pause_channel,
-    &store_sql_resume_destination, &store_sql_resume_channel,    NULL};
+    &store_sql_destinations,    &store_sql_pause_destination,
+    &store_sql_pause_channel,   &store_sql_resume_destination,
+    &store_sql_resume_channel,  &store_sql_dlq_list,
+    &store_sql_dlq_count,       &store_sql_dlq_stats,
+    &store_sql_dlq_tries,       &store_sql_dlq_mark,
+    &store_sql_dlq_feed,        &store_sql_dlq_purge,
+    &store_sql_resolve_retried, &store_sql_resolve_old,
+    &store_sql_audit_list,      NULL};
 
 static void on_up(void *ctx)
 {

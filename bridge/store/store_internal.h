@@ -56,8 +56,10 @@ extern const struct pg_statement store_sql_register, store_sql_heartbeat, store_
 extern const struct pg_statement store_sql_stage, store_sql_partitions, store_sql_purge_keys,
     store_sql_old_partitions, store_sql_reject;
 extern const struct pg_statement store_sql_about, store_sql_status, store_sql_status_head,
-    store_sql_cancel, store_sql_dlq_list, store_sql_dlq_retry, store_sql_audit,
-    store_sql_resolve_retried;
+    store_sql_cancel, store_sql_audit;
+extern const struct pg_statement store_sql_dlq_list, store_sql_dlq_count, store_sql_dlq_stats,
+    store_sql_dlq_tries, store_sql_dlq_mark, store_sql_dlq_feed, store_sql_dlq_purge,
+    store_sql_resolve_retried, store_sql_resolve_old, store_sql_audit_list;
 extern const struct pg_statement store_sql_callbacks_keep, store_sql_callbacks_fold,
     store_sql_callbacks_purge, store_sql_callbacks_adopt, store_sql_unsubscribe;
 

@@ -94,10 +94,3 @@ int store_drop_partitions(struct store *store, int keep_days, store_count_fn *on
     pg_add_int4(&store->params, keep_days);
     return send(store, &store_sql_old_partitions, on_done, ctx);
 }
-
-int store_resolve_retried(struct store *store)
-{
-    pg_params_clear(&store->params);
-    return store_send(store, STORE_CONTROL, &store_sql_resolve_retried, &store->params,
-                      store_on_done, NULL, NULL);
-}

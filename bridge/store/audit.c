@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: MIT */
+#include "store/audit.h"
+
+#include "base/alloc.h"
+#include "store/store_internal.h"
+
+#include <stdlib.h>
+
+const struct pg_statement store_sql_audit = {
+    .name = "audit",
+    .params = 7,
+    .sql = "INSERT INTO audit (admin, action, call, params, before, after, result)"
+           " VALUES ($1::text, $2::text, $3::text, $4::text, $5::text, $6::text, $7::text)",
+};
+
+const struct pg_statement store_sql_audit_list = {
+    .name = "audit_list",
+    .params = 6,
+    .sql = "SELECT id, at, admin, action, call, params, before, after, result FROM audit"
+           " WHERE ($1::text IS NULL OR admin = $1::text)"
+           " AND ($2::text IS NULL OR action = $2::text)"
+           " AND ($3::timestamptz IS NULL OR at >= $3::timestamptz)"
+           " AND ($4::timestamptz IS NULL OR at < $4::timestamptz)"
+           " AND ($5::bigint IS NULL OR id < $5::bigint)"
+           " ORDER BY id DESC LIMIT $6::int",
+};
+
+int store_audit(struct store *store, const struct audit_entry *entry)
+{
+    struct pg_params *params = &store->params;
+
+    pg_params_clear(params);
+    pg_add_text(params, entry->admin);
+    pg_add_text(params, entry->action);
+    pg_add_text(params, entry->call);
+    pg_add_text(params, entry->params ? entry->params : "");
+    pg_add_text(params, entry->before);
+    pg_add_text(params, entry->after);
+    pg_add_text(params, entry->result);
+    return store_send(store, STORE_CONTROL, &store_sql_audit, params, store_on_done, NULL, NULL);
+}
+
+static void on_listed(void *ctx, int err, const struct pg_result *result)
+{
+    struct audit_call *held = ctx;
+    struct audit_call call = *held;
+
+    free(held);
+    for (int i = 0; !err && i < pg_rows(result); i++) {
+        struct audit_entry entry = {
+            .id = (uint64_t)pg_int(result, i, 0),
+            .at_ms = pg_time_us(result, i, 1) / 1000,
+            .admin = pg_text(result, i, 2),
+            .action = pg_text(result, i, 3),
+            .call = pg_text_or_null(result, i, 4),
+            .params = pg_text(result, i, 5),
+            .before = pg_text_or_null(result, i, 6),
+            .after = pg_text_or_null(result, i, 7),
+            .result = pg_text(result, i, 8),
+        };
+
+        call.on_entry(call.ctx, &entry);
+    }
+    call.on_done(call.ctx, err);
+}
+
+int store_audit_list(struct store *store, const struct audit_filter *filter,
+                     const struct audit_call *call)
+{
+    struct audit_call *held = xmalloc(sizeof(*held));
+    struct pg_params *params = &store->params;
+    int err;
+
+    *held = *call;
+    pg_params_clear(params);
+    pg_add_text(params, filter->admin);
+    pg_add_text(params, filter->action);
+    pg_add_time(params, filter->since_ms ? filter->since_ms * 1000 : INT64_MIN);
+    pg_add_time(params, filter->until_ms ? filter->until_ms * 1000 : INT64_MIN);
+    if (filter->before)
+        pg_add_int8(params, (int64_t)filter->before);
+    else
+        pg_add_null(params);
+    pg_add_int4(params, filter->limit);
+    err = pg_send(store->pg[STORE_DESK], &store_sql_audit_list, params, on_listed, held);
+    if (err)
+        free(held);
+    return err;
+}
