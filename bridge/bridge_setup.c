@@ -231,7 +231,7 @@ static bool has_all(const struct bridge *bridge, const struct config *config, ch
 
 void bridge_reload(struct bridge *bridge)
 {
-    static const char *const levels[] = {"debug", "info", "warn", "error"};
+    enum log_level level;
     struct destination_config opened[64];
     char why[512] = "";
     struct config *config;
@@ -253,9 +253,8 @@ void bridge_reload(struct bridge *bridge)
         if (config)
             config_free(config);
     } else {
-        for (int level = 0; level < 4; level++)
-            if (strcmp(config->log.level, levels[level]) == 0)
-                log_set_level((enum log_level)level);
+        if (!log_level_parse(config->log.level, &level))
+            log_set_level(level);
         swap(bridge, config, opened, count);
         log_info("reload.done", LOG_INT("destinations", count));
     }

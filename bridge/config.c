@@ -2,6 +2,7 @@
 #include "config.h"
 
 #include "base/alloc.h"
+#include "base/log.h"
 #include "base/timefmt.h"
 
 #include <errno.h>
@@ -243,8 +244,10 @@ static void store(struct reader *reader, const struct key *key, void *base, cons
     case KIND_BYTES:
     case KIND_REAL:
         if (!parse_number(text, &number) || (line && (number < key->min || number > key->max)) ||
-            (key->kind != KIND_REAL && number != floor(number)))
+            (key->kind != KIND_REAL && number != floor(number))) {
             bad_range(reader, key, line, name);
+            number = key->min; /* what was written may fit no integer */
+        }
         if (key->kind == KIND_REAL)
             *(double *)at = number;
         else
@@ -386,9 +389,9 @@ static void check_tracking(struct reader *reader, const struct config_type *type
 static void check(struct reader *reader)
 {
     struct config *config = reader->config;
-    static const char *const levels = " debug info warn error ";
+    enum log_level level;
 
-    if (!config->log.level || !strstr(levels, config->log.level))
+    if (!config->log.level || log_level_parse(config->log.level, &level))
         fail(reader, 0, "log.level", "give debug, info, warn or error");
     if (!config->log.format ||
         (strcmp(config->log.format, "text") != 0 && strcmp(config->log.format, "json") != 0))

@@ -498,8 +498,8 @@ enum mode { MODE_RUN, MODE_MIGRATE, MODE_CHECK, MODE_PRINT, MODE_REFERENCE };
 
 static int start(enum mode mode, const char *file)
 {
-    static const char *const levels[] = {"debug", "info", "warn", "error"};
     char why[512];
+    enum log_level level;
     struct config *config;
     int status = 0;
 
@@ -510,10 +510,9 @@ static int start(enum mode mode, const char *file)
         fprintf(stderr, "tocsind: %s\n", why);
         return 1;
     }
-    for (int level = 0; level < 4; level++)
-        if (strcmp(config->log.level, levels[level]) == 0)
-            log_init((enum log_level)level,
-                     strcmp(config->log.format, "json") == 0 ? LOG_FORMAT_JSON : LOG_FORMAT_TEXT);
+    if (log_level_parse(config->log.level, &level))
+        panic("config_read() has let an unknown log level pass");
+    log_init(level, strcmp(config->log.format, "json") == 0 ? LOG_FORMAT_JSON : LOG_FORMAT_TEXT);
     if (mode == MODE_RUN)
         return run(config, file);
     if (mode == MODE_MIGRATE)

@@ -167,10 +167,10 @@ def cmd_test(args):
     return suite.run_all(args.all, args.only)
 
 
-def script(*path):
+def script(*path, preset="release"):
     """A command that lives in a file of its own and parses its own arguments."""
     def command(args):
-        prepare("release")
+        prepare(preset)
         target = os.path.join(ROOT, *path)
         if not os.path.exists(target):
             raise Failure("%s is not there yet" % target)
@@ -215,11 +215,15 @@ def arguments():
     test = command("test", cmd_test, "build, check and test everything")
     test.add_argument("--all", action="store_true", help="the long tests and valgrind as well")
     test.add_argument("only", nargs="*", metavar="STEP", help="only these steps")
-    for name, path, text in (
-            ("bench", ("tests", "bench", "bench.py"), "measure: ./run bench [SCENARIO]"),
-            ("chaos", ("tests", "chaos", "chaos.py"), "faults at random, and a checker")):
+    for name, path, preset, text in (
+            ("bench", ("tests", "bench", "bench.py"), "release",
+             "measure: ./run bench [SCENARIO]"),
+            ("fuzz", ("tests", "fuzz", "fuzz.py"), "fuzz",
+             "feed every parser: ./run fuzz [TARGET] [--minutes N]"),
+            ("chaos", ("tests", "chaos", "chaos.py"), "release",
+             "faults at random, and a checker")):
         parser = commands.add_parser(name, help=text, add_help=False)
-        parser.set_defaults(call=script(*path))
+        parser.set_defaults(call=script(*path, preset=preset))
     return top
 
 

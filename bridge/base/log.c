@@ -37,6 +37,18 @@ struct line {
     bool is_full;
 };
 
+int log_level_parse(const char *name, enum log_level *level)
+{
+    static const char *const names[] = {"debug", "info", "warn", "error"};
+
+    for (int i = 0; i < (int)(sizeof names / sizeof *names); i++)
+        if (strcmp(name, names[i]) == 0) {
+            *level = (enum log_level)i;
+            return 0;
+        }
+    return ERR_INVALID;
+}
+
 void log_init(enum log_level level, enum log_format format)
 {
     struct stat st;

@@ -13,6 +13,7 @@
  */
 #ifndef TOCSIN_BASE_LOG_H
 #define TOCSIN_BASE_LOG_H
+#include "base/err.h"
 #include "base/panic.h"
 #include <stdint.h>
 
@@ -37,6 +38,8 @@ struct log_field {
 #define LOG_MS(n, v)   ((struct log_field){(n), LOG_KIND_MS, {.i64 = (int64_t)(v)}})
 #define LOG_ADDR(n, v) ((struct log_field){(n), LOG_KIND_ADDR, {.text = (v)}}) /* masked */
 
+/* debug, info, warn or error; nothing else. */
+NODISCARD int log_level_parse(const char *name, enum log_level *level);
 void log_init(enum log_level level, enum log_format format);
 void log_set_level(enum log_level level);
 void log_write(enum log_level level, const char *event, const struct log_field *fields,

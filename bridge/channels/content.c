@@ -137,9 +137,10 @@ static void read_attachment(struct reader *reader, json_t *item, struct content_
     read_text(reader, item, "content", &content);
     if (!out->name || !text_is_clean(out->name) || strlen(out->name) > 255)
         fail(reader, "an attachment needs a name of at most 255 bytes");
-    else if (!text_is_clean(out->type) || !strchr(out->type, '/') || strlen(out->type) > 127)
+    else if (!text_is_ascii(out->type) || !strchr(out->type, '/') || strlen(out->type) > 127)
         fail(reader, "an attachment's type must be a media type");
-    else if (out->id && (!text_is_clean(out->id) || strlen(out->id) > 127))
+    else if (out->id && (!*out->id || !text_is_ascii(out->id) || strpbrk(out->id, "<> ") ||
+                         strlen(out->id) > 127))
         fail(reader, "an attachment's content_id is not usable");
     else if (!content == !out->url)
         fail(reader, "an attachment needs either content (base64) or url");

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "channels/email_call.h"
 #include "base/alloc.h"
+#include "channels/encode.h"
 #include <string.h>
 
 /* The fetching of one call's attachments, one after the other; lives in call->extra. */
@@ -34,6 +35,15 @@ static void judge_fetch(const struct http_response *response, struct outcome *ou
     outcome->is_target_only = true;
 }
 
+/* What a server calls its file, if that can stand in a header of ours. */
+static void take_type(struct arena *arena, struct content_attachment *attachment, const char *type)
+{
+    char *copy = arena_strndup(arena, type, strcspn(type, "; \""));
+
+    if (text_is_ascii(copy) && strchr(copy, '/') && strlen(copy) < 100)
+        attachment->type = copy;
+}
+
 static void take_bytes(struct fetching *fetching, const struct http_response *response)
 {
     struct content_attachment *attachment = &fetching->attachments[fetching->next];
@@ -43,9 +53,8 @@ static void take_bytes(struct fetching *fetching, const struct http_response *re
     memcpy(copy, response->body, response->body_bytes);
     attachment->bytes = copy;
     attachment->length = response->body_bytes;
-    if (type && strcmp(attachment->type, "application/octet-stream") == 0 &&
-        strcspn(type, ";\r\n\"") < 100)
-        attachment->type = arena_strndup(fetching->call->arena, type, strcspn(type, "; \r\n\""));
+    if (type && strcmp(attachment->type, "application/octet-stream") == 0)
+        take_type(fetching->call->arena, attachment, type);
     fetching->bytes += response->body_bytes;
     fetching->next++;
 }

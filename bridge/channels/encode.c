@@ -165,3 +165,11 @@ bool text_is_clean(const char *text)
     }
     return true;
 }
+
+bool text_is_ascii(const char *text)
+{
+    for (; *text; text++)
+        if ((unsigned char)*text < 0x20 || (unsigned char)*text > 0x7E)
+            return false;
+    return true;
+}

@@ -25,5 +25,7 @@ void encode_base64url(struct buf *out, const void *bytes, size_t length); /* no 
 NODISCARD int decode_base64(struct buf *out, const char *text, size_t length);
 /* True for strings of at least one byte that are valid UTF-8 without control characters. */
 bool text_is_clean(const char *text);
+/* True for printable ASCII, and for the empty string. */
+bool text_is_ascii(const char *text);
 
 #endif

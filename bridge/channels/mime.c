@@ -9,15 +9,6 @@
 #define LINE_MAX_CHARS 76
 #define WORD_MAX_CHARS 75 /* RFC 2047: an encoded word, all of it */
 
-static bool is_ascii(const char *text)
-{
-    for (; *text; text++) {
-        if ((unsigned char)*text < 0x20 || (unsigned char)*text > 0x7E)
-            return false;
-    }
-    return true;
-}
-
 static size_t utf8_step(const char *text)
 {
     size_t step = 1;
@@ -72,7 +63,7 @@ void mime_header(struct buf *out, const char *name, const char *value)
 
     buf_printf(out, "%s: ", name);
     /* What looks like an encoded word must be one, or it would be read as what it is not. */
-    if (is_ascii(value) && !strstr(value, "=?"))
+    if (text_is_ascii(value) && !strstr(value, "=?"))
         add_folded(out, value, column);
     else
         add_encoded_words(out, value, column);
@@ -82,7 +73,7 @@ void mime_header(struct buf *out, const char *name, const char *value)
 /* The display name: a quoted string, or encoded words with breaks between them. */
 static void add_name(struct buf *out, const char *name, size_t column)
 {
-    if (!is_ascii(name) || strstr(name, "=?")) {
+    if (!text_is_ascii(name) || strstr(name, "=?")) {
         add_encoded_words(out, name, column);
         return;
     }
@@ -189,7 +180,7 @@ static void text_part(struct buf *out, const char *subtype, const char *text)
 /* RFC 2231 where the name is not plain ASCII, a quoted string where it is. */
 static void file_name(struct buf *out, const char *parameter, const char *name)
 {
-    if (!is_ascii(name)) {
+    if (!text_is_ascii(name)) {
         buf_printf(out, ";\r\n %s*=UTF-8''", parameter);
         encode_percent(out, name);
         return;

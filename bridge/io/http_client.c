@@ -34,7 +34,7 @@ struct http_client {
     struct http_socket **sockets; /* by descriptor */
     size_t socket_slots;
     unsigned depth; /* of our functions on the stack; the last one out frees */
-    bool is_closed;
+    bool is_closed, renews_handles;
 };
 
 void http_library_init(void)
@@ -51,6 +51,15 @@ void http_library_fini(void)
 
 /* ---- calls ---- */
 
+static CURL *new_handle(void)
+{
+    CURL *easy = curl_easy_init();
+
+    if (!easy)
+        fatal("memory.exhausted", "curl_easy_init() returned nothing");
+    return easy;
+}
+
 static struct http_call *call_take(struct http_client *client)
 {
     struct list_node *node = list_pop_front(&client->resting);
@@ -60,9 +69,7 @@ static struct http_call *call_take(struct http_client *client)
         return CONTAINER_OF(node, struct http_call, node);
     call = xcalloc(1, sizeof *call);
     call->client = client;
-    call->easy = curl_easy_init();
-    if (!call->easy)
-        fatal("memory.exhausted", "curl_easy_init() returned nothing");
+    call->easy = new_handle();
     return call;
 }
 
@@ -74,13 +81,29 @@ static void call_free(struct http_call *call)
     free(call);
 }
 
+/*
+ * libcurl before 8.1 keeps a pointer to the last header of the answer before, which it has
+ * freed, and writes there when the first header line of the next one begins with a blank: any
+ * server could do that to us (curl's issue 11101).
+ */
+static bool handles_dangle(void)
+{
+    return curl_version_info(CURLVERSION_NOW)->version_num < 0x080200;
+}
+
 /* Back into the pool, without a trace of what it carried. */
 static void call_rest(struct http_call *call)
 {
     struct http_client *client = call->client;
-    struct http_call fresh = {.client = client, .easy = call->easy};
+    struct http_call fresh = {.client = client};
 
-    curl_easy_reset(call->easy);
+    if (client->renews_handles) {
+        curl_easy_cleanup(call->easy);
+        call->easy = new_handle();
+    } else {
+        curl_easy_reset(call->easy);
+    }
+    fresh.easy = call->easy;
     curl_slist_free_all(call->headers);
     curl_slist_free_all(call->recipients);
     if (call->sent.data)
@@ -286,6 +309,7 @@ struct http_client *http_client_open(struct loop *loop, const struct http_client
 
     client->loop = loop;
     client->config = *config;
+    client->renews_handles = handles_dangle();
     list_init(&client->calls);
     list_init(&client->resting);
     client->multi = curl_multi_init();

@@ -7,6 +7,8 @@
 #include "base/clock.h"
 
 #define RETRY_AFTER_MAX_S INT64_C(9999999999)
+#define STATUS_MIN        100
+#define STATUS_MAX        999
 
 const char *http_response_header(const struct http_response *response, const char *name)
 {
@@ -28,7 +30,7 @@ const char *http_response_header(const struct http_response *response, const cha
 static int64_t read_retry_after(const struct http_response *response)
 {
     const char *value = http_response_header(response, "Retry-After");
-    int64_t seconds = 0;
+    int64_t seconds = 0, wait_ms;
     size_t digits;
     time_t date;
 
@@ -46,8 +48,10 @@ static int64_t read_retry_after(const struct http_response *response)
     date = curl_getdate(value, NULL);
     if (date == (time_t)-1)
         return -1;
-    seconds = (int64_t)date * 1000 - clock_wall_ms();
-    return seconds > 0 ? seconds : 0;
+    wait_ms = (int64_t)date * 1000 - clock_wall_ms();
+    if (wait_ms > RETRY_AFTER_MAX_S * 1000)
+        return RETRY_AFTER_MAX_S * 1000;
+    return wait_ms > 0 ? wait_ms : 0;
 }
 
 static enum http_fail fail_of(CURLcode code)
@@ -166,6 +170,12 @@ void http_call_result(struct http_call *call, CURLcode code, struct http_respons
         return;
     }
     response->internal = call->easy;
+    if (status < STATUS_MIN || status > STATUS_MAX) {
+        /* libcurl takes any number for a status, 000 too, which nobody could classify. */
+        status = 0;
+        if (response->fail == HTTP_FAIL_NONE)
+            response->fail = HTTP_FAIL_GARBAGE;
+    }
     response->status = (int)status;
     curl_easy_getinfo(call->easy, CURLINFO_HTTP_VERSION, &version);
     response->version = version >= CURL_HTTP_VERSION_2_0 ? 2 : version > 0 ? 1 : 0;

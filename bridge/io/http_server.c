@@ -250,7 +250,11 @@ static enum MHD_Result on_access(void *ctx, struct MHD_Connection *connection, c
 
 const char *http_request_header(struct http_exchange *exchange, const char *name)
 {
-    return MHD_lookup_connection_value(exchange->peer->connection, MHD_HEADER_KIND, name);
+    const char *value =
+        MHD_lookup_connection_value(exchange->peer->connection, MHD_HEADER_KIND, name);
+
+    /* libmicrohttpd lets a lone CR pass, at which others may end the line. */
+    return value && value[strcspn(value, "\r\n")] == '\0' ? value : NULL;
 }
 
 void http_answer_header(struct http_exchange *exchange, const char *name, const char *value)

@@ -42,7 +42,8 @@ NODISCARD int http_server_open(struct loop *loop, const struct http_server_confi
 /* Ends every connection.  Exchanges not answered are void: nobody may answer them after. */
 void http_server_close(struct http_server *server);
 uint16_t http_server_port(const struct http_server *server);
-/* A request header by name (any case), NULL when absent; borrowed until the answer. */
+/* A request header by name (any case), NULL when absent or not one line; borrowed until the answer.
+ */
 const char *http_request_header(struct http_exchange *exchange, const char *name);
 /* A header of the answer to come; name is borrowed until the exchange ends, value is copied. */
 #define HTTP_ANSWER_HEADERS_MAX 8

@@ -141,6 +141,14 @@ static inline void answer(int fd, const char *request)
     } else if (strncmp(path, "/garbage", 8) == 0) {
         say(fd, "\x01\x02 this is not HTTP\r\n\r\n");
         _exit(0);
+    } else if (strncmp(path, "/folded", 7) == 0) { /* continues a header that is not there */
+        say(fd, "HTTP/1.1 200 OK\r\n X-A: b\r\n X-B: c\r\n\r\n");
+        _exit(0);
+    } else if (strncmp(path, "/status-", 8) == 0) {
+        say(fd, "HTTP/1.1 ");
+        write_all(fd, path + 8, strcspn(path + 8, " "));
+        say(fd, " What\r\nContent-Length: 0\r\n\r\n");
+        _exit(0);
     } else if (strncmp(path, "/half", 5) == 0) {
         say(fd, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf");
         _exit(0);

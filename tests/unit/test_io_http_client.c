@@ -87,6 +87,7 @@ static void bad_answers_have_names(void **state)
         {"/flood", HTTP_FAIL_TOO_LARGE, true},       {"/announced", HTTP_FAIL_TOO_LARGE, true},
         {"/long-header", HTTP_FAIL_TOO_LARGE, true}, {"/many-headers", HTTP_FAIL_TOO_LARGE, true},
         {"/garbage", HTTP_FAIL_GARBAGE, true},       {"/reset", HTTP_FAIL_RESET, true},
+        {"/folded", HTTP_FAIL_RESET, true},          {"/status-000", HTTP_FAIL_GARBAGE, true},
         {"/close", HTTP_FAIL_RESET, true},           {"/half", HTTP_FAIL_RESET, true},
         {"/hang", HTTP_FAIL_TIMEOUT, true},          {"/drip-body", HTTP_FAIL_TIMEOUT, true},
         {"/drip-head", HTTP_FAIL_TIMEOUT, true},
