@@ -45,6 +45,13 @@ static unsigned channel_set(const char *words)
     return set;
 }
 
+static enum offline_policy offline_policy(const char *word)
+{
+    if (strcmp(word, "hold") == 0)
+        return OFFLINE_HOLD;
+    return strcmp(word, "next_channel") == 0 ? OFFLINE_NEXT_CHANNEL : OFFLINE_DEAD_LETTER;
+}
+
 struct type_config *bridge_type_configs(const struct config *config)
 {
     struct type_config *types = xcalloc(config->type_count + 1, sizeof(*types));
@@ -59,6 +66,7 @@ struct type_config *bridge_type_configs(const struct config *config)
             .max_ms = from->max_ms,
             .factor = from->factor,
             .channels = channel_set(from->channels),
+            .offline = offline_policy(from->offline),
             .is_at_most_once = strcmp(from->unknown, "at_most_once") == 0,
         };
         if (config_tracking(from->tracking, &types[i].tracking))

@@ -64,9 +64,25 @@ static bool is_away(void *ctx, const char *user)
     return presence_is_away(bridge->presence, user);
 }
 
+static bool awaits(void *ctx, const char *user, int64_t since_ms)
+{
+    struct bridge *bridge = ctx;
+
+    return presence_awaits(bridge->presence, user, since_ms);
+}
+
+static void heard(void *ctx, const char *user)
+{
+    struct bridge *bridge = ctx;
+
+    presence_heard(bridge->presence, user);
+}
+
 static void on_came(void *ctx, const char *user)
 {
-    (void)ctx, (void)user;
+    struct bridge *bridge = ctx;
+
+    dispatch_wake(bridge->dispatch, user);
 }
 
 /* ---- the inbox ---- */
@@ -515,6 +531,7 @@ struct dispatch_ops bridge_dispatch_ops(struct bridge *bridge)
                                  .dead = on_dead,
                                  .is_full = is_outbox_full,
                                  .is_away = is_away,
+                                 .awaits = awaits,
                                  .ctx = bridge};
 }
 
@@ -545,6 +562,7 @@ struct ingest_ops bridge_ingest_ops(struct bridge *bridge)
 struct events_ops bridge_events_ops(struct bridge *bridge)
 {
     return (struct events_ops){.acked = on_acked,
+                               .heard = heard,
                                .receipt = add_receipt,
                                .rpc = on_rpc,
                                .mark = mark,

@@ -93,6 +93,10 @@ static const struct key keys[] = {
      "Connections to one provider's host at most."},
     {"presence", "users", KIND_NUMBER, AT(presence.users), "100000", 0, 1e7,
      "Users whose presence is remembered, some 150 bytes each; 0: not at all."},
+    {"presence", "settle", KIND_DURATION, AT(presence.settle_ms), "300ms", 0, 60000,
+     "From a user's coming to what waits for them: their client must have subscribed by then."},
+    {"presence", "replay_rate", KIND_NUMBER, AT(presence.replay_rate), "5000", 1, 1e6,
+     "Deliveries a second that a bridge brings back for users who have come, at most."},
     {"retention", "days", KIND_NUMBER, AT(retention.days), "30", 1, 3650,
      "Notifications and attempts are kept this long, then dropped by day."},
     {"retention", "callback_days", KIND_NUMBER, AT(retention.callback_days), "14", 1, 3650,
@@ -120,7 +124,8 @@ static const struct key keys[] = {
 #undef AT
 #define AT(member) offsetof(struct config_channel, member)
 static const struct key channel_keys[] = {
-    {"channels", "attempts", KIND_NUMBER, AT(attempts), "3", 1, 100, "Attempts in all."},
+    {"channels", "attempts", KIND_NUMBER, AT(attempts), "3", 1, 100,
+     "Attempts in all. Default for in_app: 4."},
     {"channels", "retry_base", KIND_DURATION, AT(base_ms), "2s", 1, DAY,
      "Wait after the first failure."},
     {"channels", "retry_factor", KIND_REAL, AT(factor), "2", 1, 100,
@@ -139,6 +144,11 @@ static const struct key type_keys[] = {
     {"types", "retry_max", KIND_DURATION, AT(max_ms), "-1", 1, 30 * DAY, "As the channel's."},
     {"types", "channels", KIND_TEXT, AT(channels), NULL, 0, 0,
      "Channels of requests of this type that name none."},
+    {"types", "offline", KIND_TEXT, AT(offline), "dead_letter", 0, 0,
+     "What becomes of an in-app notification whose user was not there for any attempt: "
+     "dead_letter, "
+     "hold (it waits until it expires) or next_channel (it waits, and the next of `channels` is "
+     "told)."},
     {"types", "unknown", KIND_TEXT, AT(unknown), "repeat", 0, 0,
      "What a sent request without an answer means where the provider drops no repeats: repeat, or "
      "at_most_once (a dead letter, outcome_unknown)."},
@@ -386,6 +396,12 @@ static void check_tracking(struct reader *reader, const struct config_type *type
         fail(reader, 0, type->name, "its tracking needs an https http.public_url");
 }
 
+static bool is_offline_policy(const char *word)
+{
+    return word && (strcmp(word, "dead_letter") == 0 || strcmp(word, "hold") == 0 ||
+                    strcmp(word, "next_channel") == 0);
+}
+
 static void check(struct reader *reader)
 {
     struct config *config = reader->config;
@@ -404,6 +420,10 @@ static void check(struct reader *reader)
         check_tracking(reader, &config->types[i]);
     if (config->tracking.former_key_file && !config->tracking.key_file)
         fail(reader, 0, "tracking.former_key_file", "is of no use without tracking.key_file");
+    for (size_t i = 0; i < config->type_count; i++)
+        if (!is_offline_policy(config->types[i].offline))
+            fail(reader, 0, config->types[i].name,
+                 "offline must be dead_letter, hold or next_channel");
     if (!config->jwks.url != !config->jwks.file)
         fail(reader, 0, "jwks", "give both url and file, or neither");
     if (config->queue.poll_max_ms < config->queue.poll_min_ms)
@@ -456,6 +476,9 @@ struct config *config_read(const char *file, char *why, size_t why_bytes)
      */
     if (!config_tree_get(&config->tree, "channels", "in_app", "jitter"))
         config->channels[CHANNEL_IN_APP].is_jittered = false;
+    /* Again after 2, 4 and 8 s. */
+    if (!config_tree_get(&config->tree, "channels", "in_app", "attempts"))
+        config->channels[CHANNEL_IN_APP].attempts = 4;
     each_member(&reader, "types", read_type);
     each_member(&reader, "destinations", read_destination);
     check(&reader);

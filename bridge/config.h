@@ -38,6 +38,7 @@ struct config_type {
     const char *channels; /* space-separated, or NULL */
     const char *unknown;  /* "repeat" or "at_most_once" */
     const char *tracking; /* space-separated, or NULL */
+    const char *offline;  /* "dead_letter", "hold" or "next_channel" */
 };
 
 struct config {
@@ -68,7 +69,7 @@ struct config {
         int64_t http_inflight, http_connections;
     } queue;
     struct {
-        int64_t users;
+        int64_t users, settle_ms, replay_rate;
     } presence;
     struct {
         int64_t days, callback_days, resolve_ms;

@@ -274,6 +274,10 @@ static void open_dispatch(struct bridge *bridge)
         .poll_min_ms = config->queue.poll_min_ms,
         .poll_max_ms = config->queue.poll_max_ms,
         .settle_batch = (size_t)config->queue.settle_batch,
+        .hold_max_ms = config->retention.days * 86400000,
+        .wake_after_ms = config->presence.settle_ms,
+        .wake_per_second = config->presence.replay_rate,
+        .wake_users_max = (size_t)config->presence.users,
     };
     struct dispatch_ops ops = bridge_dispatch_ops(bridge);
     struct channel_config channels[CHANNEL_COUNT];

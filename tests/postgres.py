@@ -170,6 +170,26 @@ class Postgres(Server):
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             env={**os.environ, "PGCONNECT_TIMEOUT": "3"}, timeout=120)
 
+    def session(self):
+        """A connection that stays: call it with statements, and with None to end it."""
+        psql = subprocess.Popen(
+            [os.path.join(postgres_bin(), "psql"), "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1",
+             "-h", self.place, "-p", str(self.port), "-U", "tocsin", "-d", "tocsin"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+        def run(statement):
+            if statement is None:
+                psql.stdin.close()
+                psql.stdout.close()
+                return psql.wait(30)
+            psql.stdin.write(statement + ";\n\\echo done\n")
+            psql.stdin.flush()
+            for line in psql.stdout:
+                if line.strip() == "done":
+                    return None
+            raise ServerError("psql ended at: " + statement)
+        return run
+
     def sql(self, statement, database="tocsin"):
         """Runs one statement and returns its rows as lists of strings."""
         done = self._psql(database, statement)

@@ -44,6 +44,7 @@ enum { JOB_TRACK_OPENS = 1, JOB_TRACK_CLICKS = 2, JOB_TRACK_UNSUBSCRIBE = 4 };
 struct job {
     uint64_t delivery, notification;
     int attempt;                   /* 1-based */
+    bool is_replay;                /* it may have been shown before */
     const char *service, *request; /* who asked, under which id */
     const char *type;
     enum priority priority;

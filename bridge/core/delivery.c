@@ -21,16 +21,16 @@ static const char *const state_names[DELIVERY_STATE_COUNT] = {
 
 /* docs/lifecycle.md has the same table with the reasons; a test compares them. */
 static const unsigned moves[DELIVERY_STATE_COUNT] = {
-    [DELIVERY_READY] = BIT(DELIVERY_LEASED) | BIT(DELIVERY_HELD) | BIT(DELIVERY_SUPPRESSED) |
-                       BIT(DELIVERY_EXPIRED) | BIT(DELIVERY_CANCELLED),
+    [DELIVERY_READY] = BIT(DELIVERY_LEASED) | BIT(DELIVERY_HELD) | BIT(DELIVERY_DELIVERED) |
+                       BIT(DELIVERY_SUPPRESSED) | BIT(DELIVERY_EXPIRED) | BIT(DELIVERY_CANCELLED),
     [DELIVERY_LEASED] = BIT(DELIVERY_READY) | BIT(DELIVERY_HELD) | BIT(DELIVERY_SENT) |
                         BIT(DELIVERY_DELIVERED) | BIT(DELIVERY_DEAD) | BIT(DELIVERY_SUPPRESSED) |
                         BIT(DELIVERY_EXPIRED) | BIT(DELIVERY_CANCELLED),
-    [DELIVERY_HELD] = BIT(DELIVERY_READY) | BIT(DELIVERY_SUPPRESSED) | BIT(DELIVERY_EXPIRED) |
-                      BIT(DELIVERY_CANCELLED),
+    [DELIVERY_HELD] = BIT(DELIVERY_READY) | BIT(DELIVERY_LEASED) | BIT(DELIVERY_DELIVERED) |
+                      BIT(DELIVERY_SUPPRESSED) | BIT(DELIVERY_EXPIRED) | BIT(DELIVERY_CANCELLED),
     [DELIVERY_SENT] = BIT(DELIVERY_READY) | BIT(DELIVERY_DELIVERED) | BIT(DELIVERY_DEAD) |
                       BIT(DELIVERY_SUPPRESSED) | BIT(DELIVERY_EXPIRED),
-    [DELIVERY_DEAD] = BIT(DELIVERY_READY),
+    [DELIVERY_DEAD] = BIT(DELIVERY_READY) | BIT(DELIVERY_LEASED),
 };
 
 const char *delivery_state_name(enum delivery_state state)
@@ -151,4 +151,23 @@ struct verdict delivery_judge(const struct outcome *outcome, const struct retry_
         break;
     }
     panic("an outcome of no known kind");
+}
+
+bool reason_is_absence(enum reason reason)
+{
+    return reason == REASON_USER_OFFLINE || reason == REASON_ACK_TIMEOUT;
+}
+
+struct verdict delivery_wait(const struct verdict *verdict, enum reason reason, int64_t now_wall_ms,
+                             int64_t until_ms)
+{
+    struct verdict waits = *verdict;
+
+    if (verdict->state != DELIVERY_DEAD || !reason_is_absence(reason))
+        return waits;
+    if (until_ms <= now_wall_ms)
+        return settle(DELIVERY_EXPIRED, verdict->costs_attempt);
+    waits.state = DELIVERY_HELD;
+    waits.delay_ms = until_ms - now_wall_ms;
+    return waits;
 }

@@ -42,7 +42,7 @@ struct retry_policy {
 /* What to do after an outcome. */
 struct verdict {
     enum delivery_state state; /* READY: again at due; else the new state */
-    int64_t delay_ms;          /* from now, for READY */
+    int64_t delay_ms;          /* from now, for READY and HELD */
     bool costs_attempt;
 };
 
@@ -69,5 +69,22 @@ struct verdict {
 struct verdict delivery_judge(const struct outcome *outcome, const struct retry_policy *policy,
                               int attempts, int64_t now_wall_ms, int64_t expires_at_ms,
                               uint64_t random);
+
+/* What becomes of an in-app notification whose user could not be shown it. */
+enum offline_policy {
+    OFFLINE_DEAD_LETTER, /* out of attempts, it is dead */
+    OFFLINE_HOLD,        /* it waits for its user, and is never a dead letter */
+    OFFLINE_NEXT_CHANNEL /* the same, and the next channel is told at once */
+};
+
+/* The user was not there, or their client did not say so. */
+bool reason_is_absence(enum reason reason);
+
+/*
+ * The verdict where absent users are waited for: HELD until until_ms (wall) in the place of DEAD,
+ * EXPIRED when that is over; any other verdict as it is.
+ */
+struct verdict delivery_wait(const struct verdict *verdict, enum reason reason, int64_t now_wall_ms,
+                             int64_t until_ms);
 
 #endif

@@ -62,6 +62,14 @@ static void on_resolved(void *ctx, int err, int64_t count)
     chores->is_resolving = !err && count >= RESOLVE_BITE;
 }
 
+static void on_released(void *ctx, int err, int64_t count)
+{
+    struct chores *chores = ctx;
+
+    if (!err && count)
+        chores->on_staged(chores->ctx);
+}
+
 /* A chore that could not be sent now is due again soon enough. */
 static void run(struct chores *chores)
 {
@@ -76,6 +84,7 @@ static void run(struct chores *chores)
     if (chores->tick % PURGE_TICKS == 4)
         err |= store_dlq_purge(chores->store, clock_wall_ms(), chores->config.keep_days, on_counted,
                                NULL);
+    err |= store_release(chores->store, on_released, chores);
     if (chores->tick % PURGE_TICKS == 1)
         err |= store_purge_keys(chores->store, clock_wall_ms(), on_counted, NULL);
     if (chores->tick % DAILY_TICKS == 2)

@@ -123,6 +123,7 @@ struct dispatch *dispatch_new(struct loop *loop, const struct dispatch_config *c
     dispatch->active_gauge =
         metrics_get(metrics, METRIC_GAUGE, "tocsin_active", "Deliveries in memory.", NULL);
     dispatch->wall_offset_ms = clock_wall_ms() - clock_boot_ms();
+    dispatch->waker = waker_new(metrics);
     return dispatch;
 }
 
@@ -136,6 +137,7 @@ void dispatch_free(struct dispatch *dispatch)
         free(dispatch->destinations[i]);
     }
     idmap_fini(&dispatch->tasks);
+    waker_free(dispatch->waker);
     strmap_fini(&dispatch->type_by_name);
     free(dispatch);
 }
@@ -301,6 +303,8 @@ void dispatch_forget(struct dispatch *dispatch, struct task *task)
         dispatch->has_suspect = false;
         dispatch_poke(dispatch, 0);
     }
+    if (task->is_woken)
+        dispatch->woken--;
     idmap_remove(&dispatch->tasks, task->id);
     dispatch->bytes -= task_bytes(task) + (task->note->tasks == 1 ? task->note->bytes : 0);
     destination->held--;
@@ -418,6 +422,7 @@ static void fill_job(struct dispatch *dispatch, struct job *job, const struct ta
         .delivery = task->id,
         .notification = note->id,
         .attempt = task->attempts + 1,
+        .is_replay = task->is_replay || task->attempts > 0,
         .service = note->service,
         .request = note->request,
         .type = note->type,
@@ -439,6 +444,7 @@ static bool judge_untried(struct dispatch *dispatch, struct task *task)
 {
     struct outcome outcome;
 
+    task->tried_ms = loop_now_ms(dispatch->loop);
     if (task->note->expires_ms && task->note->expires_ms <= dispatch_wall_ms(dispatch)) {
         outcome_set(&outcome, OUTCOME_EXPIRED, REASON_NONE, "");
     } else if (task->channel != CHANNEL_IN_APP && task->recipient_kind < RECIPIENT_EMAIL) {
@@ -601,8 +607,10 @@ int64_t dispatch_turn(struct dispatch *dispatch)
         dispatch_rates_turn(dispatch);
         dispatch_start_turn(dispatch);
         dispatch_settle_turn(dispatch);
-        if (dispatch->knows_pauses && !dispatch->is_draining)
+        if (dispatch->knows_pauses && !dispatch->is_draining) {
+            next_ms = sooner(next_ms, dispatch_wake_turn(dispatch));
             next_ms = sooner(next_ms, dispatch_claim_turn(dispatch));
+        }
     }
     return next_ms;
 }
@@ -631,7 +639,7 @@ void dispatch_fenced(struct dispatch *dispatch)
     idmap_each(&dispatch->tasks, drop_task, NULL);
     idmap_fini(&dispatch->tasks);
     dispatch->tasks = (struct idmap){0};
-    dispatch->active = dispatch->bytes = 0;
+    dispatch->active = dispatch->bytes = dispatch->woken = 0;
     dispatch->is_reconciling = dispatch->wants_reconcile = dispatch->has_suspect = false;
     for (size_t i = 0; i < dispatch->destination_count; i++) {
         dispatch->destinations[i]->held = 0;

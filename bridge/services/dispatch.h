@@ -28,6 +28,10 @@ struct dispatch_config {
     size_t active_max, bytes_max;
     int64_t poll_min_ms, poll_max_ms; /* how often a quiet destination is looked at */
     size_t settle_batch;
+    int64_t hold_max_ms;     /* how long what does not expire waits for its user at most */
+    int64_t wake_after_ms;   /* from a user's coming to what waits for them */
+    int64_t wake_per_second; /* deliveries */
+    size_t wake_users_max;
 };
 
 struct channel_config { /* the type's rows override these */
@@ -39,7 +43,8 @@ struct type_config {
     int attempts; /* -1: the channel's */
     int64_t base_ms, max_ms;
     double factor;
-    unsigned channels;    /* bit set; 0: in-app */
+    unsigned channels; /* bit set; 0: in-app */
+    enum offline_policy offline;
     bool is_at_most_once; /* an unknown outcome is the end, not repeated */
     unsigned tracking;    /* of its mails: JOB_TRACK_... */
 };
@@ -66,8 +71,10 @@ struct dispatch_ops {
     /* A delivery has died and that is committed. */
     void (*dead)(void *ctx, const struct task *task, const struct outcome *outcome, int attempts,
                  const char *destination);
-    bool (*is_full)(void *ctx);                   /* receipts cannot be told now: start nothing */
-    bool (*is_away)(void *ctx, const char *user); /* as presence_is_away() */
+    bool (*is_full)(void *ctx); /* receipts cannot be told now: start nothing */
+    /* As presence_is_away() and presence_awaits(). */
+    bool (*is_away)(void *ctx, const char *user);
+    bool (*awaits)(void *ctx, const char *user, int64_t since_ms);
     void *ctx;
 };
 
@@ -116,6 +123,10 @@ void dispatch_poke(struct dispatch *dispatch, int32_t destination);
 /* ---- for events ---- */
 /* The user's acknowledgement of an in-app delivery is committed; false: not in memory. */
 bool dispatch_acked(struct dispatch *dispatch, uint64_t delivery);
+
+/* ---- for presence ---- */
+/* The user is here: what waits for them is sent again, paced (dispatch_wake.c). */
+void dispatch_wake(struct dispatch *dispatch, const char *user);
 
 /* ---- for main ---- */
 /* Whether an admin has stopped all of a channel's destinations. */

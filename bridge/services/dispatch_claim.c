@@ -33,7 +33,7 @@ struct asking {
     struct note *note; /* of the row before, when its siblings follow */
 };
 
-static struct note *note_of(struct asking *asking, const struct claimed *row)
+static struct note *note_of(struct note **before, const struct claimed *row)
 {
     struct note source = {
         .id = row->notification,
@@ -50,14 +50,36 @@ static struct note *note_of(struct asking *asking, const struct claimed *row)
     };
     bool is_edited = row->desk & TASK_EDITED;
 
-    if (asking->note && asking->note->id == row->notification && !is_edited &&
-        asking->note->priority == row->priority)
-        return asking->note;
+    if (*before && (*before)->id == row->notification && !is_edited &&
+        (*before)->priority == row->priority)
+        return *before;
     retry_override_read(&source.retry, row->retry);
     if (is_edited)
         return note_new(&source); /* nobody else's */
-    asking->note = note_new(&source);
-    return asking->note;
+    *before = note_new(&source);
+    return *before;
+}
+
+struct task *dispatch_make(struct note **before, const struct claimed *row)
+{
+    struct task *task;
+
+    task = task_new(note_of(before, row), row->id, row->recipient, row->user);
+    task->seq = row->seq;
+    task->channel = row->channel;
+    task->recipient_kind = (enum recipient_kind)row->recipient_kind;
+    task->attempts = row->attempts;
+    task->desk = row->desk;
+    task->is_replay = row->is_replay;
+    task->suppressed = row->suppressed;
+    return task;
+}
+
+void dispatch_place(struct dispatch *dispatch, struct destination *destination, struct task *task)
+{
+    destination->held++;
+    dispatch->active++;
+    dispatch_enter(dispatch, destination->id, task);
 }
 
 static void bury_poison(struct dispatch *dispatch, struct task *task)
@@ -116,14 +138,8 @@ static void on_row(void *ctx, const struct claimed *row)
     asking->total++;
     if (row->due_ms > asking->last_due_ms[row->priority])
         asking->last_due_ms[row->priority] = row->due_ms;
-    task = task_new(note_of(asking, row), row->id, row->recipient, row->user);
-    task->seq = row->seq;
-    task->channel = row->channel;
-    task->recipient_kind = (enum recipient_kind)row->recipient_kind;
-    task->attempts = row->attempts;
-    task->desk = row->desk;
+    task = dispatch_make(&asking->note, row);
     task->is_suspect = asking->is_suspect;
-    task->suppressed = row->suppressed;
     own = row->started_via ? dispatch_find(dispatch, row->started_via) : NULL;
     if (!own)
         own = asking->destination;
@@ -131,9 +147,7 @@ static void on_row(void *ctx, const struct claimed *row)
     is_lost =
         row->started_via && !own->config.is_idempotent && dispatch_is_at_most_once(dispatch, task);
     destination = is_lost ? own : choose(dispatch, task, own);
-    destination->held++;
-    dispatch->active++;
-    dispatch_enter(dispatch, destination->id, task);
+    dispatch_place(dispatch, destination, task);
     if (is_lost) {
         active_remove(destination->queue, &task->entry);
         end_unknown(dispatch, task);
@@ -307,8 +321,7 @@ void dispatch_reconcile(struct dispatch *dispatch)
     dispatch->wants_reconcile = true;
 }
 
-/* How many it may take: what its own bound and the common one leave. */
-static size_t room_of(const struct dispatch *dispatch, const struct destination *destination)
+size_t dispatch_room(const struct dispatch *dispatch, const struct destination *destination)
 {
     size_t room = destination->cap > destination->held ? destination->cap - destination->held : 0;
     size_t common = dispatch->config.active_max > dispatch->active
@@ -333,14 +346,14 @@ static int64_t claim_for(struct dispatch *dispatch, struct destination *destinat
 {
     int64_t now_ms = loop_now_ms(dispatch->loop);
     int64_t spread = dispatch->config.poll_max_ms - dispatch->config.poll_min_ms;
-    size_t room = room_of(dispatch, destination);
+    size_t room = dispatch_room(dispatch, destination);
     bool is_sweep = now_ms >= destination->next_sweep_ms;
 
     if (destination->is_claiming)
         return -1; /* its answer will bring the next turn */
     if (destination_is_away(dispatch, destination)) {
         struct destination *other = dispatch_stand_in(dispatch, destination);
-        size_t others_room = other ? room_of(dispatch, other) : 0;
+        size_t others_room = other ? dispatch_room(dispatch, other) : 0;
 
         if (!others_room)
             return dispatch->config.poll_min_ms;

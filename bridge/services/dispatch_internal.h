@@ -10,6 +10,8 @@
 #include "services/dispatch.h"
 #include "store/queue.h"
 
+struct waker;
+
 /* An adapter as it was opened; outlives a reload while attempts are under way on it. */
 struct opened {
     int (*send)(void *state, const struct job *job, adapter_outcome_fn *on_outcome, void *ctx);
@@ -79,6 +81,8 @@ struct dispatch {
     bool knows_pauses; /* what admins have stopped was read once: before that nothing is sent */
     int64_t next_pauses_ms; /* boot clock */
     bool is_draining, wants_reconcile, is_reconciling;
+    struct waker *waker;
+    size_t woken;        /* tasks in memory that were woken */
     unsigned generation; /* of our epoch: answers to older questions are dropped */
     struct rng rng;
     int64_t wall_offset_ms; /* wall - boot, read once a turn */
@@ -134,6 +138,19 @@ void dispatch_settle_turn(struct dispatch *dispatch);
 void dispatch_settle_clear(struct dispatch *dispatch);
 /* Claims where there is room; returns the ms until the next look. */
 int64_t dispatch_claim_turn(struct dispatch *dispatch);
+/* A task of a row that is leased to us; *before is the note of the row before it, or NULL. */
+struct task *dispatch_make(struct note **before, const struct claimed *row);
+/* Takes it into memory, into the queue of a destination that may be full: it is leased already. */
+void dispatch_place(struct dispatch *dispatch, struct destination *destination, struct task *task);
+/* How many it may take: what its own bound and the common one leave. */
+size_t dispatch_room(const struct dispatch *dispatch, const struct destination *destination);
+/* dispatch_wake.c */
+struct waker *waker_new(struct metrics *metrics);
+void waker_free(struct waker *waker);
+/* Returns the ms until the next look, -1 when an event will tell. */
+int64_t dispatch_wake_turn(struct dispatch *dispatch);
+/* What an attempt ended with is recorded: was somebody missed who has come since? */
+void dispatch_missed(struct dispatch *dispatch, const struct task *task, enum reason reason);
 void dispatch_tell(struct dispatch *dispatch, const struct task *task, const char *status,
                    const struct outcome *outcome, int attempt);
 #endif

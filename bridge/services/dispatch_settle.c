@@ -27,7 +27,7 @@ struct batch {
 
 static enum settle_kind kind_of(enum delivery_state state)
 {
-    if (state == DELIVERY_READY)
+    if (state == DELIVERY_READY || state == DELIVERY_HELD)
         return SETTLE_RETRY;
     return state == DELIVERY_DEAD ? SETTLE_BURY : SETTLE_FINAL;
 }
@@ -56,9 +56,26 @@ static struct outcome known(struct dispatch *dispatch, const struct task *task,
     return known;
 }
 
-void dispatch_judge(struct dispatch *dispatch, struct task *task, const struct outcome *outcome)
+/* Where the type says so, a user who is not there is waited for. */
+static struct verdict judge(struct dispatch *dispatch, const struct task *task,
+                            const struct outcome *outcome, int tries, int64_t now_ms)
 {
     struct retry_policy policy = dispatch_policy(dispatch, task);
+    const struct type_config *type = dispatch_type(dispatch, task->note->type);
+    struct verdict verdict = delivery_judge(outcome, &policy, tries, now_ms, task->note->expires_ms,
+                                            rng_next(&dispatch->rng));
+    int64_t until_ms = task->note->expires_ms
+                           ? task->note->expires_ms
+                           : task->note->created_ms + dispatch->config.hold_max_ms;
+
+    if (!type || type->offline == OFFLINE_DEAD_LETTER || task->channel != CHANNEL_IN_APP ||
+        task->recipient_kind != RECIPIENT_USER)
+        return verdict;
+    return delivery_wait(&verdict, outcome->reason, now_ms, until_ms);
+}
+
+void dispatch_judge(struct dispatch *dispatch, struct task *task, const struct outcome *outcome)
+{
     struct settling *item = xcalloc(1, sizeof(*item));
     int64_t now_ms = dispatch_wall_ms(dispatch);
     struct verdict verdict;
@@ -66,8 +83,7 @@ void dispatch_judge(struct dispatch *dispatch, struct task *task, const struct o
     int tries = task->attempts + (is_tried ? 1 : 0);
 
     item->outcome = known(dispatch, task, outcome);
-    verdict = delivery_judge(&item->outcome, &policy, tries, now_ms, task->note->expires_ms,
-                             rng_next(&dispatch->rng));
+    verdict = judge(dispatch, task, &item->outcome, tries, now_ms);
     delivery_set_state(&task->state, verdict.state);
     item->task = task;
     item->row = (struct settlement){
@@ -86,7 +102,8 @@ void dispatch_judge(struct dispatch *dispatch, struct task *task, const struct o
 
 static const char *status_of(enum delivery_state state)
 {
-    return state == DELIVERY_READY ? "retrying" : delivery_state_name(state);
+    return state == DELIVERY_READY || state == DELIVERY_HELD ? "retrying"
+                                                             : delivery_state_name(state);
 }
 
 /* What must be told, is told: after the commit, and again when an earlier commit was in doubt. */
@@ -106,7 +123,8 @@ static void tell(struct dispatch *dispatch, struct settling *item)
         dispatch->ops.dead(dispatch->ops.ctx, task, &item->outcome, item->row.attempts,
                            destination->config.name);
     }
-    if (wanted == RECEIPTS_NONE || (wanted == RECEIPTS_FINAL && item->row.state == DELIVERY_READY))
+    if (wanted == RECEIPTS_NONE ||
+        (wanted == RECEIPTS_FINAL && kind_of(item->row.state) == SETTLE_RETRY))
         return;
     dispatch_tell(dispatch, task, status_of(item->row.state), &item->outcome, item->row.number);
 }
@@ -117,6 +135,7 @@ static void finish(struct dispatch *dispatch, struct settling *item, bool is_our
 
     if (is_ours || item->was_in_doubt) {
         tell(dispatch, item);
+        dispatch_missed(dispatch, item->task, item->outcome.reason);
         if (item->row.state == DELIVERY_READY) {
             int64_t due_ms = item->row.due_ms - dispatch->wall_offset_ms;
 

@@ -117,6 +117,7 @@ static void on_event(struct events *events, const struct topic_up *up,
         events->ops.mark(events->ops.ctx, up->id, &ack);
         return;
     }
+    events->ops.heard(events->ops.ctx, up->id);
     user = arena_strdup(events->arena, up->id);
     for (size_t i = 0; i < ack.id_count; i++)
         add_ack(events, ack.ids[i], user);

@@ -25,6 +25,8 @@ struct events_config {
 struct events_ops {
     /* The delivery is delivered and that is committed; false: not in our memory. */
     bool (*acked)(void *ctx, uint64_t delivery);
+    /* The user has acknowledged something: they are here. */
+    void (*heard)(void *ctx, const char *user);
     void (*receipt)(void *ctx, const char *service, const struct receipt *receipt);
     void (*rpc)(void *ctx, const struct topic_up *from, const struct mqtt_message *message);
     /* read, archive and so on: gathered, then written by commit, or forgotten: they come again. */

@@ -173,7 +173,7 @@ static int build(struct in_app *in_app, const struct job *job)
         buf_add_text(buf, timefmt_wall(job->expires_ms, text));
         buf_add_char(buf, '"');
     }
-    if (job->attempt > 1)
+    if (job->is_replay)
         buf_add_text(buf, ",\"replay\":true");
     inbox_write_members(job->content, job->content_bytes, in_app->scratch, buf);
     arena_reset(in_app->scratch);

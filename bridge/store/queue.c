@@ -6,6 +6,22 @@
 
 #include <stdlib.h>
 
+#define CLAIMED_COLUMNS                                                                  \
+    "u.id, u.notification, u.seq, u.due_at, n.created_at, n.expires_at, u.attempts,"     \
+    " u.crashes, n.receipts, u.recipient_kind, u.channel, u.priority, u.recipient,"      \
+    " n.service, n.request, n.type, n.collapse_key, n.retry,"                            \
+    " CASE WHEN u.desk & 4 = 0 THEN n.content ELSE (SELECT e.content FROM dead_letter l" \
+    "   JOIN edited_content e ON e.id = l.edited WHERE l.delivery = u.id LIMIT 1) END,"  \
+    " CASE WHEN u.crashes > 0 THEN (SELECT a.destination FROM attempt a"                 \
+    "   WHERE a.delivery = u.id AND a.number = u.attempts + 1 AND a.outcome = 8"         \
+    "   AND a.state IS NULL LIMIT 1) END,"                                               \
+    " CASE WHEN u.recipient_kind >= 4 THEN " STORE_SUPPRESSED(                           \
+        "u.channel", "u.recipient", "n.type") " END, u.user_id,"                         \
+                                              " u.is_unsure, u.desk, u.last_reason <> 0"
+#define CLAIMED_NOTIFICATION \
+    " CROSS JOIN LATERAL"    \
+    " (SELECT * FROM notification WHERE id = u.notification LIMIT 1) n"
+
 /*
  * Equality on (destination, priority) and a limit for each: one scan ordered by both would walk
  * all future urgent rows before the first low one.  ARRAY() keeps the planner on the index.
@@ -28,20 +44,48 @@ const struct pg_statement store_sql_claim = {
            " AND EXISTS (SELECT 1 FROM bridge"
            "   WHERE epoch = $1::bigint AND lease_until > clock_timestamp())"
            " RETURNING d.*)"
-           "SELECT u.id, u.notification, u.seq, u.due_at, n.created_at, n.expires_at, u.attempts,"
-           " u.crashes, n.receipts, u.recipient_kind, u.channel, u.priority, u.recipient,"
-           " n.service, n.request, n.type, n.collapse_key, n.retry,"
-           " CASE WHEN u.desk & 4 = 0 THEN n.content ELSE (SELECT e.content FROM dead_letter l"
-           "   JOIN edited_content e ON e.id = l.edited WHERE l.delivery = u.id LIMIT 1) END,"
-           " CASE WHEN u.crashes > 0 THEN (SELECT a.destination FROM attempt a"
-           "   WHERE a.delivery = u.id AND a.number = u.attempts + 1 AND a.outcome = 8"
-           "   AND a.state IS NULL LIMIT 1) END,"
-           " CASE WHEN u.recipient_kind >= 4 THEN " STORE_SUPPRESSED(
-               "u.channel", "u.recipient",
-               "n.type") " END, u.user_id, u.is_unsure, u.desk"
-                         " FROM u CROSS JOIN LATERAL"
-                         " (SELECT * FROM notification WHERE id = u.notification LIMIT 1) n"
-                         " ORDER BY u.priority, u.due_at, u.id",
+           "SELECT " CLAIMED_COLUMNS ", false FROM u" CLAIMED_NOTIFICATION
+           " ORDER BY u.priority, u.due_at, u.id",
+};
+
+/* What waits for a user of p: see delivery_waiting in schemas/sql. */
+#define WAITING                                                           \
+    "recipient = p.user_id AND last_reason IN (1, 2) AND state IN (0, 2)" \
+    " AND channel = 0 AND recipient_kind = 0 AND crashes < $5::smallint"
+#define WAITING_DEAD                                                                 \
+    "l.recipient = p.user_id AND l.is_dead AND l.reason IN (1, 2) AND l.channel = 0" \
+    " AND l.recipient_kind = 0 AND l.status IN (0, 3)"                               \
+    " AND (SELECT coalesce(n.expires_at > now(), true) FROM notification n"          \
+    "   WHERE n.id = l.notification LIMIT 1)"
+
+/*
+ * User by user, so that a limit cuts the last ones off and no others.  Rows that another bridge is
+ * at are passed over.  A woken delivery has its attempts before it again; its dead letter is
+ * resolved when it has come to a good end, or dies again.
+ */
+const struct pg_statement store_sql_wake = {
+    .name = "wake",
+    .params = 5,
+    .sql = "WITH l AS (SELECT 1 FROM bridge"
+           "   WHERE epoch = $1::bigint AND lease_until > clock_timestamp()),"
+           "w AS (UPDATE delivery d SET state = 1, epoch = $1::bigint, attempts = 0, due_at = now()"
+           " WHERE d.id = ANY (ARRAY(SELECT q.id FROM unnest($2::text[]) AS p(user_id)"
+           "   CROSS JOIN LATERAL (SELECT id FROM delivery WHERE " WAITING
+           "     ORDER BY id LIMIT $3::int FOR UPDATE SKIP LOCKED) q LIMIT $4::int))"
+           " AND d.state + 0 <> 1 AND EXISTS (SELECT 1 FROM l) RETURNING d.*),"
+           "x AS (UPDATE dead_letter d SET is_dead = false, status = 1, changed_at = now(),"
+           "   resolved_by = 'reconnect'"
+           " WHERE d.delivery = ANY (ARRAY(SELECT q.delivery FROM unnest($2::text[]) AS p(user_id)"
+           "   CROSS JOIN LATERAL (SELECT l.delivery FROM dead_letter l WHERE " WAITING_DEAD
+           "     ORDER BY l.delivery LIMIT $3::int FOR UPDATE SKIP LOCKED) q LIMIT $4::int))"
+           " AND d.is_dead AND EXISTS (SELECT 1 FROM l) RETURNING d.*),"
+           "i AS (INSERT INTO delivery (id, notification, due_at, epoch, seq, destination, channel,"
+           "   priority, state, last_reason, recipient_kind, recipient, desk)"
+           " SELECT delivery, notification, now(), $1::bigint, seq, destination, channel, priority,"
+           "   1, reason, recipient_kind, recipient, CASE WHEN edited IS NULL THEN 0 ELSE 4 END"
+           " FROM x RETURNING *),"
+           "u AS (SELECT false AS was_dead, w.* FROM w UNION ALL SELECT true, i.* FROM i)"
+           "SELECT " CLAIMED_COLUMNS ", u.was_dead FROM u" CLAIMED_NOTIFICATION " ORDER BY u.id",
 };
 
 const struct pg_statement store_sql_reconcile = {
@@ -108,21 +152,20 @@ const struct pg_statement store_sql_settle = {
 const struct pg_statement store_sql_retry = {
     .name = "retry",
     .params = 14,
-    .sql =
-        "WITH x AS (UPDATE delivery d SET state = 0, epoch = NULL, due_at = r.due, destination = "
-        "r.via,"
-        " attempts = r.tries, last_reason = r.reason, is_unsure = d.is_unsure OR r.outcome = 8"
-        " FROM " SETTLE_COLUMNS
-        " WHERE d.id = ANY ($2::bigint[]) AND d.id = r.id AND d.epoch = $1::bigint"
-        " AND d.state = 1"
-        " RETURNING d.notification, d.destination, d.channel, d.recipient_kind, d.recipient,"
-        "   d.user_id, r.*),"
-        "h AS (INSERT INTO " ATTEMPT_COLUMNS
-        " SELECT clock_timestamp(), id, notification, $1::bigint, via, status, number,"
-        " channel, outcome, reason, segments, NULL, recipient_kind, recipient, code,"
-        " provider_id, detail, nullif(user_id, '') FROM x"
-        " WHERE number > 0)"
-        "SELECT id, notification, tries FROM x",
+    .sql = "WITH x AS (UPDATE delivery d SET state = r.to_state, epoch = NULL, due_at = r.due,"
+           " destination = r.via,"
+           " attempts = r.tries, last_reason = r.reason,"
+           " is_unsure = d.is_unsure OR r.outcome = 8 FROM " SETTLE_COLUMNS
+           " WHERE d.id = ANY ($2::bigint[]) AND d.id = r.id AND d.epoch = $1::bigint"
+           " AND d.state = 1"
+           " RETURNING d.notification, d.destination, d.channel, d.recipient_kind, d.recipient,"
+           "   d.user_id, r.*),"
+           "h AS (INSERT INTO " ATTEMPT_COLUMNS
+           " SELECT clock_timestamp(), id, notification, $1::bigint, via, status, number,"
+           " channel, outcome, reason, segments, NULL, recipient_kind, recipient, code,"
+           " provider_id, detail, nullif(user_id, '') FROM x"
+           " WHERE number > 0)"
+           "SELECT id, notification, tries FROM x",
 };
 
 /* Says that the request of an attempt may have left, before it does. */
@@ -233,6 +276,8 @@ static void on_claimed(void *ctx, int err, const struct pg_result *result)
         row.suppressed = (enum reason)pg_int(result, i, 20);
         row.user = pg_text(result, i, 21);
         row.desk = (unsigned)pg_int(result, i, 23);
+        row.is_replay = row.attempts > 0 || pg_int(result, i, 24) != 0;
+        row.was_dead = pg_int(result, i, 25) != 0;
         claim.on_row(claim.ctx, &row);
     }
     claim.on_done(claim.ctx, err);
@@ -271,6 +316,30 @@ int store_claim(struct store *store, int64_t epoch, int32_t destination,
     pg_array_fini(&priorities);
     pg_array_fini(&rooms);
     pg_array_fini(&since);
+    return err;
+}
+
+int store_wake(struct store *store, int64_t epoch, const char *const *users, size_t count,
+               unsigned each, unsigned total, const struct claim *claim)
+{
+    struct claim *call = xmalloc(sizeof(*call));
+    struct pg_array names;
+    int err;
+
+    *call = *claim;
+    pg_array_init(&names, PG_TEXT);
+    for (size_t i = 0; i < count; i++)
+        pg_array_add_text(&names, users[i]);
+    pg_params_clear(&store->params);
+    pg_add_int8(&store->params, epoch);
+    pg_add_array(&store->params, &names);
+    pg_add_int4(&store->params, (int32_t)each);
+    pg_add_int4(&store->params, (int32_t)total);
+    pg_add_int2(&store->params, STORE_SUSPECT_CRASHES);
+    err = pg_send(store->pg[STORE_INTAKE], &store_sql_wake, &store->params, on_claimed, call);
+    if (err)
+        free(call);
+    pg_array_fini(&names);
     return err;
 }
 
@@ -327,7 +396,7 @@ enum { SETTLE_ARRAYS = 13 };
 /* `due` of what comes again; of what has ended, since when its target is dead. */
 static int64_t when_us(const struct settlement *item)
 {
-    if (item->state == DELIVERY_READY)
+    if (item->state == DELIVERY_READY || item->state == DELIVERY_HELD)
         return item->due_ms * 1000;
     return item->dead_since_ms ? item->dead_since_ms * 1000 : INT64_MIN;
 }

@@ -5,7 +5,8 @@
  * Every write is a compare-and-set on the epoch: what is not ours any more is not touched and
  * not named in the answer.  Each statement names the state it moves from:
  *
- *   store_claim      ready  -> leased          store_retry  leased -> ready
+ *   store_claim      ready  -> leased          store_retry  leased -> ready or held
+ *   store_wake       ready, held, dead -> leased
  *   store_settle     leased -> a final state   store_bury   leased -> dead (moves the row)
  *   store_ack        any    -> delivered       store_reconcile  leased by us -> ready
  */
@@ -29,6 +30,8 @@ struct claimed { /* strings borrowed for the callback */
     /* A bridge died over it, and the request of this attempt may have left, to here; 0: not. */
     int32_t started_via;
     bool is_unsure;         /* an attempt of it was sent in full and not answered */
+    bool is_replay;         /* it was tried before */
+    bool was_dead;          /* woken from a dead letter */
     enum reason suppressed; /* REASON_NONE: the recipient may be sent to */
     unsigned desk;          /* set of enum task_desk */
 };
@@ -55,6 +58,15 @@ NODISCARD int store_claim(struct store *store, int64_t epoch, int32_t destinatio
                           const int64_t since_ms[PRIORITY_COUNT], bool is_suspect,
                           const struct claim *claim);
 
+/*
+ * Takes what waits for these users: in-app deliveries that could not be shown to them, held or
+ * between two tries, and dead letters of the same kind.  At most each of a user and total in all,
+ * and as many dead letters again; user by user, in the order given.  Two bridges that ask at the
+ * same time share them.
+ */
+NODISCARD int store_wake(struct store *store, int64_t epoch, const char *const *users, size_t count,
+                         unsigned each, unsigned total, const struct claim *claim);
+
 /* Gives back what the database says is ours and memory does not know. */
 NODISCARD int store_reconcile(struct store *store, int64_t epoch, const uint64_t *known,
                               size_t count, void (*on_done)(void *ctx, int err), void *ctx);
@@ -62,10 +74,10 @@ NODISCARD int store_reconcile(struct store *store, int64_t epoch, const uint64_t
 /* One outcome to record. */
 struct settlement {
     uint64_t id;
-    enum delivery_state state; /* READY, DEAD or another final one, or SENT */
+    enum delivery_state state; /* READY, HELD, DEAD or another final one, or SENT */
     int attempts;              /* made so far, as stored */
     int number;                /* of this attempt; 0 when none was made */
-    int64_t due_ms;            /* READY: wall */
+    int64_t due_ms;            /* READY, HELD: wall */
     int64_t dead_since_ms;     /* a dead target that was registered later stays; 0: any dies */
     int32_t destination;       /* by which it was tried, and is to be tried again */
     bool is_awaited;           /* SENT: its provider may report later */
@@ -79,7 +91,7 @@ struct settled {
     void *ctx;
 };
 
-/* All of one call have the same kind of state: final (not DEAD), READY, or DEAD. */
+/* All of one call have the same kind of state: final (not DEAD), READY or HELD, or DEAD. */
 NODISCARD int store_settle(struct store *store, int64_t epoch, const struct settlement *items,
                            size_t count, const struct settled *settled);
 NODISCARD int store_retry(struct store *store, int64_t epoch, const struct settlement *items,

@@ -43,6 +43,7 @@ extern const struct pg_statement *const store_desk_statements[];
 
 extern const struct pg_statement store_sql_reach, store_sql_targets_put, store_sql_targets,
     store_sql_targets_drop, store_sql_suppress, store_sql_unsuppress, store_sql_suppressions;
+extern const struct pg_statement store_sql_wake, store_sql_release;
 extern const struct pg_statement store_sql_ingest, store_sql_key_lookup, store_sql_claim,
     store_sql_reconcile;
 extern const struct pg_statement store_sql_settle, store_sql_retry, store_sql_bury, store_sql_ack,

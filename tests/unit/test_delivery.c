@@ -198,6 +198,37 @@ static void every_outcome_has_its_verdict(void **state)
     }
 }
 
+static void absent_users_are_waited_for_in_the_place_of_death(void **state)
+{
+    static const struct {
+        enum delivery_state judged;
+        enum reason reason;
+        int64_t until_ms;
+        enum delivery_state want;
+        int64_t delay_ms;
+    } cases[] = {
+        {DELIVERY_DEAD, REASON_USER_OFFLINE, NOW + 5000, DELIVERY_HELD, 5000},
+        {DELIVERY_DEAD, REASON_ACK_TIMEOUT, NOW + 1, DELIVERY_HELD, 1},
+        {DELIVERY_DEAD, REASON_USER_OFFLINE, NOW, DELIVERY_EXPIRED, 0},
+        {DELIVERY_DEAD, REASON_USER_OFFLINE, NOW - 1, DELIVERY_EXPIRED, 0},
+        {DELIVERY_DEAD, REASON_PROVIDER_REJECTED, NOW + 5000, DELIVERY_DEAD, 0},
+        {DELIVERY_DEAD, REASON_POISON, NOW + 5000, DELIVERY_DEAD, 0},
+        {DELIVERY_READY, REASON_USER_OFFLINE, NOW + 5000, DELIVERY_READY, 0},
+        {DELIVERY_EXPIRED, REASON_USER_OFFLINE, NOW + 5000, DELIVERY_EXPIRED, 0},
+        {DELIVERY_DELIVERED, REASON_NONE, NOW + 5000, DELIVERY_DELIVERED, 0},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct verdict before = {.state = cases[i].judged, .costs_attempt = true};
+        struct verdict waits = delivery_wait(&before, cases[i].reason, NOW, cases[i].until_ms);
+
+        assert_int_equal(waits.state, cases[i].want);
+        assert_int_equal(waits.delay_ms, cases[i].delay_ms);
+        assert_true(waits.costs_attempt);
+    }
+}
+
 static void jitter_is_uniform_above_zero_and_never_longer_than_the_backoff(void **state)
 {
     struct retry_policy policy = steady;
@@ -240,6 +271,7 @@ int main(void)
         cmocka_unit_test(only_the_dead_leave_a_final_state),
         cmocka_unit_test(an_illegal_move_panics),
         cmocka_unit_test(every_outcome_has_its_verdict),
+        cmocka_unit_test(absent_users_are_waited_for_in_the_place_of_death),
         cmocka_unit_test(jitter_is_uniform_above_zero_and_never_longer_than_the_backoff),
         cmocka_unit_test(backoff_stops_growing_at_its_cap),
     };

@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * dispatch_wake - bringing back what waits for users who have come
+ *
+ * Users queue here, each once, in the order in which they came, and are asked about many at a
+ * time: a statement of store_wake() takes what waits for them, leased to us, and it goes the way
+ * of everything that was claimed.  A user's client has a moment to subscribe first.
+ *
+ * Paced, so that ten thousand who reconnect at once do not stand before everybody else: so many a
+ * second, little at a time, and only while few of them are in memory.  At wake_users_max users a
+ * further one is left to their next sign (counted).
+ *
+ * Two bridges hear of the same user; what one of them has taken, the other does not find.
+ */
+#include "base/alloc.h"
+#include "base/crash.h"
+#include "base/log.h"
+#include "services/dispatch_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Users asked about in one statement, and what it takes of each and in all. */
+#define USERS_AT_ONCE 128
+#define EACH_MAX      32
+#define TOTAL_MAX     128
+/* Woken deliveries in memory: a moment's work, so that others do not wait behind them. */
+#define WOKEN_MAX 2000
+#define FAILED_MS 500
+
+struct comer {
+    struct list_node node;
+    int64_t due_ms; /* boot */
+    char user[];
+};
+
+/* A statement under way. */
+struct waking {
+    struct dispatch *dispatch;
+    struct destination *own;
+    struct note *note;
+    unsigned generation;
+    size_t count;
+    struct comer *comers[USERS_AT_ONCE];
+    const char *users[USERS_AT_ONCE];
+    size_t got[2][USERS_AT_ONCE]; /* deliveries, dead letters */
+    size_t total[2], rows, limit;
+};
+
+struct waker {
+    struct list comers;
+    struct strmap by_user; /* those in the list */
+    struct waking *waking; /* NULL: none under way */
+    int64_t next_ms;       /* boot: not before */
+    struct metric *waiting, *replayed, *dropped;
+};
+
+struct waker *waker_new(struct metrics *metrics)
+{
+    struct waker *waker = xcalloc(1, sizeof(*waker));
+
+    list_init(&waker->comers);
+    waker->waiting =
+        metrics_get(metrics, METRIC_GAUGE, "tocsin_wake_users",
+                    "Users who have come and whose deliveries are still to be looked for.", NULL);
+    waker->replayed =
+        metrics_get(metrics, METRIC_COUNTER, "tocsin_replayed_total",
+                    "Deliveries and dead letters brought back because their user came.", NULL);
+    waker->dropped =
+        metrics_get(metrics, METRIC_COUNTER, "tocsin_wake_dropped_total",
+                    "Users who came and were not looked for: more than presence.users.", NULL);
+    return waker;
+}
+
+static void free_waking(struct waking *waking)
+{
+    for (size_t i = 0; i < waking->count; i++)
+        free(waking->comers[i]);
+    free(waking);
+}
+
+void waker_free(struct waker *waker)
+{
+    struct list_node *node;
+
+    while ((node = list_pop_front(&waker->comers)))
+        free(CONTAINER_OF(node, struct comer, node));
+    if (waker->waking)
+        free_waking(waker->waking);
+    strmap_fini(&waker->by_user);
+    free(waker);
+}
+
+void dispatch_wake(struct dispatch *dispatch, const char *user)
+{
+    struct waker *waker = dispatch->waker;
+    size_t length = strlen(user);
+    struct comer *comer;
+
+    if (strmap_get(&waker->by_user, user))
+        return;
+    if (waker->comers.count >= dispatch->config.wake_users_max) {
+        metric_add(waker->dropped, 1);
+        return;
+    }
+    comer = xcalloc(1, sizeof(*comer) + length + 1);
+    memcpy(comer->user, user, length + 1);
+    comer->due_ms = loop_now_ms(dispatch->loop) + dispatch->config.wake_after_ms;
+    list_push_back(&waker->comers, &comer->node);
+    strmap_set(&waker->by_user, user, comer);
+}
+
+/*
+ * Their presence may have been told, and looked at, between the attempt and the record of it: then
+ * nobody would tell again.
+ */
+void dispatch_missed(struct dispatch *dispatch, const struct task *task, enum reason reason)
+{
+    if (!reason_is_absence(reason) || task->channel != CHANNEL_IN_APP ||
+        task->recipient_kind != RECIPIENT_USER)
+        return;
+    if (dispatch->ops.awaits(dispatch->ops.ctx, task->recipient, task->tried_ms))
+        dispatch_wake(dispatch, task->recipient);
+}
+
+/* Back to where they were, unless they came anew meanwhile. */
+static void put_back(struct waker *waker, struct comer *comer)
+{
+    if (strmap_get(&waker->by_user, comer->user)) {
+        free(comer);
+        return;
+    }
+    list_push_front(&waker->comers, &comer->node);
+    strmap_set(&waker->by_user, comer->user, comer);
+}
+
+static size_t place_of(const struct waking *waking, const char *user)
+{
+    size_t i = 0;
+
+    while (i + 1 < waking->count && strcmp(waking->users[i], user) != 0)
+        i++;
+    return i;
+}
+
+static void on_row(void *ctx, const struct claimed *row)
+{
+    struct waking *waking = ctx;
+    struct dispatch *dispatch = waking->dispatch;
+    struct task *task;
+
+    waking->rows++;
+    waking->total[row->was_dead]++;
+    waking->got[row->was_dead][place_of(waking, row->recipient)]++;
+    if (waking->generation != dispatch->generation)
+        return;
+    task = dispatch_make(&waking->note, row);
+    task->is_woken = true;
+    dispatch_place(dispatch, waking->own, task);
+    dispatch->woken++;
+}
+
+/*
+ * Whom a limit cut off: all from the last one on of whom something was taken, when the whole limit
+ * was reached, and whoever reached their own.
+ */
+static bool is_cut(const struct waking *waking, size_t i)
+{
+    for (int kind = 0; kind < 2; kind++) {
+        size_t last = 0;
+
+        if (waking->got[kind][i] >= EACH_MAX)
+            return true;
+        for (size_t k = 0; k < waking->count; k++)
+            if (waking->got[kind][k])
+                last = k;
+        if (waking->total[kind] >= waking->limit && i >= last)
+            return true;
+    }
+    return false;
+}
+
+static void on_done(void *ctx, int err)
+{
+    struct waking *waking = ctx;
+    struct dispatch *dispatch = waking->dispatch;
+    struct waker *waker = dispatch->waker;
+    int64_t now_ms = loop_now_ms(dispatch->loop);
+
+    if (waking->rows)
+        crash_point("wake.done");
+    waker->waking = NULL;
+    for (size_t i = waking->count; i-- > 0;) {
+        if (err || is_cut(waking, i))
+            put_back(waker, waking->comers[i]);
+        else
+            free(waking->comers[i]);
+    }
+    metric_add(waker->replayed, (double)waking->rows);
+    waker->next_ms = now_ms + (int64_t)waking->rows * 1000 / dispatch->config.wake_per_second;
+    if (err) {
+        log_warn("wake.failed", LOG_STR("err", err_name(err)), LOG_INT("users", waking->count));
+        waker->next_ms = now_ms + FAILED_MS;
+    }
+    if (err == ERR_DOUBT && waking->generation == dispatch->generation)
+        dispatch->wants_reconcile = true;
+    free(waking);
+}
+
+static struct destination *in_app_of(const struct dispatch *dispatch)
+{
+    for (size_t i = 0; i < dispatch->destination_count; i++)
+        if (dispatch->destinations[i]->config.channel == CHANNEL_IN_APP)
+            return dispatch->destinations[i];
+    return NULL;
+}
+
+static void ask(struct dispatch *dispatch, struct destination *own, unsigned total)
+{
+    struct waker *waker = dispatch->waker;
+    struct waking *waking = xcalloc(1, sizeof(*waking));
+    struct claim claim = {on_row, on_done, waking};
+    int64_t now_ms = loop_now_ms(dispatch->loop);
+    struct list_node *node;
+    int err;
+
+    waking->dispatch = dispatch;
+    waking->own = own;
+    waking->limit = total;
+    waking->generation = dispatch->generation;
+    while (waking->count < USERS_AT_ONCE && (node = list_first(&waker->comers))) {
+        struct comer *comer = CONTAINER_OF(node, struct comer, node);
+
+        if (comer->due_ms > now_ms)
+            break;
+        list_remove(&waker->comers, node);
+        strmap_remove(&waker->by_user, comer->user);
+        waking->comers[waking->count] = comer;
+        waking->users[waking->count++] = comer->user;
+    }
+    err = store_wake(dispatch->store, dispatch->fence->epoch, waking->users, waking->count,
+                     EACH_MAX, total, &claim);
+    if (!err) {
+        waker->waking = waking;
+        return;
+    }
+    while (waking->count > 0)
+        put_back(waker, waking->comers[--waking->count]);
+    waker->next_ms = now_ms + FAILED_MS;
+    free(waking);
+}
+
+int64_t dispatch_wake_turn(struct dispatch *dispatch)
+{
+    struct waker *waker = dispatch->waker;
+    struct list_node *node = list_first(&waker->comers);
+    struct destination *own = in_app_of(dispatch);
+    int64_t now_ms = loop_now_ms(dispatch->loop);
+    int64_t due_ms;
+    size_t room;
+
+    metric_set(waker->waiting, (double)waker->comers.count);
+    if (!node || waker->waking || !own || dispatch->woken >= WOKEN_MAX)
+        return -1;
+    due_ms = CONTAINER_OF(node, struct comer, node)->due_ms;
+    if (due_ms < waker->next_ms)
+        due_ms = waker->next_ms;
+    if (due_ms > now_ms)
+        return due_ms - now_ms;
+    if (destination_is_away(dispatch, own)) /* an admin has stopped it */
+        return dispatch->config.poll_max_ms;
+    /* As many dead letters again may come. */
+    room = dispatch_room(dispatch, own) / 2;
+    if (!room)
+        return dispatch->config.poll_min_ms;
+    ask(dispatch, own, room < TOTAL_MAX ? (unsigned)room : TOTAL_MAX);
+    return -1;
+}

@@ -1,0 +1,286 @@
+# SPDX-License-Identifier: MIT
+"""Delivery to people who are not there: repeats, dead letters, waiting, and their coming back."""
+import time
+
+import pytest
+
+import servers
+from client import Client
+from traffic import audit_database, books
+
+# Short waits: four attempts within a second.
+QUICK = {"channels.in_app.retry_base": "100ms", "channels.in_app.retry_max": "400ms",
+         "channels.in_app.ack_timeout": "1s", "bridge.lease": "4s", "presence.settle": "100ms",
+         "types": {"wait": {"offline": "hold"}, "wait.short": {"offline": "hold"}}}
+
+
+class Person(Client):
+    """A user's device that acknowledges what it gets, or does not."""
+
+    def __init__(self, stack, name, device="phone", acks=True, **more):
+        super().__init__(stack, "user", name, device, on_message=self.on_inbox, **more)
+        self.acks = acks
+
+    def on_inbox(self, client, message):
+        if self.acks and message.topic.endswith("/inbox"):
+            client.publish("up/ack", {"ids": [message.json["id"]]}, timeout=None)
+
+    def connect(self, timeout=10.0):
+        super().connect(timeout)
+        self.subscribe("down/inbox")
+        return self
+
+    def inbox(self):
+        return [m.json for m in list(self.messages) if m.topic.endswith("/inbox")]
+
+    def got(self, title, timeout=10.0):
+        return self.wait(lambda m: m.topic.endswith("/inbox") and m.json["title"] == title,
+                         timeout, "inbox %r" % title).json
+
+
+def ask(shop, name, user, kind="t", **more):
+    shop.publish("up/request", {"id": name, "type": kind, "title": name, "body": "b",
+                                "to": {"user": user}, "receipts": "all", **more})
+    shop.receipt(name, "accepted")
+
+
+def wait_for(stack, query, want, timeout=20.0):
+    servers.wait_until(lambda: stack.postgres.value(query) == str(want), timeout,
+                       "%s of: %s" % (want, query), 0.05)
+
+
+def settled(stack):
+    """Nothing in flight, and the books balance."""
+    servers.wait_until(lambda: books(stack)["in_flight"] == 0, 30, "every end", 0.1)
+    assert list(audit_database(stack)) == []
+
+
+@pytest.fixture
+def away(new_stack):
+    """A stack with short waits, and a service."""
+    made = []
+
+    def make(**more):
+        stack = new_stack(settings={**QUICK, **more.pop("settings", {})}, **more)
+        shop = Client(stack, "service", "shop").connect()
+        shop.subscribe("down/#")
+        made.append(shop)
+        return stack, shop
+    yield make
+    for shop in made:
+        shop.close()
+
+
+def test_online(away):
+    stack, shop = away()
+    with Person(stack, "ann") as ann:
+        ask(shop, "n1", "ann")
+        assert "replay" not in ann.got("n1")
+        shop.receipt("n1", "delivered")
+        settled(stack)
+
+
+def test_offline_then_back_a_retry_succeeds(away):
+    stack, shop = away(settings={"channels.in_app.retry_base": "30s",
+                                 "channels.in_app.retry_max": "60s"})
+    ask(shop, "n1", "ann")
+    assert shop.receipt("n1", "retrying")["reason"] == "user_offline"
+    with Person(stack, "ann") as ann:
+        # Not after thirty seconds: the moment they are back.
+        assert ann.got("n1", 10)["replay"] is True
+        shop.receipt("n1", "delivered")
+    settled(stack)
+
+
+def test_the_waits_between_attempts_are_two_four_and_eight_seconds(new_stack):
+    stack = new_stack()
+    with Client(stack, "service", "shop") as shop:
+        shop.subscribe("down/#")
+        ask(shop, "n1", "ann")
+        for attempt in (1, 2, 3):
+            servers.wait_until(
+                lambda: stack.postgres.value("select attempts from delivery") == str(attempt), 20,
+                "attempt %d" % attempt, 0.05)
+            due = stack.postgres.value(
+                "select extract(epoch from d.due_at - a.at) from delivery d join attempt a "
+                "on a.delivery = d.id and a.number = %d" % attempt)
+            assert abs(float(due) - 2 ** attempt) < 0.5, (attempt, due)
+            stack.postgres.sql("update delivery set due_at = now()")
+        assert shop.receipt("n1", "dead", 20)["reason"] == "user_offline"
+        assert stack.postgres.sql("select attempts, reason from dead_letter") == [["4", "1"]]
+
+
+def test_offline_to_dead_letter_and_back(away):
+    """It dies as user_offline; when they come it is shown, and its dead letter resolves itself."""
+    stack, shop = away()
+    ask(shop, "n1", "ann")
+    assert shop.receipt("n1", "dead", 20)["reason"] == "user_offline"
+    settled(stack)
+    with Person(stack, "ann") as ann:
+        got = ann.got("n1")
+        assert got["replay"] is True and got["seq"] == 1
+        shop.receipt("n1", "delivered")
+    wait_for(stack, "select status from dead_letter where not is_dead", 2)
+    settled(stack)
+    assert stack.bridge.metrics()["tocsin_replayed_total"] == 1
+
+
+def test_what_is_held_waits_without_dying(away):
+    stack, shop = away()
+    ask(shop, "n1", "ann", "wait")
+    wait_for(stack, "select state from delivery", 2)
+    # It rests: nobody claims it, however long one looks.
+    before = stack.postgres.sql("select xmin, attempts from delivery")
+    assert before[0][1] == "4"
+    time.sleep(2.5)  # some rounds of every chore and poll
+    assert stack.postgres.sql("select xmin, attempts from delivery") == before
+    assert stack.postgres.value("select count(*) from dead_letter") == "0"
+    assert [r["status"] for r in shop.receipts("n1")][-1] == "retrying"
+    with Person(stack, "ann") as ann:
+        assert ann.got("n1")["replay"] is True
+        shop.receipt("n1", "delivered")
+    settled(stack)
+
+
+def test_what_is_held_expires(away):
+    stack, shop = away()
+    ask(shop, "n1", "ann", "wait", ttl="3s")
+    wait_for(stack, "select state from delivery", 2)
+    shop.receipt("n1", "expired", 20)
+    settled(stack)
+    with Person(stack, "ann") as ann:
+        ask(shop, "n2", "ann", "wait")
+        ann.got("n2")
+        assert [m["title"] for m in ann.inbox()] == ["n2"]
+
+
+def test_a_dead_letter_that_has_expired_stays_dead(away):
+    stack, shop = away()
+    ask(shop, "n1", "ann", ttl="4s")
+    shop.receipt("n1", "dead", 20)
+    ask(shop, "n2", "ann")
+    shop.receipt("n2", "dead", 20)
+    wait_for(stack, "select count(*) from notification where expires_at < now()", 1)
+    with Person(stack, "ann") as ann:
+        ann.got("n2")
+        shop.receipt("n2", "delivered")
+        assert [m["title"] for m in ann.inbox()] == ["n2"]
+    assert stack.postgres.value("select count(*) from dead_letter where is_dead") == "1"
+    settled(stack)
+
+
+def test_an_acknowledgement_from_another_device_brings_it_back(away):
+    """A tablet that is connected and silent; a phone acknowledges something else."""
+    stack, shop = away(settings={"presence.users": 1000})
+    with Person(stack, "ann", "tablet", acks=False) as tablet:
+        ask(shop, "n1", "ann")
+        assert shop.receipt("n1", "dead", 20)["reason"] == "ack_timeout"
+        tablet.acks = True
+        ask(shop, "n2", "ann")
+        shop.receipt("n2", "delivered")
+        shop.receipt("n1", "delivered", 20)
+    settled(stack)
+
+
+def test_whoever_comes_between_an_attempt_and_its_record_is_not_forgotten(away):
+    """Their presence was told, and looked at, before there was anything to be found."""
+    stack, shop = away(settings={"channels.in_app.retry_base": "60s",
+                                 "channels.in_app.retry_max": "60s", "presence.settle": "0s"})
+    lock = stack.postgres.session()
+    try:
+        lock("begin")
+        lock("lock table attempt in exclusive mode")  # nothing can be recorded
+        ask(shop, "n1", "ann")
+        name = 'tocsin_attempts_total{channel="in_app",destination="in_app",outcome="retry"}'
+        servers.wait_until(lambda: stack.bridge.metrics()[name] == 1, 10, "the attempt")
+        with Person(stack, "ann") as ann:
+            servers.wait_until(lambda: stack.bridge.metrics()["tocsin_presence_came_total"] == 1
+                               and stack.bridge.metrics()["tocsin_wake_users"] == 0, 10, "a look")
+            assert ann.inbox() == []
+            lock("commit")
+            assert ann.got("n1", 20)["replay"] is True
+            shop.receipt("n1", "delivered")
+        settled(stack)
+    finally:
+        lock(None)
+
+
+@pytest.mark.parametrize("kind", ["t", "wait"])
+def test_two_bridges_bring_each_back_once(away, kind):
+    stack, shop = away(bridges=2)
+    users = ["u%d" % n for n in range(20)]
+    for user in users:
+        shop.publish("up/request", [
+            {"id": "%s-%d" % (user, n), "type": kind, "title": "%d" % n, "body": "b",
+             "to": {"user": user}} for n in range(40)])
+    state = "delivery where state = 2" if kind == "wait" else "dead_letter where is_dead"
+    wait_for(stack, "select count(*) from " + state, 800, 60)
+    people = [Person(stack, user).connect() for user in users]
+    try:
+        wait_for(stack, "select count(*) from attempt where state = 4", 800, 60)
+        for person in people:
+            got = [m["id"] for m in person.inbox()]
+            assert len(got) == len(set(got)) == 40, "each once, all of them"
+        settled(stack)
+        brought = [b.metrics()["tocsin_replayed_total"] for b in stack.bridges]
+        assert sum(brought) == 800, brought
+    finally:
+        for person in people:
+            person.close()
+
+
+def has_crash_points(stack):
+    from test_crash_points import has_crash_points as has
+    return has(stack.build or servers.build_dir())
+
+
+@pytest.mark.parametrize("kind", ["t", "wait"])
+def test_killed_while_bringing_back_nothing_is_lost(away, kind):
+    """The bridge dies with the woken rows in its hands; whoever comes next finishes."""
+    stack, shop = away()
+    if not has_crash_points(stack):
+        pytest.skip("this build has no crash points: build the preset debug or asan")
+    for n in range(10):
+        ask(shop, "n%d" % n, "ann", kind)
+    state = "delivery where state = 2" if kind == "wait" else "dead_letter where is_dead"
+    wait_for(stack, "select count(*) from " + state, 10)
+    stack.bridge.stop()
+    stack.bridge.env["TOCSIN_CRASH_AT"] = "wake.done:1"
+    stack.bridge.start()
+    with Person(stack, "ann") as ann:
+        servers.wait_until(lambda: not stack.bridge.running or None, 30, "the crash")
+        assert stack.postgres.value("select count(*) from delivery where state = 1") == "10"
+        del stack.bridge.env["TOCSIN_CRASH_AT"]
+        stack.bridge.start()
+        for n in range(10):
+            assert ann.got("n%d" % n, 30)["replay"] is True
+        settled(stack)
+
+
+def test_bridges_and_traffic_go_on_while_many_wait(away):
+    """Restarted by SIGKILL under traffic, with people away; all of it arrives when they come."""
+    stack, shop = away()
+    sent = []
+    with Person(stack, "here") as here:
+        for n in range(60):
+            user = "here" if n % 2 else "gone%d" % (n % 6)
+            name = "r%d" % n
+            sent.append((name, user))
+            shop.publish("up/request", {"id": name, "type": "wait", "title": name, "body": "b",
+                                        "to": {"user": user}})
+            if n in (20, 40):
+                stack.bridge.kill()
+                stack.bridge.start()
+        for name, user in sent:
+            shop.receipt(name, "accepted", 30)
+        gone = [Person(stack, "gone%d" % n).connect() for n in (0, 2, 4)]
+        try:
+            for name, user in sent:
+                person = here if user == "here" else gone[int(user[-1]) // 2]
+                person.got(name, 40)
+            settled(stack)
+        finally:
+            for person in gone:
+                person.close()
+
+
