@@ -29,6 +29,7 @@
 #include "services/pauses.h"
 #include "services/people.h"
 #include "services/presence.h"
+#include "services/queue_stats.h"
 #include "services/receipts.h"
 #include "services/tracking.h"
 #include "services/requests_desk.h"
@@ -76,6 +77,7 @@ struct bridge {
     struct people *people;
     struct presence *presence;
     struct pauses *pauses;
+    struct queue_stats *queue_stats;
     struct membership *membership;
     struct chores *chores;
     struct jwks *jwks; /* NULL: none configured */
@@ -116,6 +118,7 @@ struct asks_ops bridge_asks_ops(struct bridge *bridge);
 struct presence_ops bridge_presence_ops(struct bridge *bridge);
 struct desk_ops bridge_desk_ops(struct bridge *bridge);
 struct pauses_ops bridge_pauses_ops(struct bridge *bridge);
+struct queue_stats_ops bridge_queue_stats_ops(struct bridge *bridge);
 struct membership_ops bridge_membership_ops(struct bridge *bridge);
 /* The inbox and its badges. */
 void bridge_open_inbox(struct bridge *bridge);

@@ -136,6 +136,8 @@ static bool on_acked(void *ctx, uint64_t delivery)
     struct bridge *bridge = ctx;
     bool is_known = dispatch_acked(bridge->dispatch, delivery);
 
+    if (!is_known)
+        dispatch_acked_elsewhere(bridge->dispatch);
     in_app_acked(bridge->in_app, delivery);
     return is_known;
 }
@@ -498,6 +500,43 @@ static bool is_configured(void *ctx, int32_t destination)
     return destination_name(ctx, destination) != NULL;
 }
 
+/* ---- what is told of the queue ---- */
+
+static void flows(void *ctx,
+                  void (*on_flow)(void *flow_ctx, int32_t destination, enum breaker breaker,
+                                  const struct queue_flow *flow),
+                  void *flow_ctx)
+{
+    struct bridge *bridge = ctx;
+
+    dispatch_flows(bridge->dispatch, on_flow, flow_ctx);
+}
+
+/* Who reads the admins lane speaks for all: there is one, and when it dies another takes it. */
+static bool is_speaker(void *ctx)
+{
+    struct bridge *bridge = ctx;
+
+    return bridge->stage == BRIDGE_RUNNING && membership_has_lane(bridge->membership, LANE_ADMINS);
+}
+
+/* What is told again soon is not kept for a broker that is away. */
+static bool publish_if_up(void *ctx, const char *topic, const void *payload, size_t bytes)
+{
+    struct bridge *bridge = ctx;
+
+    if (!outbox_is_up(bridge->outbox))
+        return false;
+    outbox_keep(bridge->outbox, topic, payload, bytes, true);
+    return true;
+}
+
+static void on_lines(void *ctx, const struct queue_line *lines, size_t count,
+                     const struct queue_moment *moment)
+{
+    (void)ctx, (void)lines, (void)count, (void)moment;
+}
+
 /* ---- the tables ---- */
 
 struct health_ops bridge_health_ops(struct bridge *bridge)
@@ -580,6 +619,11 @@ struct asks_ops bridge_asks_ops(struct bridge *bridge)
 struct pauses_ops bridge_pauses_ops(struct bridge *bridge)
 {
     return (struct pauses_ops){is_configured, bridge};
+}
+
+struct queue_stats_ops bridge_queue_stats_ops(struct bridge *bridge)
+{
+    return (struct queue_stats_ops){flows, is_speaker, publish_if_up, on_lines, bridge};
 }
 
 struct desk_ops bridge_desk_ops(struct bridge *bridge)

@@ -339,6 +339,32 @@ void dispatch_tell(struct dispatch *dispatch, const struct task *task, const cha
     dispatch->ops.receipt(dispatch->ops.ctx, task->note->service, &receipt);
 }
 
+static void count_ack(struct destination *destination, int tries)
+{
+    destination->flow.completed++;
+    destination->flow.attempts++;
+    destination->flow.tries += tries;
+}
+
+void dispatch_acked_elsewhere(struct dispatch *dispatch)
+{
+    for (size_t i = 0; i < dispatch->destination_count; i++)
+        if (dispatch->destinations[i]->config.channel == CHANNEL_IN_APP)
+            count_ack(dispatch->destinations[i], 1);
+}
+
+void dispatch_flows(const struct dispatch *dispatch,
+                    void (*on_flow)(void *ctx, int32_t destination, enum breaker breaker,
+                                    const struct queue_flow *flow),
+                    void *ctx)
+{
+    for (size_t i = 0; i < dispatch->destination_count; i++) {
+        const struct destination *destination = dispatch->destinations[i];
+
+        on_flow(ctx, destination->id, destination->throttle.breaker, &destination->flow);
+    }
+}
+
 bool dispatch_acked(struct dispatch *dispatch, uint64_t delivery)
 {
     struct task *task = idmap_get(&dispatch->tasks, delivery);
@@ -348,6 +374,7 @@ bool dispatch_acked(struct dispatch *dispatch, uint64_t delivery)
         return false;
     outcome_set(&outcome, OUTCOME_DELIVERED, REASON_NONE, "");
     metric_add(dispatch->settled[DELIVERY_DELIVERED], 1);
+    count_ack(task->destination, task->attempts + 1);
     if (task->note->receipts != RECEIPTS_NONE)
         dispatch_tell(dispatch, task, "delivered", &outcome, task->attempts + 1);
     /* Its row is gone: whatever else comes of it must not be recorded. */

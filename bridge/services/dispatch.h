@@ -16,6 +16,7 @@
 #include "base/metrics.h"
 #include "channels/adapter.h"
 #include "core/fence.h"
+#include "core/queue_stats.h"
 #include "core/receipt.h"
 #include "core/slots.h"
 #include "core/task.h"
@@ -124,9 +125,19 @@ void dispatch_poke(struct dispatch *dispatch, int32_t destination);
 /* The user's acknowledgement of an in-app delivery is committed; false: not in memory. */
 bool dispatch_acked(struct dispatch *dispatch, uint64_t delivery);
 
+/* One that was not in memory was acknowledged: it only counts. */
+void dispatch_acked_elsewhere(struct dispatch *dispatch);
+
 /* ---- for presence ---- */
 /* The user is here: what waits for them is sent again, paced (dispatch_wake.c). */
 void dispatch_wake(struct dispatch *dispatch, const char *user);
+
+/* ---- for queue_stats ---- */
+/* What each destination has seen since the start, and its breaker now. */
+void dispatch_flows(const struct dispatch *dispatch,
+                    void (*on_flow)(void *ctx, int32_t destination, enum breaker breaker,
+                                    const struct queue_flow *flow),
+                    void *ctx);
 
 /* ---- for main ---- */
 /* Whether an admin has stopped all of a channel's destinations. */

@@ -40,6 +40,7 @@ struct destination {
     int64_t watermark_ms[PRIORITY_COUNT];
     int64_t next_claim_ms; /* boot clock */
     int64_t next_sweep_ms; /* claim without a watermark */
+    struct queue_flow flow; /* since the start; read by dispatch_flows() */
     struct metric *outcomes[OUTCOME_COUNT], *queued, *inflight, *breaker, *took;
     struct metric *moves[BREAKER_COUNT];
 };

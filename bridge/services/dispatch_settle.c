@@ -106,6 +106,25 @@ static const char *status_of(enum delivery_state state)
                                                              : delivery_state_name(state);
 }
 
+static void count(struct destination *destination, const struct settlement *row)
+{
+    struct queue_flow *flow = &destination->flow;
+    bool is_tried = row->number > 0;
+
+    flow->attempts += is_tried;
+    if (row->state == DELIVERY_READY) {
+        flow->retried += is_tried;
+    } else if (row->state == DELIVERY_DEAD) {
+        flow->failed++;
+        flow->tries += row->attempts;
+    } else if (row->state == DELIVERY_SENT || row->state == DELIVERY_DELIVERED) {
+        flow->completed++;
+        flow->tries += row->attempts;
+    } else {
+        flow->other++;
+    }
+}
+
 /* What must be told, is told: after the commit, and again when an earlier commit was in doubt. */
 static void tell(struct dispatch *dispatch, struct settling *item)
 {
@@ -114,6 +133,7 @@ static void tell(struct dispatch *dispatch, struct settling *item)
     enum receipts_wanted wanted = task->note->receipts;
 
     metric_add(dispatch->settled[item->row.state], 1);
+    count(destination, &item->row);
     if (item->row.state == DELIVERY_DEAD) {
         log_info("delivery.dead", LOG_ID("delivery", task->id),
                  LOG_STR("channel", channel_name(task->channel)),

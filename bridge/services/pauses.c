@@ -139,8 +139,10 @@ static void change(struct ask *ask, bool is_channel, bool is_pause)
     struct buf params = {0};
     int err;
 
-    changing->change = (struct pause_change){
-        .is_pause = is_pause, .admin = ask->admin, .method = ask->method->name};
+    changing->change = (struct pause_change){.is_pause = is_pause,
+                                             .admin = ask->admin,
+                                             .method = ask->method->name,
+                                             .call = ask->rpc.rpc};
     if (!read_change(ask, &changing->change, is_channel)) {
         ask_answer(ask);
         return;

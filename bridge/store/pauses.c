@@ -20,48 +20,51 @@ const struct pg_statement store_sql_destinations = {
 
 /*
  * Each answers with how many there are to stop, and how many were not stopped (resumed) before.
- * $1 what, $2 admin, $3 note, $4 method, $5 params.
+ * $1 what, $2 admin, $3 note, $4 method, $5 params, $6 call.
  */
-#define AUDIT(before, after)                                                                    \
-    "a AS (INSERT INTO audit (admin, action, params, result)"                                   \
-    "   SELECT $2::text, $4::text, $5::text, CASE WHEN EXISTS (SELECT FROM x) THEN"             \
-    "   '{\"before\":\"" before "\",\"after\":\"" after "\"}' ELSE"                             \
-    "   '{\"before\":\"" after "\",\"after\":\"" after "\"}' END WHERE EXISTS (SELECT FROM d))" \
-    "SELECT (SELECT count(*) FROM d), (SELECT count(*) FROM x)"
+#define PAUSED(is) "'{\"paused\":" is "}'"
+#define AUDIT(before, after)                                                                     \
+    "a AS (INSERT INTO audit (admin, action, params, call, before, after, result)"               \
+    "   SELECT $2::text, $4::text, $5::text, $6::text, CASE WHEN EXISTS (SELECT FROM x)"         \
+    "   THEN " PAUSED(before) " ELSE " PAUSED(after) " END, " PAUSED(                            \
+        after) ","                                                                               \
+               "   '{\"changed\":' || EXISTS (SELECT FROM x)::text || '}' WHERE EXISTS (SELECT " \
+               "FROM d))"                                                                        \
+               "SELECT (SELECT count(*) FROM d), (SELECT count(*) FROM x)"
 #define ONE_DESTINATION "WITH d AS (SELECT id FROM destination WHERE name = $1::text),"
 #define ONE_CHANNEL     "WITH d AS (SELECT $1::smallint AS id),"
 
 const struct pg_statement store_sql_pause_destination = {
     .name = "pause_destination",
-    .params = 5,
+    .params = 6,
     .sql = ONE_DESTINATION "x AS (INSERT INTO admin_pause (destination, paused_by, note)"
                            " SELECT id, $2::text, $3::text FROM d ON CONFLICT (destination) DO "
-                           "NOTHING RETURNING 1)," AUDIT("running", "paused"),
+                           "NOTHING RETURNING 1)," AUDIT("false", "true"),
 };
 
 const struct pg_statement store_sql_pause_channel = {
     .name = "pause_channel",
-    .params = 5,
+    .params = 6,
     .sql = ONE_CHANNEL
     "x AS (INSERT INTO admin_pause (channel, paused_by, note)"
     " SELECT id, $2::text, $3::text FROM d ON CONFLICT (channel) DO NOTHING RETURNING 1)," AUDIT(
-        "running", "paused"),
+        "false", "true"),
 };
 
 const struct pg_statement store_sql_resume_destination = {
     .name = "resume_destination",
-    .params = 5,
+    .params = 6,
     .sql = ONE_DESTINATION
     "x AS (DELETE FROM admin_pause WHERE destination = (SELECT id FROM d) AND $3::text IS NULL"
-    " RETURNING 1)," AUDIT("paused", "running"),
+    " RETURNING 1)," AUDIT("true", "false"),
 };
 
 const struct pg_statement store_sql_resume_channel = {
     .name = "resume_channel",
-    .params = 5,
+    .params = 6,
     .sql = ONE_CHANNEL
     "x AS (DELETE FROM admin_pause WHERE channel = (SELECT id FROM d) AND $3::text IS NULL"
-    " RETURNING 1)," AUDIT("paused", "running"),
+    " RETURNING 1)," AUDIT("true", "false"),
 };
 
 static struct pause read_pause(const struct pg_result *result, int row, int column)
@@ -138,6 +141,7 @@ int store_pause_change(struct store *store, const struct pause_change *change,
     pg_add_text(&store->params, change->is_pause ? change->note : NULL);
     pg_add_text(&store->params, change->method);
     pg_add_text(&store->params, change->params);
+    pg_add_text(&store->params, change->call);
     return store_send(store, STORE_DESK, statements[change->is_pause][change->destination != NULL],
                       &store->params, on_changed, (void (*)(void))on_done, ctx);
 }

@@ -36,7 +36,7 @@ struct pause_change {
     const char *destination;
     enum channel channel;
     bool is_pause;
-    const char *admin, *note, *method, *params; /* for the audit; note may be NULL */
+    const char *admin, *note, *method, *params, *call; /* for the audit; note may be NULL */
 };
 /*
  * Calls back with ERR_NOT_FOUND when there is no such destination; did_change is false when it

@@ -76,7 +76,9 @@ const struct pg_statement *const store_control_statements[] = {&store_sql_regist
 const struct pg_statement *const store_desk_statements[] = {
     &store_sql_destinations,    &store_sql_pause_destination,
     &store_sql_pause_channel,   &store_sql_resume_destination,
-    &store_sql_resume_channel,  &store_sql_dlq_list,
+    &store_sql_resume_channel,  &store_sql_report_flows,
+    &store_sql_queue_counts,    &store_sql_queue_flows,
+    &store_sql_forget_flows,    &store_sql_dlq_list,
     &store_sql_dlq_count,       &store_sql_dlq_stats,
     &store_sql_dlq_tries,       &store_sql_dlq_mark,
     &store_sql_dlq_feed,        &store_sql_dlq_purge,

@@ -39,6 +39,9 @@ struct command {
 enum cli_exit cmd_send(struct cli *cli);
 enum cli_exit cmd_watch(struct cli *cli);
 enum cli_exit cmd_receipts(struct cli *cli);
+enum cli_exit cmd_stats(struct cli *cli);
+enum cli_exit cmd_stop(struct cli *cli); /* provider|channel pause|resume */
 
-extern const struct opt send_options[], watch_options[], receipts_options[];
+extern const struct opt send_options[], watch_options[], receipts_options[], stats_options[],
+    stop_options[];
 #endif

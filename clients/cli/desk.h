@@ -34,7 +34,8 @@ struct desk_call {
     void (*show)(const json_t *result); /* readable; for `list` called page by page */
 };
 
-extern const struct desk_call desk_status, desk_cancel, desk_dlq_list, desk_dlq_retry, desk_any;
+extern const struct desk_call desk_status, desk_cancel, desk_dlq_list, desk_dlq_retry, desk_any,
+    desk_providers;
 extern const struct opt desk_options[], desk_filter_options[], desk_list_options[],
     desk_bulk_options[];
 

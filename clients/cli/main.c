@@ -38,6 +38,18 @@ static const struct command commands[] = {
      desk_filter_options, desk_run, &desk_dlq_list},
     {"dlq retry", KIND_ADMIN, "[ID...]", 0, 1000, "send dead letters again", desk_bulk_options,
      desk_filter_options, desk_run, &desk_dlq_retry},
+    {"stats", KIND_ADMIN, NULL, 0, 0, "the queue as it is, refreshing", stats_options, NULL,
+     cmd_stats, NULL},
+    {"provider list", KIND_ADMIN, NULL, 0, 0, "list providers, and what is paused", desk_options,
+     NULL, desk_run, &desk_providers},
+    {"provider pause", KIND_ADMIN, "PROVIDER", 1, 1, "let nothing more leave by a provider",
+     stop_options, NULL, cmd_stop, NULL},
+    {"provider resume", KIND_ADMIN, "PROVIDER", 1, 1, "let it leave again", desk_options, NULL,
+     cmd_stop, NULL},
+    {"channel pause", KIND_ADMIN, "CHANNEL", 1, 1, "let nothing more leave by a channel",
+     stop_options, NULL, cmd_stop, NULL},
+    {"channel resume", KIND_ADMIN, "CHANNEL", 1, 1, "let it leave again", desk_options, NULL,
+     cmd_stop, NULL},
     {"rpc", ANYBODY, "METHOD [PARAMS]", 1, 2, "any call of the bridge, and its answer",
      desk_options, NULL, desk_run, &desk_any},
 };
@@ -47,7 +59,7 @@ static void help_all(void)
 {
     say("usage: tocsin COMMAND [OPTIONS]\n\n");
     for (size_t i = 0; i < COMMANDS; i++)
-        say("  %-12s %s\n", commands[i].name, commands[i].summary);
+        say("  %-15s %s\n", commands[i].name, commands[i].summary);
     say("\ntocsin COMMAND --help shows a command's options; the manual is tocsin(1).\n");
 }
 

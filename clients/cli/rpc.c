@@ -162,6 +162,25 @@ enum cli_exit rpc_call(struct rpc *rpc, const char *method, json_t *params, json
     return status;
 }
 
+static int64_t on_pause_tick(void *ctx)
+{
+    struct rpc *rpc = ctx;
+    int64_t left = rpc->end_ms - now_ms();
+
+    if (left > 0)
+        return left;
+    loop_stop(&rpc->loop, CLI_OK);
+    return -1;
+}
+
+enum cli_exit rpc_pause(struct rpc *rpc, int64_t ms)
+{
+    rpc->end_ms = now_ms() + ms;
+    rpc->loop = (struct loop){
+        .cli = rpc->cli, .link = rpc->link, .hooks = {rpc, on_pause_tick, NULL, NULL}};
+    return loop_run(&rpc->loop);
+}
+
 void rpc_close(struct rpc *rpc)
 {
     if (!rpc)

@@ -22,5 +22,7 @@ struct rpc *rpc_open(struct cli *cli, int64_t timeout_ms) NODISCARD;
  */
 enum cli_exit rpc_call(struct rpc *rpc, const char *method, json_t *params,
                        json_t **result) NODISCARD;
+/* Waits so long, answering the broker; CLI_OK, or a signal's status. */
+enum cli_exit rpc_pause(struct rpc *rpc, int64_t ms) NODISCARD;
 void rpc_close(struct rpc *rpc);
 #endif

@@ -8,7 +8,7 @@
 #define CLI_TABLE_H
 #include <stddef.h>
 
-#define TABLE_COLUMNS_MAX 12
+#define TABLE_COLUMNS_MAX 16
 
 struct table {
     size_t columns, cells;

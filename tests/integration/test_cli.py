@@ -125,7 +125,7 @@ class Cli:
 
     def command(self, *args):
         words = [a for a in args[:2] if not a.startswith("-")]
-        split = 2 if words[:1] == ["dlq"] else 1
+        split = 2 if words[:1] in (["dlq"], ["provider"], ["channel"]) else 1
         return [CLI, *args[:split], "--url", self.broker.url, "--token-file", self.token_file,
                 *args[split:]]
 
@@ -704,6 +704,59 @@ def test_dlq_retry_wants_a_choice(bridge, admin):
     assert "which ones?" in admin.run("dlq", "retry", want=2).err
     assert "not both" in admin.run("dlq", "retry", "12", "--user", "a", want=2).err
     admin.run("dlq", "retry", "12", "--all", want=2)
+
+
+def numbers(**more):
+    return {"waiting": 3, "active": 1, "scheduled": 2, "completed": 90, "failed": 10, "stalled": 0,
+            "dead": 7, "per_minute": 100, "success_rate": 0.9, "retry_rate": 0.25,
+            "dead_rate": None, "average_attempts": 1.5, "oldest_waiting_s": 93.4,
+            "paused": False, **more}
+
+
+def test_stats_is_a_table_that_refreshes_or_json(bridge, admin):
+    bridge.answers["queue.stats"] = lambda _: {
+        "at": "2026-01-02T03:04:05.000Z", "counted_at": "2026-01-02T03:04:05.000Z",
+        "window_s": 3600, "bridges": 2, "total": numbers(),
+        "channels": [{"channel": "sms", **numbers()}],
+        "providers": [{"channel": "sms", "provider": "twilio", "open_breakers": 1, **numbers()},
+                      {"channel": "sms", "provider": "vonage", "open_breakers": 0,
+                       **numbers(paused=True, oldest_waiting_s=None)}]}
+    lines = admin.run("stats", "--once").out.splitlines()
+    assert lines[0].startswith("2026-01-02T03:04:05.000Z  2 bridges")
+    assert lines[1].split()[:4] == ["CHANNEL", "PROVIDER", "WAITING", "ACTIVE"]
+    assert lines[2].split() == ["sms", "twilio", "3", "1", "2", "90", "10", "0", "7", "100",
+                                "90.0%", "25.0%", "-", "1.50", "1m33s", "breaker"]
+    assert lines[3].split()[-2:] == ["-", "paused"]
+    assert lines[4].split()[:3] == ["total", "-", "3"]
+    assert admin.run("stats", "--once", "--json").lines[0]["bridges"] == 2
+    process = admin.start("stats", "--json", "--every", "100ms")
+    for _ in range(3):
+        assert json.loads(process.stdout.readline())["total"]["dead"] == 7
+    process.terminate()
+    admin.finish(process, 143)
+
+
+def test_providers_and_channels_are_paused_and_resumed(bridge, admin):
+    bridge.answers["provider.pause"] = lambda _: {"provider": "twilio", "paused": True,
+                                                  "changed": True}
+    bridge.answers["channel.resume"] = lambda _: {"channel": "sms", "paused": False,
+                                                  "changed": False}
+    assert admin.run("provider", "pause", "twilio", "--note", "x").out == "twilio paused\n"
+    assert admin.run("channel", "resume", "sms").out == "sms resumed (it was before)\n"
+    assert admin.run("channel", "resume", "sms", "--json").lines == [
+        {"channel": "sms", "paused": False, "changed": False}]
+    assert [(method, params) for _, _, method, params in bridge.calls] == [
+        ("provider.pause", {"provider": "twilio", "note": "x"}),
+        ("channel.resume", {"channel": "sms"}), ("channel.resume", {"channel": "sms"})]
+    bridge.answers["provider.list"] = lambda _: {"providers": [
+        {"provider": "twilio", "channel": "sms", "adapter": "twilio", "paused": True,
+         "provider_pause": {"by": "root", "at": "2026-01-02T03:04:05Z", "note": "x"}},
+        {"provider": "vonage", "channel": "sms", "adapter": "vonage", "paused": False}]}
+    table = admin.run("provider", "list").out.splitlines()
+    assert table[1].split() == ["sms", "twilio", "twilio", "paused", "root",
+                                "2026-01-02T03:04:05Z", "x"]
+    assert table[2].split() == ["sms", "vonage", "vonage", "running", "-", "-", "-"]
+    admin.run("provider", "pause", want=2)
 
 
 def test_any_call_can_be_made(bridge, service, user):

@@ -22,6 +22,8 @@ def validator(name):
 def schema_of(topic):
     if topic.startswith("notify/v1/dlq/"):
         return "dlq"
+    if topic == "notify/v1/stats/queue":
+        return "stats"
     return LEAVES[topic.rsplit("/", 1)[1]]
 
 
@@ -61,6 +63,7 @@ def run_lives(stack, shop, carol, ops):
     ops.rpc("dlq.list", {"limit": 10})
     ops.rpc("dlq.list", {"limit": 0})
     ops.wait(lambda m: m.topic.startswith("notify/v1/dlq/"))
+    ops.wait(lambda m: m.topic == "notify/v1/stats/queue")
 
 
 @pytest.fixture(scope="module")
@@ -73,11 +76,12 @@ def messages(stack):
         carol.subscribe("notify/v1/broadcast/#")
         ops.subscribe("down/#")
         ops.subscribe("notify/v1/dlq/#")
+        ops.subscribe("notify/v1/stats/#")
         run_lives(stack, shop, carol, ops)
         return list(shop.messages + carol.messages + ops.messages)
 
 
-@pytest.mark.parametrize("name", ("receipt", "reply", "inbox", "dlq"))
+@pytest.mark.parametrize("name", ("receipt", "reply", "inbox", "dlq", "stats"))
 def test_every_message_is_as_published(messages, name):
     judge = validator(name)
     there = [message for message in messages if schema_of(message.topic) == name]

@@ -78,11 +78,11 @@ def test_a_paused_provider_is_not_asked_by_any_bridge_and_nothing_is_lost(new_st
         assert [path for path, times in asked(stack).items() if times > 1] == []
         # It cost nobody an attempt.
         assert stack.postgres.value("select max(number) from attempt") == "1"
-        audit = stack.postgres.sql("select admin, action, result from audit order by id")
+        audit = stack.postgres.sql("select admin, action, before, after, result from audit order by id")
         assert audit == [
-            ["root", "provider.pause", '{"before":"running","after":"paused"}'],
-            ["root", "provider.pause", '{"before":"paused","after":"paused"}'],
-            ["root", "provider.resume", '{"before":"paused","after":"running"}']]
+            ["root", "provider.pause", '{"paused":false}', '{"paused":true}', '{"changed":true}'],
+            ["root", "provider.pause", '{"paused":true}', '{"paused":true}', '{"changed":false}'],
+            ["root", "provider.resume", '{"paused":true}', '{"paused":false}', '{"changed":true}']]
 
 
 def test_what_a_paused_provider_held_in_memory_does_not_take_the_others_room(new_stack):
