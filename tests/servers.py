@@ -68,6 +68,10 @@ def instrumented(path):
         return b"__asan_init" in file.read()
 
 
+def asan_runtime():
+    return subprocess.check_output(["gcc", "-print-file-name=libasan.so"], text=True).strip()
+
+
 class Broker(Server):
     """Mosquitto with our plugin: TCP, WebSocket and a Unix socket."""
 
@@ -136,8 +140,7 @@ class Broker(Server):
         if os.path.exists(self.socket):
             os.unlink(self.socket)
         if instrumented(self.plugin):  # the broker is not: its runtime must be loaded first
-            self.env["LD_PRELOAD"] = subprocess.check_output(
-                ["gcc", "-print-file-name=libasan.so"], text=True).strip()
+            self.env["LD_PRELOAD"] = asan_runtime()
 
     def command(self):
         return [shutil.which("mosquitto") or "/usr/sbin/mosquitto", "-c", self.config]
@@ -278,6 +281,7 @@ class Bridge(Server):
         self.tree_config["http"] = {**self.tree_config.get("http", {}),
                                     "listen": "127.0.0.1:%d" % self.port}
         self.config = os.path.join(self.dir, self.name + ".yaml")
+        self.clock = None  # the file of own_clock()
         self.wrapper = list(wrapper)  # for example valgrind and its options
 
     @property
@@ -314,6 +318,23 @@ class Bridge(Server):
             return http("GET", self.url + "/readyz", timeout=2)[0] == 200
         except OSError:
             return False
+
+    def own_clock(self):
+        """From its next start on, a wall clock of its own; false where the shim was not built."""
+        shim = os.path.join(self.build, "tests", "chaos", "clock_shim.so")
+        if not os.path.exists(shim):
+            return False
+        self.clock = os.path.join(self.dir, self.name + ".clock")
+        with open(self.clock, "wb") as file:
+            file.write(struct.pack("=q", 0))
+        before = [asan_runtime()] if instrumented(self.binary()) else []
+        self.env.update(LD_PRELOAD=" ".join(before + [shim]), TOCSIN_CLOCK_FILE=self.clock)
+        return True
+
+    def set_clock(self, ahead_s):
+        """Moves that clock, at once, to so many seconds before the machine's."""
+        with open(self.clock, "r+b") as file:
+            file.write(struct.pack("=q", int(ahead_s * 1000)))
 
     def metrics(self):
         """{`name{labels}`: value} of /metrics."""

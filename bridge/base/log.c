@@ -229,7 +229,7 @@ static void line_build(struct line *line, enum log_level level, const char *even
     line->length = 0;
     line->is_full = false;
     line_text(line, is_json ? "{\"time\":\"" : "");
-    line_text(line, timefmt_wall(clock_wall_ms(), now));
+    line_text(line, timefmt_wall(clock_machine_us() / 1000, now));
     line_text(line, is_json ? "\",\"level\":\"" : " ");
     line_text(line, levels[level]);
     line_text(line, is_json ? "\",\"event\":\"" : " ");

@@ -15,6 +15,7 @@
 #define SWEEP_EVERY_MS    60000
 /* A dead bridge may have settled this long before its last heartbeat without telling. */
 #define UNSENT_SLACK_MS 5000
+#define CLOCK_APART_MS  2000
 /*
  * With how many heartbeats after the database was away we tell again what we settled ourselves.
  * Not with the first alone: what was in doubt may still be committed then, by a backend that was
@@ -33,6 +34,7 @@ struct membership {
     bool has_lane[LANE_COUNT];
     bool has_asked;   /* for lanes, under this epoch and connection */
     bool is_reap_due; /* something died: sweep */
+    bool is_apart;    /* this machine's clock from the database's */
     int64_t beat_sent_ms, beat_ms, swept_ms;
     int64_t beat_wall_ms;   /* of the last heartbeat that was answered */
     int64_t doubt_since_ms; /* wall; what was settled since then may be untold */
@@ -88,6 +90,21 @@ static void set_fence(struct membership *membership, int64_t sent_ms)
         sent_ms + membership->config.lease_ms - membership->config.lease_ms / MARGIN_PARTS;
 }
 
+/* Wall time is the database's; a machine that disagrees with it is worth a word, once. */
+static void steer(struct membership *membership, int64_t wall_us)
+{
+    int64_t apart_ms = (clock_machine_us() - wall_us) / 1000;
+    bool is_apart = llabs(apart_ms) > CLOCK_APART_MS;
+
+    clock_steer(wall_us, membership->beat_sent_ms * 1000, clock_boot_us());
+    if (is_apart && !membership->is_apart)
+        log_warn("clock.apart", LOG_INT("ahead_ms", apart_ms),
+                 LOG_STR("what", "this machine's clock is not the database's, which counts"));
+    else if (!is_apart && membership->is_apart)
+        log_info("clock.agrees", LOG_INT("ahead_ms", apart_ms));
+    membership->is_apart = is_apart;
+}
+
 static void fenced(struct membership *membership, const char *why)
 {
     if (!membership->fence->epoch)
@@ -104,7 +121,7 @@ static void fenced(struct membership *membership, const char *why)
 
 /* ---- joining ---- */
 
-static void on_registered(void *ctx, int err, int64_t epoch, int node)
+static void on_registered(void *ctx, int err, const struct registered *registered)
 {
     struct membership *membership = ctx;
 
@@ -115,11 +132,13 @@ static void on_registered(void *ctx, int err, int64_t epoch, int node)
         arm(membership, REGISTER_RETRY_MS);
         return;
     }
-    membership->fence->epoch = epoch;
-    membership->fence->node = (unsigned)node;
+    membership->fence->epoch = registered->epoch;
+    membership->fence->node = (unsigned)registered->node;
+    steer(membership, registered->wall_us);
     set_fence(membership, membership->beat_sent_ms);
     membership->is_reap_due = true;
-    log_info("membership.joined", LOG_INT("epoch", epoch), LOG_INT("node", node));
+    log_info("membership.joined", LOG_INT("epoch", registered->epoch),
+             LOG_INT("node", registered->node));
     membership->ops.on_joined(membership->ops.ctx);
     arm(membership, 0);
 }
@@ -240,7 +259,7 @@ static void on_lanes_done(void *ctx, int err)
 
 /* ---- the heartbeat ---- */
 
-static void on_beat(void *ctx, int err)
+static void on_beat(void *ctx, int err, int64_t wall_us)
 {
     struct membership *membership = ctx;
     struct lanes_call lanes = {on_lane, on_lanes_done, membership};
@@ -254,6 +273,7 @@ static void on_beat(void *ctx, int err)
     }
     if (err)
         return;
+    steer(membership, wall_us);
     set_fence(membership, membership->beat_sent_ms);
     resolve_doubt(membership);
     if (store_lanes(membership->store, membership->fence->epoch, &lanes))

@@ -14,7 +14,7 @@ const struct pg_statement store_sql_register = {
            "   (SELECT min(n) FROM generate_series(1, 1023) AS n"
            "    WHERE NOT EXISTS (SELECT 1 FROM bridge WHERE node = n)) END,"
            " $1::text, $2::text, clock_timestamp() + $4::bigint * interval '1 millisecond'"
-           " RETURNING epoch, node",
+           " RETURNING epoch, node, clock_timestamp()",
 };
 
 const struct pg_statement store_sql_heartbeat = {
@@ -22,7 +22,7 @@ const struct pg_statement store_sql_heartbeat = {
     .params = 2,
     .sql =
         "UPDATE bridge SET lease_until = clock_timestamp() + $2::bigint * interval '1 millisecond'"
-        " WHERE epoch = $1::bigint RETURNING epoch",
+        " WHERE epoch = $1::bigint RETURNING clock_timestamp()",
 };
 
 const struct pg_statement store_sql_lanes = {
@@ -97,16 +97,26 @@ static void on_registered(void *ctx, int err, const struct pg_result *result)
 {
     struct store_call *held = ctx;
     struct store_call call = *held;
-    void (*on_done)(void *, int, int64_t, int) = (void (*)(void *, int, int64_t, int))call.fn;
+    void (*on_done)(void *, int, const struct registered *) =
+        (void (*)(void *, int, const struct registered *))call.fn;
+    struct registered registered;
 
     free(held);
     if (!err && pg_rows(result) != 1)
         err = ERR_REFUSED;
-    on_done(call.ctx, err, err ? 0 : pg_int(result, 0, 0), err ? 0 : (int)pg_int(result, 0, 1));
+    if (err) {
+        on_done(call.ctx, err, NULL);
+        return;
+    }
+    registered = (struct registered){.epoch = pg_int(result, 0, 0),
+                                     .node = (int)pg_int(result, 0, 1),
+                                     .wall_us = pg_time_us(result, 0, 2)};
+    on_done(call.ctx, 0, &registered);
 }
 
 int store_register(struct store *store, const char *name, const char *host, int node,
-                   int64_t lease_ms, void (*on_done)(void *ctx, int err, int64_t epoch, int node),
+                   int64_t lease_ms,
+                   void (*on_done)(void *ctx, int err, const struct registered *registered),
                    void *ctx)
 {
     pg_params_clear(&store->params);
@@ -126,11 +136,11 @@ static void on_heartbeat(void *ctx, int err, const struct pg_result *result)
     free(held);
     if (!err && pg_rows(result) != 1)
         err = ERR_FENCED;
-    ((store_done_fn *)call.fn)(call.ctx, err);
+    ((void (*)(void *, int, int64_t))call.fn)(call.ctx, err, err ? 0 : pg_time_us(result, 0, 0));
 }
 
-int store_heartbeat(struct store *store, int64_t epoch, int64_t lease_ms, store_done_fn *on_done,
-                    void *ctx)
+int store_heartbeat(struct store *store, int64_t epoch, int64_t lease_ms,
+                    void (*on_done)(void *ctx, int err, int64_t wall_us), void *ctx)
 {
     pg_params_clear(&store->params);
     pg_add_int8(&store->params, epoch);

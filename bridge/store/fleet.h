@@ -10,17 +10,25 @@
 #include "core/channel.h"
 #include "store/store.h"
 
-/* name: NULL, or what only one process at a time can have (host and port it listens on). */
+struct registered {
+    int64_t epoch, wall_us; /* wall_us: the database's clock */
+    int node;
+};
+/*
+ * name: NULL, or what only one process at a time can have (host and port it listens on).
+ * `registered` is NULL on errors.
+ */
 NODISCARD int store_register(struct store *store, const char *name, const char *host, int node,
                              int64_t lease_ms,
-                             void (*on_done)(void *ctx, int err, int64_t epoch, int node),
+                             void (*on_done)(void *ctx, int err,
+                                             const struct registered *registered),
                              void *ctx);
 /*
  * ERR_FENCED in the callback when our row is gone.  A lease that ran out is revived while the row
- * is there: until it is deleted nobody touches what is ours.
+ * is there: until it is deleted nobody touches what is ours.  wall_us is the database's clock.
  */
 NODISCARD int store_heartbeat(struct store *store, int64_t epoch, int64_t lease_ms,
-                              store_done_fn *on_done, void *ctx);
+                              void (*on_done)(void *ctx, int err, int64_t wall_us), void *ctx);
 
 struct lanes_call {
     void (*on_lane)(void *ctx, const char *name); /* each lane that is ours now */

@@ -16,7 +16,7 @@ import time
 
 import servers
 from cluster import Cluster
-from faults import LINKS, PROVIDERS, make_offset, write_offset
+from faults import LINKS, PROVIDERS
 from postgres import postgres_bin
 from proxy import Proxy
 
@@ -44,7 +44,6 @@ class Rig(servers.Stack):
         self.with_standby = standby
         self.proxy = None
         self.links = {}
-        self.clocks = {}
         self.wanted = [True] * BRIDGES   # whether the supervisor keeps it alive
         self.excused = [False] * BRIDGES  # it may end by itself now
         self.sessions = {}
@@ -65,7 +64,7 @@ class Rig(servers.Stack):
             for _ in range(BRIDGES):
                 self.add_bridge(start=False)
             for bridge in self.bridges:
-                self.preload(bridge)
+                bridge.own_clock()
                 bridge.start(wait=False)
             for bridge in self.bridges:
                 bridge.wait_ready()
@@ -120,14 +119,6 @@ class Rig(servers.Stack):
             settings.update(timeout="3s", shut_min="300ms", shut_max="3s")
         return found
 
-    def preload(self, bridge):
-        """A wall clock of its own, where the shim was built and no sanitizer comes first."""
-        shim = os.path.join(self.build, "tests", "chaos", "clock_shim.so")
-        if os.path.exists(shim) and not self.is_sanitized:
-            offset = make_offset(os.path.join(self.dir, bridge.name + ".clock"))
-            bridge.env.update(LD_PRELOAD=shim, TOCSIN_CLOCK_FILE=offset)
-            self.clocks[bridge.index] = offset
-
     # Bridges
     def kill_bridge(self, number):
         self.wanted[number] = False
@@ -170,12 +161,6 @@ class Rig(servers.Stack):
                     self.note_exit(bridge, code, False, str(error))
                 bridge._forget()
                 bridge.start(wait=False)
-
-    def set_clock(self, number, seconds):
-        from faults import Missing
-        if number not in self.clocks:
-            raise Missing("no clock shim beside this build, or a sanitizer's runtime before it")
-        write_offset(self.clocks[number], int(seconds * 1000))
 
     # Postgres
     def answers(self, node):
