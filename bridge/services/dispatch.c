@@ -682,7 +682,7 @@ void dispatch_drain(struct dispatch *dispatch)
 
 size_t dispatch_busy(const struct dispatch *dispatch)
 {
-    size_t busy = dispatch->sending;
+    size_t busy = dispatch->sending + dispatch->asking;
 
     for (int kind = 0; kind < SETTLE_KINDS; kind++)
         busy += dispatch->settling[kind].count + dispatch->is_settling[kind];

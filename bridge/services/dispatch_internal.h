@@ -51,7 +51,8 @@ struct settling {
     struct task *task;
     struct outcome outcome;
     struct settlement row;
-    bool was_in_doubt; /* an earlier try may have committed: tell anyway */
+    bool was_in_doubt; /* an earlier try may have committed: ask before telling */
+    bool is_recorded;  /* it has */
 };
 
 enum settle_kind { SETTLE_FINAL, SETTLE_RETRY, SETTLE_BURY, SETTLE_KINDS };
@@ -75,6 +76,7 @@ struct dispatch {
     bool is_starting;
     struct list settling[SETTLE_KINDS];
     bool is_settling[SETTLE_KINDS];
+    size_t asking;             /* batches in doubt, whose record is being asked for */
     int64_t settle_after_ms;   /* boot clock: not before, after a failure */
     bool has_suspect;          /* one delivery that may be poison is in memory */
     int64_t next_reconcile_ms; /* boot clock */

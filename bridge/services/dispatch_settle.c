@@ -125,7 +125,7 @@ static void count(struct destination *destination, const struct settlement *row)
     }
 }
 
-/* What must be told, is told: after the commit, and again when an earlier commit was in doubt. */
+/* What must be told, is told: after the commit. */
 static void tell(struct dispatch *dispatch, struct settling *item)
 {
     struct task *task = item->task;
@@ -153,7 +153,7 @@ static void finish(struct dispatch *dispatch, struct settling *item, bool is_our
 {
     struct destination *destination = item->task->destination;
 
-    if (is_ours || item->was_in_doubt) {
+    if (is_ours) {
         tell(dispatch, item);
         dispatch_missed(dispatch, item->task, item->outcome.reason);
         if (item->row.state == DELIVERY_READY) {
@@ -197,14 +197,88 @@ static void put_back(struct batch *batch, int err)
     }
 }
 
-static void on_done(void *ctx, int err)
+static void batch_free(struct batch *batch)
+{
+    idmap_fini(&batch->by_id);
+    free(batch->rows);
+    free(batch);
+}
+
+/* ---- what was in doubt, and is not ours any more ---- */
+
+static void on_recorded(void *ctx, uint64_t id, int number, int state)
+{
+    struct batch *batch = ctx;
+    struct settling *item;
+
+    if (batch->generation != batch->dispatch->generation)
+        return;
+    item = idmap_get(&batch->by_id, id);
+    if (item && number == item->row.number &&
+        state == (item->row.state == DELIVERY_READY ? -1 : (int)item->row.state))
+        item->is_recorded = true;
+}
+
+static void on_asked(void *ctx, int err)
 {
     struct batch *batch = ctx;
     struct dispatch *dispatch = batch->dispatch;
     bool is_current = batch->generation == dispatch->generation;
     struct list_node *node;
 
+    if (is_current)
+        dispatch->asking--;
+    if (is_current && err)
+        put_back(batch, err);
+    while ((node = list_pop_front(&batch->items))) {
+        struct settling *item = CONTAINER_OF(node, struct settling, node);
+
+        if (is_current)
+            finish(dispatch, item, item->is_recorded);
+        else
+            free(item);
+    }
+    batch_free(batch);
+}
+
+/*
+ * Rows that an earlier statement of ours may have moved, in which case we tell; or somebody else
+ * did (a user's acknowledgement read by another bridge), who has told already.  Takes the batch.
+ */
+static void ask(struct dispatch *dispatch, struct batch *batch)
+{
+    struct recorded recorded = {on_recorded, on_asked, batch};
+    uint64_t *ids = xmalloc(batch->items.count * sizeof(*ids));
+    size_t count = 0;
+    int err;
+
+    for (struct list_node *node = batch->items.head.next; node != &batch->items.head;
+         node = node->next) {
+        struct settling *item = CONTAINER_OF(node, struct settling, node);
+
+        ids[count++] = item->row.id;
+        idmap_set(&batch->by_id, item->row.id, item);
+    }
+    err = store_recorded(dispatch->store, dispatch->fence->epoch, ids, count, &recorded);
+    free(ids);
+    if (!err) {
+        dispatch->asking++;
+        return;
+    }
+    put_back(batch, err);
+    batch_free(batch);
+}
+
+static void on_done(void *ctx, int err)
+{
+    struct batch *batch = ctx;
+    struct dispatch *dispatch = batch->dispatch;
+    bool is_current = batch->generation == dispatch->generation;
+    struct list doubtful;
+    struct list_node *node;
+
     crash_point("settle.committed");
+    list_init(&doubtful);
     if (is_current) {
         dispatch->is_settling[batch->kind] = false;
         if (err) {
@@ -217,14 +291,20 @@ static void on_done(void *ctx, int err)
     while ((node = list_pop_front(&batch->items))) {
         struct settling *item = CONTAINER_OF(node, struct settling, node);
 
-        if (is_current)
-            finish(dispatch, item, false); /* not ours any more */
-        else
+        if (!is_current)
             free(item); /* its task died with the epoch */
+        else if (item->was_in_doubt)
+            list_push_back(&doubtful, node);
+        else
+            finish(dispatch, item, false); /* not ours any more */
     }
-    idmap_fini(&batch->by_id);
-    free(batch->rows);
-    free(batch);
+    if (!doubtful.count) {
+        batch_free(batch);
+        return;
+    }
+    while ((node = list_pop_front(&doubtful)))
+        list_push_back(&batch->items, node);
+    ask(dispatch, batch);
 }
 
 static int by_id(const void *a, const void *b)
@@ -274,9 +354,7 @@ static void flush(struct dispatch *dispatch, enum settle_kind kind)
         return;
     }
     put_back(batch, err);
-    idmap_fini(&batch->by_id);
-    free(batch->rows);
-    free(batch);
+    batch_free(batch);
 }
 
 void dispatch_settle_turn(struct dispatch *dispatch)
@@ -297,4 +375,5 @@ void dispatch_settle_clear(struct dispatch *dispatch)
             free(CONTAINER_OF(node, struct settling, node));
         dispatch->is_settling[kind] = false;
     }
+    dispatch->asking = 0;
 }

@@ -235,6 +235,14 @@ const struct pg_statement store_sql_ended = {
            " AND at > now() - interval '1 hour'",
 };
 
+const struct pg_statement store_sql_recorded = {
+    .name = "recorded",
+    .params = 2,
+    .sql = "SELECT delivery, number, coalesce(state, -1) FROM attempt"
+           " WHERE delivery = ANY ($2::bigint[]) AND epoch = $1::bigint"
+           " AND at > now() - interval '1 hour'",
+};
+
 const struct pg_statement store_sql_about = {
     .name = "about",
     .params = 1,
@@ -526,25 +534,54 @@ int store_ack(struct store *store, int64_t epoch, const struct ack_item *items, 
     return err;
 }
 
-int store_ended(struct store *store, int64_t epoch, const uint64_t *ids, size_t count,
-                const struct acked *ended)
+/* A question about deliveries under our epoch; takes call when it was sent. */
+static int ask_of(struct store *store, const struct pg_statement *statement, int64_t epoch,
+                  const uint64_t *ids, size_t count, pg_result_fn *on_result, void *call)
 {
     struct pg_array array;
-    struct acked *call = xmalloc(sizeof(*call));
     int err;
 
-    *call = *ended;
     pg_array_init(&array, PG_INT8);
     for (size_t i = 0; i < count; i++)
         pg_array_add_int(&array, (int64_t)ids[i]);
     pg_params_clear(&store->params);
     pg_add_int8(&store->params, epoch);
     pg_add_array(&store->params, &array);
-    err = pg_send(store->pg[STORE_SETTLE], &store_sql_ended, &store->params, on_acked, call);
+    err = pg_send(store->pg[STORE_SETTLE], statement, &store->params, on_result, call);
     if (err)
         free(call);
     pg_array_fini(&array);
     return err;
+}
+
+int store_ended(struct store *store, int64_t epoch, const uint64_t *ids, size_t count,
+                const struct acked *ended)
+{
+    struct acked *call = xmalloc(sizeof(*call));
+
+    *call = *ended;
+    return ask_of(store, &store_sql_ended, epoch, ids, count, on_acked, call);
+}
+
+static void on_recorded(void *ctx, int err, const struct pg_result *result)
+{
+    struct recorded *held = ctx;
+    struct recorded call = *held;
+
+    free(held);
+    for (int i = 0; !err && i < pg_rows(result); i++)
+        call.on_row(call.ctx, (uint64_t)pg_int(result, i, 0), (int)pg_int(result, i, 1),
+                    (int)pg_int(result, i, 2));
+    call.on_done(call.ctx, err);
+}
+
+int store_recorded(struct store *store, int64_t epoch, const uint64_t *ids, size_t count,
+                   const struct recorded *recorded)
+{
+    struct recorded *call = xmalloc(sizeof(*call));
+
+    *call = *recorded;
+    return ask_of(store, &store_sql_recorded, epoch, ids, count, on_recorded, call);
 }
 
 static void on_about(void *ctx, int err, const struct pg_result *result)

@@ -119,6 +119,18 @@ NODISCARD int store_ack(struct store *store, int64_t epoch, const struct ack_ite
 NODISCARD int store_ended(struct store *store, int64_t epoch, const uint64_t *ids, size_t count,
                           const struct acked *ended);
 
+/*
+ * What our epoch has recorded of these deliveries in the last hour: for outcomes that were in doubt
+ * and whose rows are not ours any more, as either our own statement or somebody else ended them.
+ */
+struct recorded { /* state: -1 for a try that did not end it */
+    void (*on_row)(void *ctx, uint64_t id, int number, int state);
+    void (*on_done)(void *ctx, int err);
+    void *ctx;
+};
+NODISCARD int store_recorded(struct store *store, int64_t epoch, const uint64_t *ids, size_t count,
+                             const struct recorded *recorded);
+
 /* What receipts need to know of a notification. */
 struct about {
     uint64_t notification;

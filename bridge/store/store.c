@@ -32,8 +32,9 @@ const struct pg_statement *const store_intake_statements[] = {
     &store_sql_ingest, &store_sql_key_lookup, &store_sql_claim,   &store_sql_reconcile,
     &store_sql_reach,  &store_sql_wake,       &store_sql_release, NULL};
 const struct pg_statement *const store_settle_statements[] = {
-    &store_sql_settle, &store_sql_retry, &store_sql_bury,  &store_sql_ack,
-    &store_sql_ended,  &store_sql_start, &store_sql_about, NULL};
+    &store_sql_settle, &store_sql_retry, &store_sql_bury,
+    &store_sql_ack,    &store_sql_ended, &store_sql_recorded,
+    &store_sql_start,  &store_sql_about, NULL};
 const struct pg_statement *const store_control_statements[] = {&store_sql_register,
                                                                &store_sql_heartbeat,
                                                                &store_sql_lanes,

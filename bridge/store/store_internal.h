@@ -47,7 +47,7 @@ extern const struct pg_statement store_sql_wake, store_sql_release;
 extern const struct pg_statement store_sql_ingest, store_sql_key_lookup, store_sql_claim,
     store_sql_reconcile;
 extern const struct pg_statement store_sql_settle, store_sql_retry, store_sql_bury, store_sql_ack,
-    store_sql_ended, store_sql_start;
+    store_sql_ended, store_sql_recorded, store_sql_start;
 extern const struct pg_statement store_sql_take_slots, store_sql_pause, store_sql_pauses;
 extern const struct pg_statement store_sql_destinations, store_sql_pause_destination,
     store_sql_pause_channel, store_sql_resume_destination, store_sql_resume_channel;

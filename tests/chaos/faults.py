@@ -288,7 +288,7 @@ FAULTS = {
     "bridge.files": Fault("bridge{bridge}", lasting(3, 9, bridge=ONE, spare=range(0, 4)),
                           bridge_files, bridge_files_back),
     "bridge.memory": Fault("bridge{bridge}", lasting(3, 9, bridge=ONE,
-                                                     spare_kb=range(0, 4096, 256)),
+                                                     spare_kb=range(0, 512, 64)),
                            bridge_memory, bridge_memory_back),
     "broker.kill": Fault("broker", lasting(0, 3), broker_kill, broker_back, rest=5.0),
     "broker.restart": Fault("broker", lasting(0, 3), broker_restart, broker_back, rest=5.0),
