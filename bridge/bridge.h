@@ -100,6 +100,9 @@ const char *bridge_public_url(const struct config *config, struct buf *out);
 /* Reads the keys of tracking; why gets a sentence. */
 NODISCARD int bridge_load_tracker(struct bridge *bridge, const struct config *config, char *why,
                                   size_t why_bytes);
+/* Reads how a destination's callbacks are verified, if at all; why gets a sentence. */
+NODISCARD int bridge_open_callbacks(const struct config_destination *from,
+                                    struct callback_account *out, char *why, size_t why_bytes);
 /* Opens the adapter; why gets a sentence. */
 NODISCARD int bridge_open_destination(struct bridge *bridge, const struct config_destination *from,
                                       struct destination_config *out, char *why, size_t why_bytes);

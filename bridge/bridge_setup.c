@@ -119,6 +119,18 @@ int bridge_load_tracker(struct bridge *bridge, const struct config *config, char
     return err;
 }
 
+int bridge_open_callbacks(const struct config_destination *from, struct callback_account *out,
+                          char *why, size_t why_bytes)
+{
+    struct adapter_settings settings = {from->name, config_destination_get,
+                                        (void *)(uintptr_t)from};
+    int err = callback_open(out, from->adapter->name, &settings, why, why_bytes);
+
+    if (!err && !out->reader)
+        callback_close(out);
+    return err;
+}
+
 int bridge_open_destination(struct bridge *bridge, const struct config_destination *from,
                             struct destination_config *out, char *why, size_t why_bytes)
 {
@@ -164,25 +176,50 @@ static void on_old_config_free(void *ctx)
     bridge->old_config = NULL;
 }
 
-static void close_all(const struct destination_config *opened, size_t count)
+/* Everything of a new configuration that reads files, before anything is changed. */
+#define OPENED_MAX 64
+struct opened {
+    struct destination_config destinations[OPENED_MAX];
+    struct callback_account callbacks[OPENED_MAX];
+    size_t count;
+};
+
+static void close_all(struct opened *opened)
 {
-    while (count > 0) {
-        count--;
-        opened[count].close(opened[count].state);
+    while (opened->count > 0) {
+        opened->count--;
+        opened->destinations[opened->count].close(opened->destinations[opened->count].state);
+        callback_close(&opened->callbacks[opened->count]);
     }
 }
 
-/* Opens every destination of the new configuration before anything is changed. */
-static size_t open_all(struct bridge *bridge, struct config *config,
-                       struct destination_config *opened, char *why, size_t why_bytes)
+static int open_all(struct bridge *bridge, struct config *config, struct opened *opened, char *why,
+                    size_t why_bytes)
 {
-    for (size_t i = 0; i < config->destination_count; i++) {
-        if (!bridge_open_destination(bridge, &config->destinations[i], &opened[i], why, why_bytes))
-            continue;
-        close_all(opened, i);
-        return 0;
+    int err = 0;
+
+    opened->count = 0;
+    if (config->destination_count >= OPENED_MAX) {
+        snprintf(why, why_bytes, "there are more than %d destinations", OPENED_MAX - 1);
+        return ERR_TOO_LARGE;
     }
-    return config->destination_count;
+    for (size_t i = 0; i < config->destination_count && !err; i++) {
+        const struct config_destination *from = &config->destinations[i];
+
+        err = bridge_open_callbacks(from, &opened->callbacks[i], why, why_bytes);
+        if (err)
+            break;
+        err = bridge_open_destination(bridge, from, &opened->destinations[i], why, why_bytes);
+        if (err)
+            callback_close(&opened->callbacks[i]);
+        else
+            opened->count++;
+    }
+    if (!err)
+        err = bridge_load_tracker(bridge, config, why, why_bytes);
+    if (err)
+        close_all(opened);
+    return err;
 }
 
 /* Our copy must not borrow from a configuration that is about to go. */
@@ -193,8 +230,7 @@ static void remember(struct bridge *bridge, const struct destination_config *ope
             bridge->destinations[i].config = *opened;
 }
 
-static void swap(struct bridge *bridge, struct config *config,
-                 const struct destination_config *opened, size_t count)
+static void swap(struct bridge *bridge, struct config *config, const struct opened *opened)
 {
     struct channel_config channels[CHANNEL_COUNT];
     struct type_config *types = bridge_type_configs(config);
@@ -203,14 +239,19 @@ static void swap(struct bridge *bridge, struct config *config,
     dispatch_reload_policies(bridge->dispatch, channels, types, config->type_count);
     free(bridge->types);
     bridge->types = types;
-    for (size_t i = 0; i < count; i++) {
-        if (!dispatch_reload_destination(bridge->dispatch, &opened[i])) {
-            remember(bridge, &opened[i]);
+    for (size_t i = 0; i < opened->count; i++) {
+        const struct destination_config *one = &opened->destinations[i];
+        struct callback_account account = opened->callbacks[i];
+
+        if (!dispatch_reload_destination(bridge->dispatch, one)) {
+            remember(bridge, one);
+            callbacks_set(bridge->callbacks, one->name, &account);
             continue;
         }
-        log_warn("reload.ignored", LOG_STR("destination", opened[i].name),
+        log_warn("reload.ignored", LOG_STR("destination", one->name),
                  LOG_STR("why", "a new destination needs a restart"));
-        opened[i].close(opened[i].state);
+        one->close(one->state);
+        callback_close(&account);
     }
     bridge->old_config = bridge->config;
     bridge->config = config;
@@ -240,10 +281,9 @@ static bool has_all(const struct bridge *bridge, const struct config *config, ch
 void bridge_reload(struct bridge *bridge)
 {
     enum log_level level;
-    struct destination_config opened[64];
+    struct opened opened;
     char why[512] = "";
     struct config *config;
-    size_t count;
 
     if (bridge->old_config) {
         log_warn("reload.refused", LOG_STR("why", "the reload before this one is not over yet"));
@@ -251,20 +291,16 @@ void bridge_reload(struct bridge *bridge)
     }
     service_manager_tell("RELOADING=1");
     config = config_read(bridge->config_file, why, sizeof(why));
-    count = config && has_all(bridge, config, why, sizeof(why))
-                ? open_all(bridge, config, opened, why, sizeof(why))
-                : 0;
-    if (config && !why[0] && bridge_load_tracker(bridge, config, why, sizeof(why)))
-        close_all(opened, count);
-    if (!config || why[0]) {
+    if (!config || !has_all(bridge, config, why, sizeof(why)) ||
+        open_all(bridge, config, &opened, why, sizeof(why))) {
         log_error("reload.refused", LOG_STR("why", why));
         if (config)
             config_free(config);
     } else {
         if (!log_level_parse(config->log.level, &level))
             log_set_level(level);
-        swap(bridge, config, opened, count);
-        log_info("reload.done", LOG_INT("destinations", count));
+        swap(bridge, config, &opened);
+        log_info("reload.done", LOG_INT("destinations", opened.count));
     }
     service_manager_tell("READY=1");
 }

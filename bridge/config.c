@@ -4,6 +4,8 @@
 #include "base/alloc.h"
 #include "base/log.h"
 #include "base/timefmt.h"
+#include "channels/callback.h"
+#include "services/callbacks.h"
 
 #include <errno.h>
 #include <math.h>
@@ -72,7 +74,8 @@ static const struct key keys[] = {
      "Address and port of /healthz, /readyz, /metrics and /callbacks/."},
     {"http", "public_url", KIND_TEXT, AT(http.public_url), NULL, 0, 0,
      "What providers put before /callbacks/{destination} to reach us, https://host; part of what "
-     "some of them sign. Default: http:// and http.listen."},
+     "some of them sign, and told to those that want it with each message. Default: http:// and "
+     "http.listen."},
     {"requests", "broadcast", KIND_TEXT, AT(requests.broadcast), "*", 0, 0,
      "The services that may ask for broadcasts, separated by spaces; * for all, - for none."},
     {"requests", "roles", KIND_TEXT, AT(requests.roles), "*", 0, 0,
@@ -347,6 +350,22 @@ static void read_type(struct reader *reader, const char *name, unsigned line)
         read_key(reader, &type_keys[i], type, name);
 }
 
+/* {public_url}/callbacks/{name}, when callbacks can be verified and outside is known. */
+static char *callback_url(const struct config *config, struct config_destination *destination)
+{
+    struct adapter_settings settings = {destination->name, config_destination_get, destination};
+    const char *url = config->http.public_url;
+    size_t length = url ? strlen(url) : 0;
+    struct buf out = {0};
+
+    if (!url || !callback_is_configured(destination->adapter->name, &settings))
+        return NULL;
+    while (length && url[length - 1] == '/')
+        length--;
+    buf_printf(&out, "%.*s" CALLBACKS_PATH "%s", (int)length, url, destination->name);
+    return out.data;
+}
+
 static void read_destination(struct reader *reader, const char *name, unsigned line)
 {
     struct config *config = reader->config;
@@ -378,6 +397,7 @@ static void read_destination(struct reader *reader, const char *name, unsigned l
         read_key(reader, &destination_keys[i], destination, name);
     for (const struct adapter_key *key = destination->adapter->keys; key && key->name; key++)
         (void)config_tree_get(&config->tree, "destinations", name, key->name);
+    destination->callback_url = callback_url(config, destination);
 }
 
 /* Mail clients call what RFC 8058 names by https alone. */
@@ -491,6 +511,8 @@ struct config *config_read(const char *file, char *why, size_t why_bytes)
 
 void config_free(struct config *config)
 {
+    for (size_t i = 0; i < config->destination_count; i++)
+        free(config->destinations[i].callback_url);
     free(config->destinations);
     free(config->types);
     config_tree_free(&config->tree);
@@ -503,7 +525,12 @@ const char *config_destination_get(void *ctx, const char *key)
     struct config_entry *entry =
         config_tree_get(&destination->config->tree, "destinations", destination->name, key);
 
-    return entry ? entry->value : NULL;
+    if (entry)
+        return entry->value;
+    /* Providers that are told with each message where to report are told, without being asked. */
+    if (strcmp(key, "status_callback") == 0 || strcmp(key, "report_url") == 0)
+        return destination->callback_url;
+    return NULL;
 }
 
 /* ---- writing ---- */

@@ -21,6 +21,7 @@ struct config_destination {
     int64_t concurrency, strikes, shut_min_ms, shut_max_ms;
     int64_t per_second, per_minute, per_hour, per_day, weight;
     const char *prefixes, *types;
+    char *callback_url; /* where its provider reaches us; NULL: nowhere that is known */
     unsigned line;
     struct config *config;
 };

@@ -252,16 +252,11 @@ static void open_callbacks(struct bridge *bridge)
     buf_fini(&url);
     for (size_t i = 0; i < config->destination_count; i++) {
         const struct config_destination *from = &config->destinations[i];
-        struct adapter_settings settings = {from->name, config_destination_get,
-                                            (void *)(uintptr_t)from};
         struct callback_account account;
 
-        if (callback_open(&account, from->adapter->name, &settings, why, sizeof(why)))
+        if (bridge_open_callbacks(from, &account, why, sizeof(why)))
             fatal("config.destination", why);
-        if (account.reader)
-            callbacks_add(bridge->callbacks, from->name, &account);
-        else
-            callback_close(&account);
+        callbacks_set(bridge->callbacks, from->name, &account);
     }
 }
 

@@ -61,6 +61,14 @@ static const char *secret_key(const struct callback_reader *reader,
     return CALLBACK_SECRET_KEY;
 }
 
+bool callback_is_configured(const char *adapter, const struct adapter_settings *settings)
+{
+    const struct callback_reader *reader = callback_find(adapter);
+
+    return reader && text(settings, reader->is_known_by_topic ? "callback_topic_arn"
+                                                              : secret_key(reader, settings));
+}
+
 int callback_open(struct callback_account *account, const char *adapter,
                   const struct adapter_settings *settings, char *why, size_t why_bytes)
 {

@@ -6,6 +6,7 @@
  * provider sent these very bytes (to this URL, where the provider signs that), comparing in
  * constant time, and only then looks inside.  What is believed becomes events; what a provider
  * says that is of no interest (opened, clicked, queued) becomes none, and is still answered well.
+ * Providers of SMS also hand on what people answer: that is looked through for STOP and START.
  *
  * Purity:    no I/O, no clock: the time and a fetched certificate are handed in.  What must be
  *            fetched is named in the result, and the reader is asked again.
@@ -17,6 +18,7 @@
 #include "base/err.h"
 #include "base/secret.h"
 #include "channels/adapter.h"
+#include "core/keyword.h"
 #include "core/outcome.h"
 #include "core/report.h"
 #include <stdbool.h>
@@ -54,10 +56,19 @@ enum callback_verdict {
     CALLBACK_FETCH      /* not known yet: get result.fetch, and ask again with certificate */
 };
 
+/* Somebody answered by SMS with a keyword. */
+struct callback_word {
+    enum keyword keyword; /* KEYWORD_NONE: nobody did */
+    const char *address;  /* E.164 */
+    const char *key;      /* the same for a repeat of this message, unlike for any other */
+    int64_t at_ms;        /* 0 when the provider does not say */
+};
+
 struct callback_result {
     struct arena *arena; /* the caller's */
     struct callback_event *events;
     size_t count, room;
+    struct callback_word word;
     const char *reply;   /* the body of the answer; NULL: none */
     const char *fetch;   /* FETCH: the certificate's URL */
     const char *confirm; /* GOOD: a URL to GET, to confirm a subscription; NULL: none */
@@ -82,6 +93,8 @@ struct callback_reader {
 
 /* By the adapter's name; NULL when its provider sends no callbacks. */
 const struct callback_reader *callback_find(const char *adapter);
+/* Whether the settings say how a destination's callbacks are verified. */
+bool callback_is_configured(const char *adapter, const struct adapter_settings *settings);
 /*
  * Opens a destination's callbacks; account->reader stays NULL when its provider sends none or
  * they are not configured.  why gets a sentence naming the key.

@@ -81,15 +81,21 @@ static void read_event(struct callback_result *result, struct answer *body, cons
         return;
     if (at && timefmt_parse_wall(at, &event.at_ms))
         event.at_ms = 0;
-    if (strcmp(event.name, "sms.accepted") == 0 || strcmp(event.name, "sms.sent") == 0)
+    if (strcmp(event.name, "sms.accepted") == 0 || strcmp(event.name, "sms.sent") == 0) {
         event.report = REPORT_SENT;
-    else if (strcmp(event.name, "sms.delivered") == 0)
+    } else if (strcmp(event.name, "sms.delivered") == 0) {
         event.report = REPORT_DELIVERED;
-    else if (strcmp(event.name, "sms.undelivered") == 0 || strcmp(event.name, "sms.failed") == 0 ||
-             strcmp(event.name, "sms.rejected") == 0 || strcmp(event.name, "sms.expired") == 0)
+    } else if (strcmp(event.name, "sms.undelivered") == 0 ||
+               strcmp(event.name, "sms.failed") == 0 || strcmp(event.name, "sms.rejected") == 0 ||
+               strcmp(event.name, "sms.expired") == 0) {
         judge_failure(&event);
-    else
+    } else if (strcmp(event.name, "sms.received") == 0) {
+        callback_hear(result, answer_text(body, "data/from"), answer_text(body, "data/text"), id,
+                      event.at_ms);
         return;
+    } else {
+        return;
+    }
     callback_add(result, &event);
 }
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * callback_messagebird - status reports of the classic MessageBird API
+ * callback_messagebird - status reports of the classic MessageBird API, and messages that come in
  *
- * A GET whose query says what became of a message; a JWT in a header covers the whole URL and,
- * if there is one, the body.
+ * A GET whose query says what became of a message, or a GET or POST with one that came in; a JWT
+ * in a header covers the whole URL and, if there is one, the body.
  */
 #include "channels/callback_tools.h"
 #include "base/timefmt.h"
@@ -71,6 +71,50 @@ static void read_status(struct callback_result *result, const struct callback_fo
     }
 }
 
+/* What a message that came in is called: sent to a number, to a short code, or through a flow. */
+static const char *const FROM[] = {"originator", "sender", NULL};
+static const char *const TEXT[] = {"body", "payload", "message", NULL};
+static const char *const ID[] = {"id", "message_id", "mid", NULL};
+
+static const char *first_of(const struct callback_form *form, const char *const names[])
+{
+    const char *value = NULL;
+
+    for (size_t i = 0; names[i] && !value; i++)
+        value = callback_form_get(form, names[i]);
+    return value;
+}
+
+static const char *first_in(struct answer *body, const char *const names[])
+{
+    const char *value = NULL;
+
+    for (size_t i = 0; names[i] && !value; i++)
+        value = answer_text(body, names[i]);
+    return value;
+}
+
+/* The query of a GET, or the body of a POST as form or JSON; false: more fields than it can have.
+ */
+static bool hear(struct callback_result *result, const struct callback_request *request,
+                 struct callback_form *form)
+{
+    bool is_json = request->body_bytes && request->body[0] == '{';
+    struct answer *body;
+
+    if (request->body_bytes && !is_json &&
+        !callback_form_read(form, result->arena, request->body, request->body_bytes))
+        return false;
+    if (!is_json) {
+        callback_hear(result, first_of(form, FROM), first_of(form, TEXT), first_of(form, ID), 0);
+        return true;
+    }
+    body = answer_new(request->body, request->body_bytes);
+    callback_hear(result, first_in(body, FROM), first_in(body, TEXT), first_in(body, ID), 0);
+    answer_free(body);
+    return true;
+}
+
 static enum callback_verdict read_messagebird(const struct callback_account *account,
                                               const struct callback_request *request,
                                               struct callback_result *result)
@@ -86,7 +130,10 @@ static enum callback_verdict read_messagebird(const struct callback_account *acc
         return callback_refuse(result, fault);
     if (!callback_form_read(form, result->arena, request->query, strlen(request->query)))
         return callback_misread(result, "more fields than a status report has");
-    read_status(result, form);
+    if (callback_form_get(form, "status"))
+        read_status(result, form);
+    else if (!hear(result, request, form))
+        return callback_misread(result, "more fields than a message has");
     return CALLBACK_GOOD;
 }
 

@@ -109,6 +109,24 @@ void callback_add(struct callback_result *result, const struct callback_event *e
                                                    copy->name, event->code ? event->code : ""));
 }
 
+void callback_hear(struct callback_result *result, const char *from, const char *text,
+                   const char *id, int64_t at_ms)
+{
+    enum keyword keyword = text ? keyword_parse(text, strlen(text)) : KEYWORD_NONE;
+    const char *digits = from && *from == '+' ? from + 1 : from;
+    size_t length = digits ? strspn(digits, "0123456789") : 0;
+
+    /* A short code, a name, or "whatsapp:+1..." is nobody's phone. */
+    if (!keyword || !id || !id[0] || length < 7 || length > 15 || digits[length] || *digits == '0')
+        return;
+    result->word = (struct callback_word){
+        .keyword = keyword,
+        .address = arena_printf(result->arena, "+%s", digits),
+        .key = keep_key(result->arena, arena_printf(result->arena, "heard %s", id)),
+        .at_ms = at_ms,
+    };
+}
+
 enum reason callback_reason(const char *adapter, const char *code, enum reason otherwise)
 {
     const struct error_table *table = adapter_errors(adapter);

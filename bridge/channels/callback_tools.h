@@ -30,6 +30,12 @@ void callback_sha256_hex(struct buf *out, const void *bytes, size_t length);
  */
 void callback_add(struct callback_result *result, const struct callback_event *event);
 /*
+ * What somebody sent to us: sets result->word when it is a keyword and comes from a phone, with
+ * or without its plus.  Any of the texts may be NULL.
+ */
+void callback_hear(struct callback_result *result, const char *from, const char *text,
+                   const char *id, int64_t at_ms);
+/*
  * The reason of a failure: the adapter's own error table knows its provider's codes, and
  * `otherwise` is for those it does not know.
  */

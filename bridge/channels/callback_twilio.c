@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * callback_twilio - status callbacks of Twilio: a form, signed together with the URL
+ * callback_twilio - status callbacks of Twilio, and messages that come in: a form, signed together
+ * with the URL
  *
  * The sender is inconsistent about a standard port in the URL: it is tried with and without.
  */
@@ -144,6 +145,9 @@ static enum callback_verdict read_twilio(const struct callback_account *account,
     event.provider_id = callback_form_get(form, "MessageSid");
     event.name = callback_form_get(form, "MessageStatus");
     event.code = callback_form_get(form, "ErrorCode");
+    if (!event.name)
+        callback_hear(result, callback_form_get(form, "From"), callback_form_get(form, "Body"),
+                      event.provider_id, 0);
     for (size_t i = 0; event.name && i < sizeof STATUSES / sizeof STATUSES[0]; i++) {
         if (strcmp(STATUSES[i].status, event.name) != 0)
             continue;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * callback_vonage - statuses of Vonage's Messages API: JSON, covered by a JWT
+ * callback_vonage - statuses and incoming messages of Vonage's Messages API: JSON, covered by a JWT
  */
 #include "channels/callback_tools.h"
 #include "base/timefmt.h"
@@ -47,10 +47,16 @@ static void read_status(struct callback_result *result, struct answer *body)
                                    .code = error_code(body)};
     const char *at = answer_text(body, "timestamp");
 
-    if (!event.name)
-        return;
     if (at && timefmt_parse_wall(at, &event.at_ms))
         event.at_ms = 0;
+    if (!event.name) {
+        const char *channel = answer_text(body, "channel");
+
+        if (channel && strcmp(channel, "sms") == 0)
+            callback_hear(result, answer_text(body, "from"), answer_text(body, "text"),
+                          event.provider_id, event.at_ms);
+        return;
+    }
     if (strcmp(event.name, "submitted") == 0) {
         event.report = REPORT_SENT;
     } else if (strcmp(event.name, "delivered") == 0) {

@@ -54,6 +54,36 @@ static const char *header(void *ctx, const char *name)
     return http_request_header(post->exchange, name);
 }
 
+static void on_heard(void *ctx, int err)
+{
+    struct post *post = ctx;
+    bool is_stop = post->result.word.keyword == KEYWORD_STOP;
+
+    if (err)
+        log_warn("callbacks.unheard", LOG_STR("err", err_name(err)));
+    else
+        log_info("callbacks.heard", LOG_STR("destination", post->endpoint->name),
+                 LOG_STR("what", is_stop ? "STOP" : "START"),
+                 LOG_ADDR("from", post->result.word.address));
+    post_end(post, err ? 503 : 200, "");
+}
+
+/* STOP or START: a commit of its own, since these are few. */
+static void hear(struct post *post)
+{
+    struct callbacks *callbacks = post->endpoint->callbacks;
+    struct heard heard = {
+        .destination = callbacks->ops.destination_id(callbacks->ops.ctx, post->endpoint->name),
+        .is_stop = post->result.word.keyword == KEYWORD_STOP,
+        .address = post->result.word.address,
+        .key = post->result.word.key,
+        .at_ms = post->result.word.at_ms,
+    };
+
+    if (!heard.destination || store_heard(callbacks->store, &heard, on_heard, post))
+        post_end(post, 503, "");
+}
+
 /* What was proved is kept; the answer waits for it. */
 static void take(struct post *post)
 {
@@ -62,6 +92,10 @@ static void take(struct post *post)
     metric_add(post->endpoint->good, 1);
     if (post->result.confirm)
         callbacks_confirm(post->endpoint, post->result.confirm);
+    if (post->result.word.keyword) {
+        hear(post);
+        return;
+    }
     if (!post->result.count) {
         post_end(post, 200, post->result.reply ? post->result.reply : "");
         return;
@@ -75,6 +109,10 @@ void post_read(struct post *post)
     struct endpoint *endpoint = post->endpoint;
     enum callback_verdict verdict;
 
+    if (!endpoint->account.reader) { /* it was taken away while a certificate was fetched */
+        post_end(post, 404, "");
+        return;
+    }
     post->request.certificate = endpoint->certificate;
     post->request.certificate_url = endpoint->certificate_url;
     verdict = endpoint->account.reader->read(&endpoint->account, &post->request, &post->result);
@@ -122,7 +160,7 @@ void callbacks_request(struct callbacks *callbacks, struct http_exchange *exchan
     struct endpoint *endpoint = find(callbacks, request->path + strlen(CALLBACKS_PATH));
     bool is_get = strcmp(request->method, "GET") == 0;
 
-    if (!endpoint)
+    if (!endpoint || !endpoint->account.reader)
         answer(exchange, 404, "no callbacks are configured for a destination of this name\n");
     else if (strcmp(request->method, "POST") != 0 &&
              !(is_get && endpoint->account.reader->takes_get))
@@ -368,11 +406,18 @@ static struct metric *result_metric(struct callbacks *callbacks, const char *nam
                        "Callbacks of providers, by what was thought of them.", labels);
 }
 
-void callbacks_add(struct callbacks *callbacks, const char *name,
+void callbacks_set(struct callbacks *callbacks, const char *name,
                    const struct callback_account *account)
 {
-    struct endpoint *endpoint;
+    struct endpoint *endpoint = find(callbacks, name);
 
+    if (endpoint) {
+        callback_close(&endpoint->account);
+        endpoint->account = *account;
+        return;
+    }
+    if (!account->reader)
+        return;
     ASSERT(callbacks->count < CALLBACK_ENDPOINTS_MAX);
     endpoint = xcalloc(1, sizeof(*endpoint));
     endpoint->callbacks = callbacks;

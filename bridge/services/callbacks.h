@@ -39,8 +39,11 @@ struct callbacks *callbacks_new(struct loop *loop, const struct callbacks_config
                                 struct metrics *metrics, const struct callbacks_ops *ops);
 /* Before the HTTP server: what still waits is answered with 503. */
 void callbacks_free(struct callbacks *callbacks);
-/* Takes the account over.  name is copied. */
-void callbacks_add(struct callbacks *callbacks, const char *name,
+/*
+ * Takes the account over, in the place of the one before; an account without a reader makes the
+ * destination unknown here.  name is copied.
+ */
+void callbacks_set(struct callbacks *callbacks, const char *name,
                    const struct callback_account *account);
 /* A request whose path starts with CALLBACKS_PATH. */
 void callbacks_request(struct callbacks *callbacks, struct http_exchange *exchange,

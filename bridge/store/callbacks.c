@@ -89,6 +89,29 @@ const struct pg_statement store_sql_callbacks_adopt = {
         " ON CONFLICT (provider_id, destination) DO NOTHING",
 };
 
+/*
+ * Channel 2 is sms, reason 19 opted_out.  START takes back what the recipient said, to us or to
+ * the provider, and not what a service or an admin wrote.  The text is not kept: the name says it.
+ */
+const struct pg_statement store_sql_heard = {
+    .name = "heard",
+    .params = 5,
+    .sql = "WITH n AS (INSERT INTO callback_event (destination, report, reason, at, key,"
+           "   provider_id, name, raw, fold_at)"
+           "   VALUES ($1::int, CASE WHEN $2::boolean THEN 60 ELSE 0 END, 19, $5::timestamptz,"
+           "     $4::text, '', CASE WHEN $2::boolean THEN 'STOP' ELSE 'START' END, '', NULL)"
+           "   ON CONFLICT (destination, key) DO NOTHING RETURNING 1),"
+           "w AS (INSERT INTO suppression (channel, address, reason, source)"
+           "   SELECT 2, $3::text, 19, 'keyword' FROM n WHERE $2::boolean ON CONFLICT DO NOTHING),"
+           "d AS (DELETE FROM suppression WHERE channel = 2 AND address = $3::text AND scope = ''"
+           "   AND reason = 19 AND source IN ('keyword', 'provider') AND NOT $2::boolean"
+           "   AND EXISTS (SELECT FROM n)),"
+           "t AS (UPDATE target SET is_active = true, reason = 0, changed_at = now()"
+           "   WHERE channel = 2 AND address = $3::text AND reason = 19 AND NOT is_active"
+           "   AND NOT $2::boolean AND EXISTS (SELECT FROM n))"
+           "SELECT count(*) FROM n",
+};
+
 /* The address is kept as STORE_SUPPRESSED looks it up; reason 19 is opted_out. */
 const struct pg_statement store_sql_unsubscribe = {
     .name = "unsubscribe",
@@ -220,6 +243,18 @@ void store_callbacks_adopt(struct store *store)
     if (store_send(store, STORE_CONTROL, &store_sql_callbacks_adopt, &store->params, store_on_done,
                    NULL, NULL))
         return; /* the fold that follows will not be sent either */
+}
+
+int store_heard(struct store *store, const struct heard *heard, store_done_fn *on_done, void *ctx)
+{
+    pg_params_clear(&store->params);
+    pg_add_int4(&store->params, heard->destination);
+    pg_add_bool(&store->params, heard->is_stop);
+    pg_add_text(&store->params, heard->address);
+    pg_add_text(&store->params, heard->key);
+    pg_add_time(&store->params, heard->at_ms ? heard->at_ms * 1000 : INT64_MIN);
+    return store_send(store, STORE_CONTROL, &store_sql_heard, &store->params, store_on_done,
+                      (void (*)(void))on_done, ctx);
 }
 
 int store_unsubscribe(struct store *store, const struct unsubscription *what,

@@ -30,6 +30,17 @@ NODISCARD int store_callbacks_keep(struct store *store, const struct callback_ro
                                    size_t count, void (*on_done)(void *ctx, int err, int64_t count),
                                    void *ctx);
 
+/* Somebody answered STOP or START by SMS; a repeat of the same message changes nothing. */
+struct heard {
+    int32_t destination;
+    bool is_stop;
+    const char *address; /* E.164 */
+    const char *key;     /* of the message */
+    int64_t at_ms;       /* 0: not said */
+};
+NODISCARD int store_heard(struct store *store, const struct heard *heard, store_done_fn *on_done,
+                          void *ctx);
+
 /* Somebody wants no more mails of a type: suppressed, and told as a report of the delivery. */
 struct unsubscription {
     uint64_t delivery;

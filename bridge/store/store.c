@@ -72,6 +72,7 @@ const struct pg_statement *const store_control_statements[] = {&store_sql_regist
                                                                &store_sql_callbacks_purge,
                                                                &store_sql_callbacks_adopt,
                                                                &store_sql_unsubscribe,
+                                                               &store_sql_heard,
                                                                NULL};
 
 const struct pg_statement *const store_desk_statements[] = {

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Providers report what became of a message: believed when proved, folded, told to the service."""
 import http.client
+import os
+import signal
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -186,6 +188,101 @@ def test_whoever_complained_is_not_sent_to_again(scenes):
     scene.service.publish("up/request", {"id": "again", "type": "order.ready", "body": "x",
                                          "to": to, "channels": ["email"]})
     assert scene.service.receipt("again", "suppressed")["reason"] == "complained"
+
+
+SMS = ("twilio", "messagebird", "vonage", "bird")
+
+
+def heard(scene, name, number, text, **more):
+    """Somebody answers by SMS; what we answered."""
+    event = {"type": "sms.received"} if name == "bird" else {"status": "inbound"}
+    return scene.call(name, "none", [{**event, "text": text, **more}], **{"from": number})
+
+
+def ask_sms(scene, number):
+    scene.asked += 1
+    request = "heard-%d" % scene.asked
+    scene.service.publish("up/request", {"id": request, "type": "order.ready", "body": "x",
+                                         "to": {"phone": number}, "channels": ["sms"]})
+    scene.service._wait(lambda: len(scene.service.receipts(request)) > 1, 10, "an end")
+    return scene.service.receipts(request)[-1]
+
+
+@pytest.mark.parametrize("name", SMS)
+def test_stop_and_start_are_obeyed(scenes, name):
+    scene = scenes(name)
+    number = "+15005557%03d" % (100 + SMS.index(name))
+    assert ask_sms(scene, number)["status"] == "sent"
+    assert heard(scene, name, number, "please stop, will you") == [200]
+    assert ask_sms(scene, number)["status"] == "sent"
+    assert heard(scene, name, number, " Stop.") == [200]
+    last = ask_sms(scene, number)
+    assert (last["status"], last["reason"]) == ("suppressed", "opted_out")
+    (entry,) = scene.service.rpc("suppression.list", {"channel": "sms", "address": number})[
+        "result"]["entries"]
+    assert entry["source"] == "keyword"
+    assert heard(scene, name, number, "START", json=True) == [200]
+    assert ask_sms(scene, number)["status"] == "sent"
+    with open(scene.stack.bridge.log) as file:
+        assert number not in file.read()
+
+
+def test_a_repeat_of_an_old_stop_changes_nothing(scenes):
+    scene, number = scenes("twilio"), "+15005557777"
+    assert heard(scene, "twilio", number, "STOP", id="SMone") == [200]
+    assert heard(scene, "twilio", number, "START", id="SMtwo") == [200]
+    assert heard(scene, "twilio", number, "STOP", id="SMone") == [200]
+    assert ask_sms(scene, number)["status"] == "sent"
+
+
+def test_start_takes_nothing_back_that_others_wrote(scenes):
+    scene, number = scenes("twilio"), "+15005557778"
+    scene.service.rpc("suppression.add", {"channel": "sms", "address": number,
+                                          "reason": "opted_out"})
+    assert heard(scene, "twilio", number, "START") == [200]
+    assert ask_sms(scene, number)["status"] == "suppressed"
+
+
+@pytest.mark.parametrize("name", SMS)
+def test_a_forged_stop_is_refused(scenes, name):
+    scene, number = scenes(name), "+15005557%03d" % (200 + SMS.index(name))
+    event = {"type": "sms.received"} if name == "bird" else {"status": "inbound"}
+    for how in ("signature", "missing", "body"):
+        assert scene.call(name, "none", [{**event, "text": "STOP"}], tamper=how,
+                          **{"from": number}) == [401]
+    assert ask_sms(scene, number)["status"] == "sent"
+
+
+def test_a_new_secret_is_read_on_sighup(tmp_path):
+    """And providers that want it are told with each message where to report."""
+    settings = {"http.public_url": "https://hooks.example/", "bridge.lease": "4s",
+                **{"destinations.%s.timeout" % name: "2s" for name in servers.DESTINATIONS}}
+    with servers.Stack(tmp_path, settings=settings) as stack:
+        bridge, old = stack.bridge, stack.providers.info["twilio"]["auth_token_file"]
+        with Client(stack, "service", "shop") as shop:
+            shop.subscribe("down/#")
+            shop.publish("up/request", {"id": "one", "type": "t", "body": "b",
+                                        "to": {"phone": "+15005551234"}})
+            number = shop.receipt("one", "sent")["provider_id"]
+            (sent,) = [r for r in stack.providers.control(
+                "GET", "/requests?provider=twilio&fields=body,target")["requests"]]
+            assert "https://hooks.example/callbacks/twilio" in str(sent["body"])
+
+            def report():
+                (result,) = stack.providers.control("POST", "/callback", {
+                    "provider": "twilio", "url": bridge.url + "/callbacks/twilio", "id": number,
+                    "signed_url": "https://hooks.example/callbacks/twilio",
+                    "events": ["delivered"], "to": "+15005551234"})["results"]
+                return result["status"]
+            for text, wanted in (("another secret\n", 401), (open(old).read(), 200)):
+                path = str(tmp_path / ("secret-%d" % wanted))
+                servers.write_file(path, text)
+                bridge.set("destinations.twilio.callback_secret_file", path)
+                bridge.prepare()
+                # One that comes before the reload before it is over is refused.
+                wait_until(lambda: (os.kill(bridge.pid, signal.SIGHUP), report() == wanted)[1],
+                           60, "the new secret", 0.5)
+            shop.receipt("one", "delivered")
 
 
 def test_a_late_report_moves_nothing_back(scene, name):

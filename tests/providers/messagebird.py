@@ -330,10 +330,25 @@ class MessageBird(Provider):
                 "to": str(fields["recipients"][0]), "reference": fields["reference"]}
 
     def callbacks(self, spec):
-        """A GET for each status; an object may set `error_code` and `reason`."""
+        """A GET for each status; an object may set `error_code` and `reason`.
+
+        `inbound` makes a message that came in: by POST, as a form or (`json`) an object.
+        """
         calls = []
         for event in spec.get("events", ["delivered"]):
             event = {"status": event} if isinstance(event, str) else event
+            if event["status"] == "inbound":
+                fields = {"id": event.get("id", secrets.token_hex(16)),
+                          "recipient": "4915730000000", "originator": spec["from"].lstrip("+"),
+                          "body": event["text"], "createdDatetime": time.strftime(
+                              "%Y-%m-%dT%H:%M:%S+00:00", time.gmtime())}
+                body = (json.dumps(fields) if event.get("json") else urlencode(fields)).encode()
+                kind = "json" if event.get("json") else "x-www-form-urlencoded"
+                signed = spec.get("signed_url", spec["url"])
+                calls.append(("POST", spec["url"], {
+                    "Content-Type": "application/" + kind,
+                    "MessageBird-Signature-JWT": self.token(signed, spec, body)}, body))
+                continue
             query = [("id", spec["id"]), ("reference", spec.get("reference", "")),
                      ("recipient", str(spec.get("to", "")).lstrip("+")),
                      ("status", event["status"]),

@@ -186,7 +186,7 @@ class Vonage(Provider):
                 "from": body["from"], "client_ref": body.get("client_ref")}
 
     def callbacks(self, spec):
-        """A POST for each status; an object may set `error` (a code)."""
+        """A POST for each status; an object may set `error` (a code); `inbound` comes in."""
         calls = []
         for event in spec.get("events", ["delivered"]):
             event = {"status": event} if isinstance(event, str) else event
@@ -196,6 +196,11 @@ class Vonage(Provider):
                     "status": event["status"]}
             if spec.get("client_ref"):
                 body["client_ref"] = spec["client_ref"]
+            if event["status"] == "inbound":
+                body.update(message_uuid=event.get("id", str(uuid.uuid4())), to="4915730000000",
+                            message_type="text", text=event["text"])
+                body["from"] = body["from"].lstrip("+")
+                del body["status"]
             if event["status"] == "submitted":
                 body["usage"] = {"currency": "EUR", "price": "0.0333"}
             code = event.get("error", 1330 if event["status"] in ("rejected", "undeliverable")
