@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include "desk.h"
 
+#include "dead.h"
 #include "ids.h"
 #include "rpc.h"
 #include "say.h"
-#include "table.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +23,8 @@ const struct opt desk_filter_options[] = {
     {"user", OPT_STRING, "USER", "only those for this user", NULL},
     {"since", OPT_STRING, "TIME", "died since: RFC 3339, or 2h for two hours ago", NULL},
     {"until", OPT_STRING, "TIME", "died before", NULL},
+    {"status", OPT_STRING, "STATUS", "only with this status, or any",
+     "pending_review|retrying|resolved|ignored|any"},
     {NULL, OPT_FLAG, NULL, NULL, NULL}};
 
 const struct opt desk_list_options[] = {
@@ -32,33 +34,28 @@ const struct opt desk_list_options[] = {
     {"timeout", OPT_DURATION, "TIME", "how long to wait for the answer (10s)", NULL},
     {NULL, OPT_FLAG, NULL, NULL, NULL}};
 
-const struct opt desk_bulk_options[] = {
+const struct opt desk_retry_options[] = {
     {"all", OPT_FLAG, NULL, "everything, where neither ids nor a filter are given", NULL},
-    {"timeout", OPT_DURATION, "TIME", "how long to wait for the answer (10s)", NULL},
+    {"note", OPT_STRING, "TEXT", "why, for whoever looks later", NULL},
+    {"destination", OPT_STRING, "NAME", "by this destination of the channel", NULL},
+    {"content", OPT_JSON, "JSON", "with this content, as dlq show prints it; for ids", NULL},
+    {"timeout", OPT_DURATION, "TIME", "how long to wait for the answer (60s)", NULL},
+    {NULL, OPT_FLAG, NULL, NULL, NULL}};
+
+const struct opt desk_verdict_options[] = {
+    {"all", OPT_FLAG, NULL, "everything, where neither ids nor a filter are given", NULL},
+    {"note", OPT_STRING, "TEXT", "why, for whoever looks later", NULL},
+    {"timeout", OPT_DURATION, "TIME", "how long to wait for the answer (60s)", NULL},
+    {NULL, OPT_FLAG, NULL, NULL, NULL}};
+
+const struct opt desk_audit_options[] = {
+    {"admin", OPT_STRING, "ADMIN", "only what this admin did", NULL},
+    {"action", OPT_STRING, "METHOD", "only this action, dlq.retry say", NULL},
+    {"since", OPT_STRING, "TIME", "since: RFC 3339, or 2h for two hours ago", NULL},
+    {"until", OPT_STRING, "TIME", "before", NULL},
     {NULL, OPT_FLAG, NULL, NULL, NULL}};
 
 /* ---- results ---- */
-
-static const char *text_of(const json_t *object, const char *key)
-{
-    return json_string_value(json_object_get(object, key));
-}
-
-static void add_number(struct table *t, const json_t *value)
-{
-    char text[24] = "";
-
-    if (json_is_integer(value))
-        snprintf(text, sizeof(text), "%lld", (long long)json_integer_value(value));
-    table_add(t, json_is_string(value) ? json_string_value(value) : text);
-}
-
-static void add_recipient(struct table *t, const json_t *object)
-{
-    const char *user = text_of(object, "user");
-
-    table_add(t, user ? user : text_of(object, "target"));
-}
 
 static void show_history(const json_t *delivery)
 {
@@ -127,39 +124,6 @@ static void show_cancelled(const json_t *result)
     say("%lld cancelled\n", (long long)json_integer_value(json_object_get(result, "cancelled")));
 }
 
-static void show_retried(const json_t *result)
-{
-    say("%lld retried\n", (long long)json_integer_value(json_object_get(result, "retried")));
-}
-
-static void show_dead(const json_t *result)
-{
-    static const char *const headings[] = {"DELIVERY", "CHANNEL", "REASON",  "TYPE",  "SERVICE",
-                                           "TO",       "TRIES",   "DIED AT", "STATUS"};
-    json_t *entries = json_object_get(result, "entries"), *e;
-    struct table t;
-    size_t i;
-
-    if (json_array_size(entries) == 0) {
-        say("no dead letters\n");
-        return;
-    }
-    table_init(&t, sizeof(headings) / sizeof(headings[0]), headings);
-    json_array_foreach(entries, i, e)
-    {
-        add_number(&t, json_object_get(e, "delivery"));
-        table_add(&t, text_of(e, "channel"));
-        table_add(&t, text_of(e, "reason"));
-        table_add(&t, text_of(e, "type"));
-        table_add(&t, text_of(e, "service"));
-        add_recipient(&t, e);
-        add_number(&t, json_object_get(e, "attempts"));
-        table_add(&t, text_of(e, "died_at"));
-        table_add(&t, text_of(e, "status"));
-    }
-    table_print(&t);
-}
-
 static void show_any(const json_t *result)
 {
     char *text = json_dumps(result, JSON_INDENT(2) | JSON_ENCODE_ANY);
@@ -176,6 +140,10 @@ static void show_any(const json_t *result)
 }
 
 static const char *const paging[] = {"limit", "after", NULL};
+static const char *const retrying[] = {"note", "destination", "content", NULL};
+static const char *const verdict[] = {"note", NULL};
+/* A change of very many is answered when all of it is accepted. */
+#define CHANGE_TIMEOUT_MS 60000
 
 const struct desk_call desk_status = {
     .method = "request.status", .words = WORDS_ID, .show = show_status};
@@ -185,12 +153,39 @@ const struct desk_call desk_dlq_list = {.method = "dlq.list",
                                         .filter = FILTER_FLAT,
                                         .params = paging,
                                         .list = "entries",
-                                        .show = show_dead};
+                                        .show = show_dead_list};
+const struct desk_call desk_dlq_count = {
+    .method = "dlq.count", .filter = FILTER_FLAT, .show = show_dead_count};
+const struct desk_call desk_dlq_stats = {
+    .method = "dlq.stats", .filter = FILTER_FLAT, .show = show_dead_stats};
+const struct desk_call desk_dlq_show = {
+    .method = "dlq.get", .words = WORDS_ID, .show = show_dead_entry};
 const struct desk_call desk_dlq_retry = {.method = "dlq.retry",
                                          .words = WORDS_IDS,
                                          .filter = FILTER_NESTED,
+                                         .params = retrying,
                                          .needs_choice = true,
-                                         .show = show_retried};
+                                         .timeout_ms = CHANGE_TIMEOUT_MS,
+                                         .show = show_dead_change};
+const struct desk_call desk_dlq_resolve = {.method = "dlq.resolve",
+                                           .words = WORDS_IDS,
+                                           .filter = FILTER_NESTED,
+                                           .params = verdict,
+                                           .needs_choice = true,
+                                           .timeout_ms = CHANGE_TIMEOUT_MS,
+                                           .show = show_dead_change};
+const struct desk_call desk_dlq_ignore = {.method = "dlq.ignore",
+                                          .words = WORDS_IDS,
+                                          .filter = FILTER_NESTED,
+                                          .params = verdict,
+                                          .needs_choice = true,
+                                          .timeout_ms = CHANGE_TIMEOUT_MS,
+                                          .show = show_dead_change};
+const struct desk_call desk_audit = {.method = "audit.list",
+                                     .filter = FILTER_AUDIT,
+                                     .params = paging,
+                                     .list = "entries",
+                                     .show = show_audit};
 const struct desk_call desk_any = {.words = WORDS_CALL, .show = show_any};
 
 /* ---- parameters ---- */
@@ -209,9 +204,9 @@ static json_t *time_param(const char *text)
     return json_string(out);
 }
 
-static void add_filters(json_t *to, const json_t *args)
+static void add_filters(json_t *to, const json_t *args, const struct opt *options)
 {
-    for (const struct opt *o = desk_filter_options; o->name; o++) {
+    for (const struct opt *o = options; o->name; o++) {
         json_t *value = json_object_get(args, o->name);
 
         if (!value)
@@ -241,8 +236,7 @@ static int add_raw(json_t *params, const json_t *words)
     return rc;
 }
 
-/* 0, or -1 after saying what is missing. */
-static int build_params(const struct cli *cli, const struct desk_call *call, json_t *params)
+int desk_params(const struct cli *cli, const struct desk_call *call, json_t *params)
 {
     json_t *filter = json_object();
     int rc = 0;
@@ -254,7 +248,8 @@ static int build_params(const struct cli *cli, const struct desk_call *call, jso
     if (call->words == WORDS_CALL)
         rc = add_raw(params, cli->words);
     if (call->filter != FILTER_NONE)
-        add_filters(filter, cli->args);
+        add_filters(filter, cli->args,
+                    call->filter == FILTER_AUDIT ? desk_audit_options : desk_filter_options);
     for (const char *const *name = call->params; name && *name; name++)
         if (json_object_get(cli->args, *name))
             json_object_set(params, *name, json_object_get(cli->args, *name));
@@ -267,7 +262,7 @@ static int build_params(const struct cli *cli, const struct desk_call *call, jso
                             : "which ones? give ids, a filter, or --all");
         rc = -1;
     }
-    if (call->filter == FILTER_FLAT)
+    if (call->filter == FILTER_FLAT || call->filter == FILTER_AUDIT)
         json_object_update(params, filter);
     else if (call->filter == FILTER_NESTED && !json_object_get(params, "ids"))
         json_object_set(params, "filter", filter);
@@ -338,9 +333,9 @@ enum cli_exit desk_run(struct cli *cli)
         say_error("that is not the name of a method");
         goto out;
     }
-    if (build_params(cli, call, params))
+    if (desk_params(cli, call, params))
         goto out;
-    rpc = rpc_open(cli, arg_int(cli->args, "timeout", 10000));
+    rpc = rpc_open(cli, arg_int(cli->args, "timeout", call->timeout_ms ? call->timeout_ms : 10000));
     status = rpc ? call_all(cli, rpc, params) : CLI_ERROR;
 out:
     rpc_close(rpc);

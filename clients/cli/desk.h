@@ -20,8 +20,9 @@ enum desk_words {
 
 enum desk_filter {
     FILTER_NONE,
-    FILTER_FLAT,  /* each filter option is a parameter */
-    FILTER_NESTED /* they go under params.filter, unless ids are given */
+    FILTER_FLAT,   /* each filter option is a parameter */
+    FILTER_NESTED, /* they go under params.filter, unless ids are given */
+    FILTER_AUDIT   /* as FLAT, by the audit's own options */
 };
 
 struct desk_call {
@@ -29,15 +30,19 @@ struct desk_call {
     enum desk_words words;
     enum desk_filter filter;
     const char *const *params; /* further options that are parameters as they are; NULL ends */
+    int64_t timeout_ms;        /* 0: ten seconds */
     bool needs_choice;         /* nothing chosen is refused, short of --all */
     const char *list; /* the result's array, shown one JSON line each, and paged by `next` */
     void (*show)(const json_t *result); /* readable; for `list` called page by page */
 };
 
-extern const struct desk_call desk_status, desk_cancel, desk_dlq_list, desk_dlq_retry, desk_any,
-    desk_providers;
+extern const struct desk_call desk_status, desk_cancel, desk_dlq_list, desk_dlq_count,
+    desk_dlq_stats, desk_dlq_show, desk_dlq_retry, desk_dlq_resolve, desk_dlq_ignore, desk_audit,
+    desk_any, desk_providers;
 extern const struct opt desk_options[], desk_filter_options[], desk_list_options[],
-    desk_bulk_options[];
+    desk_retry_options[], desk_verdict_options[], desk_audit_options[];
 
 enum cli_exit desk_run(struct cli *cli);
+/* The call's parameters from words and options. 0, or -1 after saying what is wrong. */
+int desk_params(const struct cli *cli, const struct desk_call *call, json_t *params) NODISCARD;
 #endif

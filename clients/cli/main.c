@@ -7,6 +7,7 @@
  */
 #include "cli.h"
 #include "desk.h"
+#include "export.h"
 #include "request.h"
 #include "say.h"
 
@@ -36,8 +37,22 @@ static const struct command commands[] = {
      NULL, desk_run, &desk_cancel},
     {"dlq list", KIND_ADMIN, NULL, 0, 0, "list dead letters", desk_list_options,
      desk_filter_options, desk_run, &desk_dlq_list},
-    {"dlq retry", KIND_ADMIN, "[ID...]", 0, 1000, "send dead letters again", desk_bulk_options,
+    {"dlq count", KIND_ADMIN, NULL, 0, 0, "how many there are", desk_options, desk_filter_options,
+     desk_run, &desk_dlq_count},
+    {"dlq stats", KIND_ADMIN, NULL, 0, 0, "how many by status, reason and day", desk_options,
+     desk_filter_options, desk_run, &desk_dlq_stats},
+    {"dlq show", KIND_ADMIN, "ID", 1, 1, "one dead letter, with its content and history",
+     desk_options, NULL, desk_run, &desk_dlq_show},
+    {"dlq retry", KIND_ADMIN, "[ID...]", 0, 500, "send dead letters again", desk_retry_options,
      desk_filter_options, desk_run, &desk_dlq_retry},
+    {"dlq resolve", KIND_ADMIN, "[ID...]", 0, 500, "say that dead letters are dealt with",
+     desk_verdict_options, desk_filter_options, desk_run, &desk_dlq_resolve},
+    {"dlq ignore", KIND_ADMIN, "[ID...]", 0, 500, "say that dead letters do not matter",
+     desk_verdict_options, desk_filter_options, desk_run, &desk_dlq_ignore},
+    {"dlq export", KIND_ADMIN, NULL, 0, 0, "all of them, as CSV or JSON lines", export_options,
+     desk_filter_options, cmd_export, NULL},
+    {"audit", KIND_ADMIN, NULL, 0, 0, "what admins did, the latest first", desk_list_options,
+     desk_audit_options, desk_run, &desk_audit},
     {"stats", KIND_ADMIN, NULL, 0, 0, "the queue as it is, refreshing", stats_options, NULL,
      cmd_stats, NULL},
     {"provider list", KIND_ADMIN, NULL, 0, 0, "list providers, and what is paused", desk_options,

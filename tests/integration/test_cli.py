@@ -4,7 +4,9 @@
 The bridge's side of the topics is played by a script (Bridge below), so that
 it can misbehave on purpose: answer late, twice, in arrays, or not at all.
 """
+import csv
 import fcntl
+import io
 import json
 import os
 import re
@@ -706,6 +708,80 @@ def test_dlq_retry_wants_a_choice(bridge, admin):
     admin.run("dlq", "retry", "12", "--all", want=2)
 
 
+def test_dlq_verdicts_and_retries_say_more(bridge, admin):
+    bridge.answers["dlq.resolve"] = lambda _: {"resolved": 1, "skipped": 2}
+    bridge.answers["dlq.ignore"] = lambda _: {"ignored": 3}
+    bridge.answers["dlq.retry"] = lambda _: {"retried": 1}
+    assert admin.run("dlq", "resolve", "1", "2", "3", "--note", "done").out == (
+        "1 resolved, 2 skipped\n")
+    assert admin.run("dlq", "ignore", "--status", "resolved").out == "3 ignored\n"
+    admin.run("dlq", "retry", "1", "--destination", "backup", "--content", '{"type": "t"}')
+    assert [params for _, _, _, params in bridge.calls] == [
+        {"ids": ["1", "2", "3"], "note": "done"}, {"filter": {"status": "resolved"}},
+        {"ids": ["1"], "destination": "backup", "content": {"type": "t"}}]
+    assert "not one of" in admin.run("dlq", "ignore", "--status", "lost", want=2).err
+    assert "JSON" in admin.run("dlq", "retry", "1", "--content", "{", want=2).err
+    assert "which ones?" in admin.run("dlq", "resolve", want=2).err
+
+
+def test_dlq_shows_counts_statistics_and_one_entry(bridge, admin):
+    bridge.answers["dlq.count"] = lambda _: {"count": 7}
+    assert admin.run("dlq", "count", "--user", "alice").out == "7\n"
+    bridge.answers["dlq.stats"] = lambda _: {
+        "count": 3, "pending_review": 2, "statuses": {"pending_review": 2, "ignored": 1},
+        "reasons": [{"channel": "sms", "reason": "no_target", "count": 3, "pending_review": 2}],
+        "days": [{"day": "2026-01-02", "count": 3, "pending_review": 2}]}
+    out = admin.run("dlq", "stats").out.splitlines()
+    assert out[0] == "3 dead letters  2 pending_review  1 ignored"
+    assert [line.split() for line in out[2:4]] == [["CHANNEL", "REASON", "DEAD", "PENDING"],
+                                                   ["sms", "no_target", "3", "2"]]
+    assert out[6].split() == ["2026-01-02", "3", "2"]
+    entry = {**dead(1), "delivery": "00", "note": "a\x1b[31m note", "content": {"title": "T"},
+             "history": [{"attempt": 1, "outcome": "permanent", "at": "T1", "destination": "twilio",
+                          "reason": "provider_rejected", "detail": "no", "state": "dead"}]}
+    bridge.answers["dlq.get"] = lambda _: entry
+    out = admin.run("dlq", "show", "00").out
+    assert "\x1b" not in out and '{"title":"T"}' in out
+    assert "attempt 1    T1  permanent  by twilio  provider_rejected: no  -> dead" in out
+    assert admin.run("dlq", "show", "00", "--json").lines == [entry]
+
+
+def test_dlq_export_pages_through_everything(bridge, admin):
+    def answer(params):
+        assert params["limit"] == 100
+        page = int(params.get("after", "0"))
+        entry = {**dead(page), "note": "=cmd()", "content": {
+            "title": 'a "quoted", one', "body": "two\nlines", "data": {"n": page}}}
+        return {"entries": [entry], **({"next": str(page + 1)} if page < 2 else {})}
+    bridge.answers["dlq.export"] = answer
+    result = admin.run("dlq", "export", "--reason", "provider_rejected")
+    assert [json.loads(line)["delivery"] for line in result.out.splitlines()] == [0, 1, 2]
+    assert "3 dead letters" in result.err
+    process = subprocess.run(admin.command("dlq", "export", "--format", "csv", "--quiet"),
+                             capture_output=True, timeout=20, check=True)
+    assert process.stderr == b"" and process.stdout.count(b"\r\n") == 4
+    rows = list(csv.DictReader(io.StringIO(process.stdout.decode(), newline="")))
+    assert [row["delivery"] for row in rows] == ["0", "1", "2"]
+    assert rows[1]["title"] == 'a "quoted", one' and rows[1]["body"] == "two\nlines"
+    assert rows[1]["note"] == "'=cmd()" and rows[1]["target"] == "+1***00"
+    assert json.loads(rows[2]["content"])["data"] == {"n": 2}
+    bridge.answers["dlq.export"] = lambda params: (
+        {"error": {"code": "unavailable", "message": "away"}} if "after" in params
+        else {"entries": [dead(1)], "next": "1"})
+    assert "cut short after 1: go on with --after '1'" in admin.run("dlq", "export", want=4).err
+
+
+def test_audit_lists_what_admins_did(bridge, admin):
+    bridge.answers["audit.list"] = lambda _: {"entries": [
+        {"id": "01", "at": "T", "admin": "eve", "action": "dlq.ignore", "params": {"ids": ["1"]},
+         "before": {"pending_review": 1}, "after": {"ignored": 1}, "result": {"ignored": 1}}]}
+    out = admin.run("audit", "--admin", "eve", "--since", "1h", "--limit", "5").out.splitlines()
+    assert out[1].split() == ["01", "T", "eve", "dlq.ignore", '{"ids":["1"]}',
+                              '{"pending_review":1}', '{"ignored":1}', '{"ignored":1}']
+    params = bridge.calls[0][3]
+    assert params.pop("since") and params == {"admin": "eve", "limit": 5}
+
+
 def numbers(**more):
     return {"waiting": 3, "active": 1, "scheduled": 2, "completed": 90, "failed": 10, "stalled": 0,
             "dead": 7, "per_minute": 100, "success_rate": 0.9, "retry_rate": 0.25,
@@ -851,7 +927,7 @@ def test_the_manual_is_valid_and_names_everything():
 
 
 @pytest.mark.parametrize("words, want", [
-    (["wa"], ["watch"]), (["d"], ["dlq"]), (["dlq", ""], ["list", "retry"]),
+    (["wa"], ["watch"]), (["d"], ["dlq"]), (["dlq", ""], ["list", "count", "stats", "show", "retry", "resolve", "ignore", "export"]),
     (["dlq", "list", "--re"], ["--reason"]), (["send", "--sp"], ["--spool"]),
     (["status", "--js"], ["--json"]), (["send", "--to-u"], ["--to-user", "--to-url"])])
 def test_bash_completes(words, want):

@@ -102,7 +102,7 @@ def test_send_and_watch_and_the_desk_on_a_whole_stack(stack, tmp_path):
     assert admin.run("dlq", "retry", "--user", "bob").out == "1 retried\n"
     out, _ = bob.communicate(timeout=20)
     assert "    Hi\n" in out and bob.returncode == 0
-    assert admin.run("dlq", "retry", dead["delivery"]).out == "0 retried\n"
+    assert admin.run("dlq", "retry", dead["delivery"]).out == "0 retried, 1 skipped\n"
     service.run("send", "--to-user", "alice", "--type", "order.ready", "--title", "later", "--id",
                 "w-2", "--at", "2099-01-01T00:00:00Z")
     assert service.run("cancel", "w-2").out == "1 cancelled\n"

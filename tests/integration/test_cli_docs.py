@@ -52,8 +52,9 @@ class Beside:
         wait_until(self.text, 10, command)
 
     def text(self):
+        """Without the badge, which comes once a second at most: whenever that is."""
         with open(self.path, encoding="utf-8") as file:
-            return file.read()
+            return re.sub(r"^badge: .*\n", "", file.read(), flags=re.M)
 
     def end(self, output):
         try:
