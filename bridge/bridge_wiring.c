@@ -122,13 +122,28 @@ static void forget_marks(void *ctx)
     inbox_forget(bridge->inbox);
 }
 
+static void gone(void *ctx, uint64_t delivery)
+{
+    struct bridge *bridge = ctx;
+
+    dispatch_gone(bridge->dispatch, delivery);
+}
+
+static void replaced(void *ctx)
+{
+    struct bridge *bridge = ctx;
+
+    inbox_replaced(bridge->inbox);
+}
+
 void bridge_open_inbox(struct bridge *bridge)
 {
     struct badge_ops badge = {publish_retained, is_outbox_full, bridge};
-    struct inbox_ops inbox = {publish, add_receipt, touch, bridge};
+    struct inbox_ops inbox = {publish, add_receipt, touch, gone, bridge};
 
     bridge->badge = badge_new(bridge->loop, bridge->store, bridge->metrics, &badge);
-    bridge->inbox = inbox_new(bridge->asks, bridge->store, bridge->metrics, &inbox);
+    bridge->inbox = inbox_new(bridge->loop, bridge->asks, bridge->store, &bridge->fence,
+                              bridge->metrics, &inbox);
 }
 
 static bool on_acked(void *ctx, uint64_t delivery)
@@ -592,6 +607,7 @@ struct ingest_ops bridge_ingest_ops(struct bridge *bridge)
         .poke = poke_one,
         .doubt = on_doubt,
         .receipt = add_receipt,
+        .replaced = replaced,
         .rpc = on_rpc,
         .show = show,
         .ctx = bridge,

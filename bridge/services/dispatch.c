@@ -365,6 +365,19 @@ void dispatch_flows(const struct dispatch *dispatch,
     }
 }
 
+void dispatch_gone(struct dispatch *dispatch, uint64_t delivery)
+{
+    struct task *task = idmap_get(&dispatch->tasks, delivery);
+
+    if (!task)
+        return;
+    task->is_acked = true;
+    if (list_is_linked(&task->entry.node)) {
+        active_remove(((struct destination *)task->destination)->queue, &task->entry);
+        dispatch_forget(dispatch, task);
+    }
+}
+
 bool dispatch_acked(struct dispatch *dispatch, uint64_t delivery)
 {
     struct task *task = idmap_get(&dispatch->tasks, delivery);
@@ -377,12 +390,7 @@ bool dispatch_acked(struct dispatch *dispatch, uint64_t delivery)
     count_ack(task->destination, task->attempts + 1);
     if (task->note->receipts != RECEIPTS_NONE)
         dispatch_tell(dispatch, task, "delivered", &outcome, task->attempts + 1);
-    /* Its row is gone: whatever else comes of it must not be recorded. */
-    task->is_acked = true;
-    if (list_is_linked(&task->entry.node)) {
-        active_remove(((struct destination *)task->destination)->queue, &task->entry);
-        dispatch_forget(dispatch, task);
-    }
+    dispatch_gone(dispatch, delivery);
     return true;
 }
 

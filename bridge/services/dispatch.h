@@ -124,6 +124,8 @@ void dispatch_poke(struct dispatch *dispatch, int32_t destination);
 /* ---- for events ---- */
 /* The user's acknowledgement of an in-app delivery is committed; false: not in memory. */
 bool dispatch_acked(struct dispatch *dispatch, uint64_t delivery);
+/* Its row is gone: it is not sent any more, and what comes of an attempt is not recorded. */
+void dispatch_gone(struct dispatch *dispatch, uint64_t delivery);
 
 /* One that was not in memory was acknowledged: it only counts. */
 void dispatch_acked_elsewhere(struct dispatch *dispatch);

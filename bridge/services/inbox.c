@@ -19,8 +19,6 @@
 
 /* Entries one statement changes at most: what it locks is soon free again. */
 #define MARK_BITE 1000
-/* Ids in one message: within the 10 KiB that clients are promised. */
-#define TOLD_MAX 400
 
 /* One statement to come: some entries of anybody, or all of one user. */
 struct step {
@@ -45,25 +43,28 @@ struct batch {
     struct strmap by_entry; /* "id/user" to place + 1 in marks, of the last step */
     store_done_fn *on_done;
     void *ctx;
-    /* The devices of one user, as told in the next message. */
-    char told_user[TOPIC_ID_MAX + 1];
-    const char *told_state;
-    size_t told_count;
     int64_t last_seq, until_seq;
-    struct buf told;
+    struct told told;
 };
 
-struct inbox *inbox_new(struct asks *asks, struct store *store, struct metrics *metrics,
+struct inbox *inbox_new(struct loop *loop, struct asks *asks, struct store *store,
+                        const struct fence *fence, struct metrics *metrics,
                         const struct inbox_ops *ops)
 {
     struct inbox *inbox = xcalloc(1, sizeof(*inbox));
 
+    inbox->loop = loop;
     inbox->store = store;
+    inbox->fence = fence;
     inbox->ops = *ops;
     list_init(&inbox->waiting);
     inbox->marked = metrics_get(metrics, METRIC_COUNTER, "tocsin_inbox_marked_total",
                                 "Inbox entries that were read, archived and so on.", NULL);
+    inbox->removed = metrics_get(metrics, METRIC_COUNTER, "tocsin_inbox_removed_total",
+                                 "Inbox entries that were replaced, expired or retracted.", NULL);
     inbox_add_methods(inbox, asks);
+    inbox_add_removal(inbox, asks);
+    inbox_start_sweeps(inbox);
     return inbox;
 }
 
@@ -71,7 +72,7 @@ static void batch_free(struct batch *batch)
 {
     arena_free(batch->arena);
     strmap_fini(&batch->by_entry);
-    buf_fini(&batch->told);
+    told_fini(&batch->told);
     free(batch->steps);
     free(batch->marks);
     free(batch);
@@ -87,6 +88,7 @@ void inbox_forget(struct inbox *inbox)
 void inbox_free(struct inbox *inbox)
 {
     ASSERT(inbox->waiting.count == 0);
+    loop_timer_stop(&inbox->sweep_timer);
     inbox_forget(inbox);
     free(inbox);
 }
@@ -182,40 +184,6 @@ void inbox_add(struct inbox *inbox, const char *user, const struct ack *ack)
 
 /* ---- telling ---- */
 
-static void flush_told(struct batch *batch)
-{
-    struct inbox *inbox = batch->inbox;
-    char topic[TOPIC_BYTES_MAX];
-
-    if (!batch->told_count)
-        return;
-    buf_printf(&batch->told, "],\"state\":\"%s\"}", batch->told_state);
-    inbox->ops.publish(inbox->ops.ctx, topic_down(TOPIC_USER, batch->told_user, "changed", topic),
-                       buf_text(&batch->told), batch->told.length);
-    inbox->ops.touch(inbox->ops.ctx, batch->told_user);
-    batch->told_count = 0;
-}
-
-/* Entries come by user: those in one state go into one message. */
-static void tell_devices(struct batch *batch, const struct inbox_marked *marked, const char *state)
-{
-    char id[ID_TEXT_BYTES];
-
-    if (batch->told_count &&
-        (batch->told_count == TOLD_MAX || strcmp(batch->told_user, marked->user) != 0 ||
-         strcmp(batch->told_state, state) != 0))
-        flush_told(batch);
-    if (!batch->told_count) {
-        snprintf(batch->told_user, sizeof(batch->told_user), "%s", marked->user);
-        batch->told_state = state;
-        buf_clear(&batch->told);
-        buf_add_text(&batch->told, "{\"ids\":[");
-    }
-    buf_printf(&batch->told, "%s\"%s\"", batch->told_count ? "," : "",
-               id_format(marked->delivery, id));
-    batch->told_count++;
-}
-
 static void tell_service(struct batch *batch, const struct inbox_marked *marked,
                          const struct mark *mark, const char *url)
 {
@@ -268,9 +236,10 @@ static void on_row(void *ctx, const struct inbox_marked *marked)
         mark = &found->mark;
         url = found->url;
     }
-    tell_devices(batch, marked, mark_told(mark, marked->state));
+    told_add(batch->inbox, &batch->told, marked->user, marked->delivery,
+             mark_told(mark, marked->state), NULL);
     if (mark_tells_seen(mark, marked->state))
-        tell_devices(batch, marked, "seen");
+        told_add(batch->inbox, &batch->told, marked->user, marked->delivery, "seen", NULL);
     if (marked->service)
         tell_service(batch, marked, mark, url);
 }
@@ -306,7 +275,7 @@ static void on_step(void *ctx, int err, size_t rows)
     struct batch *batch = ctx;
     struct step *step = &batch->steps[batch->at];
 
-    flush_told(batch);
+    told_flush(batch->inbox, &batch->told);
     if (!err && step->user && rows == MARK_BITE) {
         step->after_seq = batch->last_seq;
         step->until_seq = batch->until_seq;

@@ -16,6 +16,7 @@
 #define TOCSIN_SERVICES_INBOX_H
 #include "base/metrics.h"
 #include "core/ack.h"
+#include "core/fence.h"
 #include "core/receipt.h"
 #include "services/asks.h"
 #include "store/store.h"
@@ -26,11 +27,13 @@ struct inbox_ops {
     void (*publish)(void *ctx, const char *topic, const void *payload, size_t bytes);
     void (*receipt)(void *ctx, const char *service, const struct receipt *receipt);
     void (*touch)(void *ctx, const char *user); /* the counters may have changed */
+    void (*gone)(void *ctx, uint64_t delivery); /* it has ended: do not send it any more */
     void *ctx;
 };
 
-/* Also hands the methods history and badge to asks. */
-struct inbox *inbox_new(struct asks *asks, struct store *store, struct metrics *metrics,
+/* Also hands the methods history, badge and request.retract to asks. */
+struct inbox *inbox_new(struct loop *loop, struct asks *asks, struct store *store,
+                        const struct fence *fence, struct metrics *metrics,
                         const struct inbox_ops *ops);
 /* The store is closed before. */
 void inbox_free(struct inbox *inbox);
@@ -42,5 +45,8 @@ bool inbox_has_events(const struct inbox *inbox);
 NODISCARD int inbox_commit(struct inbox *inbox, store_done_fn *on_done, void *ctx);
 /* Forgets what was gathered and not yet given to a commit: it will come again. */
 void inbox_forget(struct inbox *inbox);
+
+/* Something with a collapse_key was stored: remove soon what it replaces. */
+void inbox_replaced(struct inbox *inbox);
 
 #endif

@@ -334,6 +334,8 @@ static void on_stored(void *ctx, int err)
         on_failed(ingest, range, err);
         return;
     }
+    if (ingest->rows.has_more)
+        ingest->ops.replaced(ingest->ops.ctx);
     for (size_t i = range.from; i < range.to; i++) {
         struct entry *entry = ingest->good[i];
 

@@ -46,6 +46,7 @@ struct ingest_ops {
     void (*poke)(void *ctx, int32_t destination);
     void (*doubt)(void *ctx);
     void (*receipt)(void *ctx, const char *service, const struct receipt *receipt);
+    void (*replaced)(void *ctx); /* something stored may replace what is older */
     void (*rpc)(void *ctx, const struct topic_up *from, const struct mqtt_message *message);
     /* As in_app_show(). */
     void (*show)(void *ctx, const struct job *job);

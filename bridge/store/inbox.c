@@ -77,6 +77,7 @@ const struct pg_statement store_sql_inbox_badges = {
     "     FROM notification WHERE id = w.notification LIMIT 1) n ON true"                  \
     "   WHERE w.state < 3 AND w.notification < $4::bigint"                                 \
     "   AND ($5::smallint IS NULL OR w.state = $5::smallint)"                              \
+    "   AND (n.expires_at IS NULL OR n.expires_at > now())"                                \
     "   AND ($6::text IS NULL OR n.id IS NULL OR n.type = $6::text)"                       \
     "   ORDER BY w.seq " order " LIMIT $7::int)"                                           \
     "SELECT h.last_seq, h.total, p.delivery, p.seq, p.rank, p.notification, p.expires_at," \

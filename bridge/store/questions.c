@@ -137,8 +137,7 @@ static void on_status(void *ctx, int err, const struct pg_result *result)
     call.on_done(call.ctx, err);
 }
 
-/* A run of ids is no longer than the requests' bound, and 4,096 of them take a millisecond. */
-static uint64_t run_end(uint64_t notification)
+uint64_t store_run_end(uint64_t notification)
 {
     return id_first_of(id_wall_ms(notification) + ID_RUN_MAX / 4096 + 2);
 }
@@ -151,7 +150,7 @@ int store_status(struct store *store, uint64_t notification, const struct status
     *held = *call;
     pg_params_clear(&store->params);
     pg_add_int8(&store->params, (int64_t)notification);
-    pg_add_int8(&store->params, (int64_t)run_end(notification));
+    pg_add_int8(&store->params, (int64_t)store_run_end(notification));
     /* A bridge's clock made the id, the database's the attempt: allow for a day between them. */
     pg_add_time(&store->params, (id_wall_ms(notification) - 86400000) * 1000);
     err = pg_send(store->pg[STORE_CONTROL], &store_sql_status, &store->params, on_status, held);
@@ -176,7 +175,7 @@ int store_cancel(struct store *store, int64_t epoch, uint64_t notification,
     pg_params_clear(&store->params);
     pg_add_int8(&store->params, epoch);
     pg_add_int8(&store->params, (int64_t)notification);
-    pg_add_int8(&store->params, (int64_t)run_end(notification));
+    pg_add_int8(&store->params, (int64_t)store_run_end(notification));
     return store_send(store, STORE_CONTROL, &store_sql_cancel, &store->params, on_count,
                       (void (*)(void))on_done, ctx);
 }

@@ -17,70 +17,93 @@
  * `scheduled`, where it has no inbox number.  A batch sent under an epoch that is over is stored
  * as ready, for whoever claims it.
  */
+#define INGEST(returning, more)                                                                \
+    "WITH k AS ("                                                                              \
+    " INSERT INTO request_key (day, key, digest, notification)"                                \
+    " SELECT x.day, x.key, x.digest, x.id"                                                     \
+    " FROM unnest($2::bigint[], $3::date[], $4::uuid[], $5::bigint[])"                         \
+    "   AS x(id, day, key, digest)"                                                            \
+    " ON CONFLICT DO NOTHING RETURNING notification),"                                         \
+    "n AS ("                                                                                   \
+    " INSERT INTO notification (id, service, request, type, priority, receipts, deliveries,"   \
+    "   created_at, expires_at, collapse_key, retry, content)"                                 \
+    " SELECT x.id, x.service, x.request, x.type, x.priority, x.receipts, x.deliveries,"        \
+    "   now(), x.expires_at, x.collapse_key, x.retry, x.content"                               \
+    " FROM unnest($2::bigint[], $6::text[], $7::text[], $8::text[], $9::smallint[],"           \
+    "   $10::smallint[], $11::int[], $12::timestamptz[], $13::text[], $14::text[],"            \
+    "   $15::bytea[])"                                                                         \
+    "   AS x(id, service, request, type, priority, receipts, deliveries, expires_at,"          \
+    "   collapse_key, retry, content)"                                                         \
+    " JOIN k ON k.notification = x.id" returning "),"                                          \
+    "r AS ("                                                                                   \
+    " SELECT x.*, x.channel = 0 AND x.kind = 0 AND x.due_at <= now() AS is_inbox"              \
+    " FROM unnest($16::bigint[], $17::bigint[], $18::timestamptz[], $19::int[],"               \
+    "   $20::smallint[], $21::smallint[], $22::smallint[], $23::smallint[], $24::text[],"      \
+    "   $25::text[]) AS x(id, notification, due_at, destination, channel, priority, state,"    \
+    "   kind, recipient, user_id)"                                                             \
+    " JOIN k ON k.notification = x.notification),"                                             \
+    "u AS ("                                                                                   \
+    " INSERT INTO inbox_user AS c (user_id, last_seq, unread, unseen)"                         \
+    " SELECT recipient, count(*), count(*), count(*) FROM r WHERE is_inbox"                    \
+    " GROUP BY recipient ORDER BY recipient"                                                   \
+    " ON CONFLICT (user_id) DO UPDATE SET last_seq = c.last_seq + excluded.last_seq,"          \
+    "   unread = c.unread + excluded.unread, unseen = c.unseen + excluded.unseen"              \
+    " RETURNING user_id, last_seq),"                                                           \
+    "s AS ("                                                                                   \
+    " SELECT r.*, CASE WHEN r.is_inbox THEN u.last_seq + 1 - row_number() OVER"                \
+    "   (PARTITION BY r.is_inbox, r.recipient ORDER BY r.id DESC) ELSE 0 END AS seq"           \
+    " FROM r LEFT JOIN u ON r.is_inbox AND u.user_id = r.recipient),"                          \
+    "i AS ("                                                                                   \
+    " INSERT INTO inbox (user_id, seq, delivery, notification)"                                \
+    " SELECT recipient, seq, id, notification FROM s WHERE is_inbox),"                         \
+    "l AS ("                                                                                   \
+    " SELECT count(*) = 1 AS is_live FROM bridge"                                              \
+    " WHERE epoch = $1::bigint AND lease_until > clock_timestamp()),"                          \
+    "d AS ("                                                                                   \
+    " INSERT INTO delivery (id, notification, due_at, epoch, seq, destination, channel,"       \
+    "   priority, state, recipient_kind, recipient, user_id)"                                  \
+    " SELECT s.id, s.notification, s.due_at,"                                                  \
+    "   CASE WHEN s.state = 1 AND l.is_live THEN $1::bigint END,"                              \
+    "   s.seq, s.destination, s.channel, s.priority,"                                          \
+    "   CASE WHEN s.state = 1 AND l.is_live THEN 1 ELSE 0 END, s.kind, s.recipient,"           \
+    "   coalesce(s.user_id, '')"                                                               \
+    " FROM s, l WHERE s.due_at <= now()),"                                                     \
+    "e AS ("                                                                                   \
+    " INSERT INTO scheduled (id, notification, due_at, destination, channel, priority, state," \
+    "   recipient_kind, recipient, user_id)"                                                   \
+    " SELECT id, notification, due_at, destination, channel, priority, 0, kind, recipient,"    \
+    "   coalesce(user_id, '')"                                                                 \
+    " FROM s WHERE due_at > now())" more "SELECT true, notification, 0::bigint, false FROM k"  \
+    " UNION ALL SELECT false, s.id, s.seq, s.state = 1 AND l.is_live AND s.due_at <= now()"    \
+    " FROM s, l"
+
 const struct pg_statement store_sql_ingest = {
     .name = "ingest",
     .is_durable = true,
     .params = 1 + INGEST_NOTIFICATION_COLUMNS + INGEST_DELIVERY_COLUMNS,
-    .sql =
-        "WITH k AS ("
-        " INSERT INTO request_key (day, key, digest, notification)"
-        " SELECT x.day, x.key, x.digest, x.id"
-        " FROM unnest($2::bigint[], $3::date[], $4::uuid[], $5::bigint[])"
-        "   AS x(id, day, key, digest)"
-        " ON CONFLICT DO NOTHING RETURNING notification),"
-        "n AS ("
-        " INSERT INTO notification (id, service, request, type, priority, receipts, deliveries,"
-        "   created_at, expires_at, collapse_key, retry, content)"
-        " SELECT x.id, x.service, x.request, x.type, x.priority, x.receipts, x.deliveries,"
-        "   now(), x.expires_at, x.collapse_key, x.retry, x.content"
-        " FROM unnest($2::bigint[], $6::text[], $7::text[], $8::text[], $9::smallint[],"
-        "   $10::smallint[], $11::int[], $12::timestamptz[], $13::text[], $14::text[],"
-        "   $15::bytea[])"
-        "   AS x(id, service, request, type, priority, receipts, deliveries, expires_at,"
-        "   collapse_key, retry, content)"
-        " JOIN k ON k.notification = x.id),"
-        "r AS ("
-        " SELECT x.*, x.channel = 0 AND x.kind = 0 AND x.due_at <= now() AS is_inbox"
-        " FROM unnest($16::bigint[], $17::bigint[], $18::timestamptz[], $19::int[],"
-        "   $20::smallint[], $21::smallint[], $22::smallint[], $23::smallint[], $24::text[],"
-        "   $25::text[]) AS x(id, notification, due_at, destination, channel, priority, state,"
-        "   kind, recipient, user_id)"
-        " JOIN k ON k.notification = x.notification),"
-        "u AS ("
-        " INSERT INTO inbox_user AS c (user_id, last_seq, unread, unseen)"
-        " SELECT recipient, count(*), count(*), count(*) FROM r WHERE is_inbox"
-        " GROUP BY recipient ORDER BY recipient"
-        " ON CONFLICT (user_id) DO UPDATE SET last_seq = c.last_seq + excluded.last_seq,"
-        "   unread = c.unread + excluded.unread, unseen = c.unseen + excluded.unseen"
-        " RETURNING user_id, last_seq),"
-        "s AS ("
-        " SELECT r.*, CASE WHEN r.is_inbox THEN u.last_seq + 1 - row_number() OVER"
-        "   (PARTITION BY r.is_inbox, r.recipient ORDER BY r.id DESC) ELSE 0 END AS seq"
-        " FROM r LEFT JOIN u ON r.is_inbox AND u.user_id = r.recipient),"
-        "i AS ("
-        " INSERT INTO inbox (user_id, seq, delivery, notification)"
-        " SELECT recipient, seq, id, notification FROM s WHERE is_inbox),"
-        "l AS ("
-        " SELECT count(*) = 1 AS is_live FROM bridge"
-        " WHERE epoch = $1::bigint AND lease_until > clock_timestamp()),"
-        "d AS ("
-        " INSERT INTO delivery (id, notification, due_at, epoch, seq, destination, channel,"
-        "   priority, state, recipient_kind, recipient, user_id)"
-        " SELECT s.id, s.notification, s.due_at,"
-        "   CASE WHEN s.state = 1 AND l.is_live THEN $1::bigint END,"
-        "   s.seq, s.destination, s.channel, s.priority,"
-        "   CASE WHEN s.state = 1 AND l.is_live THEN 1 ELSE 0 END, s.kind, s.recipient,"
-        "   coalesce(s.user_id, '')"
-        " FROM s, l WHERE s.due_at <= now()),"
-        "e AS ("
-        " INSERT INTO scheduled (id, notification, due_at, destination, channel, priority, state,"
-        "   recipient_kind, recipient, user_id)"
-        " SELECT id, notification, due_at, destination, channel, priority, 0, kind, recipient,"
-        "   coalesce(user_id, '')"
-        " FROM s WHERE due_at > now())"
-        "SELECT true, notification, 0::bigint, false FROM k"
-        " UNION ALL SELECT false, s.id, s.seq, s.state = 1 AND l.is_live AND s.due_at <= now()"
-        " FROM s, l",
+    .sql = INGEST("", ""),
+};
+
+/*
+ * The same for a batch in which something has a collapse_key or expires, or is told to many (kind
+ * 1 a role, 2 everybody): most have none of that, and need not pay for it.
+ */
+const struct pg_statement store_sql_ingest_more = {
+    .name = "ingest_more",
+    .is_durable = true,
+    .params = 1 + INGEST_NOTIFICATION_COLUMNS + INGEST_DELIVERY_COLUMNS,
+    .sql = INGEST(
+        " RETURNING id, service, expires_at, collapse_key",
+        ",mk AS ("
+        " INSERT INTO collapse (service, key, channel, recipient_kind, recipient, delivery)"
+        " SELECT n.service, n.collapse_key, s.channel, s.kind, s.recipient, s.id"
+        " FROM s JOIN n ON n.id = s.notification WHERE n.collapse_key IS NOT NULL),"
+        "me AS ("
+        " INSERT INTO inbox_expiry (expires_at, delivery) SELECT n.expires_at, s.id"
+        " FROM s JOIN n ON n.id = s.notification"
+        " WHERE n.expires_at IS NOT NULL AND s.channel = 0 AND s.kind = 0),"
+        "ms AS (SELECT id, notification, CASE kind WHEN 1 THEN recipient ELSE '' END AS role"
+        " FROM s WHERE channel = 0 AND kind IN (1, 2) AND due_at <= now())," STORE_SHARE("ms")),
 };
 
 const struct pg_statement store_sql_key_lookup = {
@@ -165,6 +188,7 @@ void ingest_rows_init(struct ingest_rows *rows)
                                             PG_INT2, PG_INT2, PG_INT2,        PG_TEXT, PG_TEXT};
 
     rows->bytes = 0;
+    rows->has_more = false;
     for (unsigned i = 0; i < INGEST_NOTIFICATION_COLUMNS; i++)
         pg_array_init(&rows->notification[i], notification[i]);
     for (unsigned i = 0; i < INGEST_DELIVERY_COLUMNS; i++)
@@ -174,6 +198,7 @@ void ingest_rows_init(struct ingest_rows *rows)
 void ingest_rows_clear(struct ingest_rows *rows)
 {
     rows->bytes = 0;
+    rows->has_more = false;
     for (unsigned i = 0; i < INGEST_NOTIFICATION_COLUMNS; i++)
         pg_array_clear(&rows->notification[i]);
     for (unsigned i = 0; i < INGEST_DELIVERY_COLUMNS; i++)
@@ -212,6 +237,7 @@ void ingest_rows_add(struct ingest_rows *rows, const struct notification_row *ro
     pg_array_add_text(&column[12], row->retry);
     pg_array_add_bytes(&column[13], row->content, row->content_bytes);
     rows->bytes += row->content_bytes;
+    rows->has_more = rows->has_more || row->collapse_key || row->expires_ms;
 }
 
 void ingest_rows_add_delivery(struct ingest_rows *rows, const struct delivery_row *row)
@@ -227,6 +253,8 @@ void ingest_rows_add_delivery(struct ingest_rows *rows, const struct delivery_ro
     pg_array_add_int(&column[6], row->state);
     pg_array_add_int(&column[7], row->recipient_kind);
     pg_array_add_text(&column[8], row->recipient);
+    rows->has_more = rows->has_more || row->recipient_kind == RECIPIENT_ROLE ||
+                     row->recipient_kind == RECIPIENT_BROADCAST;
     if (!row->user && !column[9].count)
         return;
     while (column[9].count + 1 < column[8].count)
@@ -265,7 +293,9 @@ int store_ingest(struct store *store, int64_t epoch, const struct ingest_rows *r
         pg_add_array(params, &rows->notification[i]);
     for (unsigned i = 0; i < INGEST_DELIVERY_COLUMNS; i++)
         pg_add_array(params, &rows->delivery[i]);
-    err = pg_send(store->pg[STORE_INTAKE], &store_sql_ingest, params, on_ingested, call);
+    err = pg_send(store->pg[STORE_INTAKE],
+                  rows->has_more ? &store_sql_ingest_more : &store_sql_ingest, params, on_ingested,
+                  call);
     if (err)
         free(call);
     return err;

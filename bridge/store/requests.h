@@ -46,7 +46,8 @@ enum { INGEST_NOTIFICATION_COLUMNS = 14, INGEST_DELIVERY_COLUMNS = 10 };
 struct ingest_rows {
     struct pg_array notification[INGEST_NOTIFICATION_COLUMNS];
     struct pg_array delivery[INGEST_DELIVERY_COLUMNS];
-    size_t bytes; /* of content, for the caller's bound */
+    size_t bytes;  /* of content, for the caller's bound */
+    bool has_more; /* some replace others, expire, or are told to many */
 };
 void ingest_rows_init(struct ingest_rows *rows);
 void ingest_rows_clear(struct ingest_rows *rows);

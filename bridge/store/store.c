@@ -29,8 +29,9 @@ static const char control_settings[] = "SET jit = off; SET lock_timeout = '2s';"
                                        "SET idle_in_transaction_session_timeout = '10s'";
 
 const struct pg_statement *const store_intake_statements[] = {
-    &store_sql_ingest, &store_sql_key_lookup, &store_sql_claim,   &store_sql_reconcile,
-    &store_sql_reach,  &store_sql_wake,       &store_sql_release, NULL};
+    &store_sql_ingest, &store_sql_ingest_more, &store_sql_key_lookup,
+    &store_sql_claim,  &store_sql_reconcile,   &store_sql_reach,
+    &store_sql_wake,   &store_sql_release,     NULL};
 const struct pg_statement *const store_settle_statements[] = {
     &store_sql_settle, &store_sql_retry, &store_sql_bury,
     &store_sql_ack,    &store_sql_ended, &store_sql_recorded,
@@ -64,6 +65,9 @@ const struct pg_statement *const store_control_statements[] = {&store_sql_regist
                                                                &store_sql_inbox_badges,
                                                                &store_sql_inbox_rising,
                                                                &store_sql_inbox_falling,
+                                                               &store_sql_collapse,
+                                                               &store_sql_expire,
+                                                               &store_sql_retract,
                                                                &store_sql_take_slots,
                                                                &store_sql_pause,
                                                                &store_sql_pauses,

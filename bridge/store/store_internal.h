@@ -26,6 +26,17 @@ enum {
     " AND w.address = CASE " channel " WHEN 3 THEN lower(" address " COLLATE \"C\") ELSE " address \
     " END AND w.scope IN ('', " type ") ORDER BY w.scope LIMIT 1)"
 
+/*
+ * Common table expressions that give numbers to what is told to many: those in `from (id,
+ * notification, role)`.  Locking shared_head makes the numbers' order that of the commits.
+ */
+#define STORE_SHARE(from)                                                                 \
+    "sh AS (UPDATE shared_head SET last_seq = last_seq + (SELECT count(*) FROM " from ")" \
+    " WHERE EXISTS (SELECT FROM " from ") RETURNING last_seq),"                           \
+    "sn AS (INSERT INTO shared (seq, delivery, notification, role)"                       \
+    " SELECT sh.last_seq + 1 - row_number() OVER (ORDER BY x.id DESC), x.id,"             \
+    "   x.notification, x.role FROM " from " x CROSS JOIN sh)"
+
 struct store {
     struct pg *pg[STORE_CONNECTIONS];
     struct store_handlers handlers;
@@ -44,8 +55,8 @@ extern const struct pg_statement *const store_desk_statements[];
 extern const struct pg_statement store_sql_reach, store_sql_targets_put, store_sql_targets,
     store_sql_targets_drop, store_sql_suppress, store_sql_unsuppress, store_sql_suppressions;
 extern const struct pg_statement store_sql_wake, store_sql_release;
-extern const struct pg_statement store_sql_ingest, store_sql_key_lookup, store_sql_claim,
-    store_sql_reconcile;
+extern const struct pg_statement store_sql_ingest, store_sql_ingest_more, store_sql_key_lookup,
+    store_sql_claim, store_sql_reconcile;
 extern const struct pg_statement store_sql_settle, store_sql_retry, store_sql_bury, store_sql_ack,
     store_sql_ended, store_sql_recorded, store_sql_start;
 extern const struct pg_statement store_sql_take_slots, store_sql_pause, store_sql_pauses;
@@ -68,12 +79,18 @@ extern const struct pg_statement store_sql_callbacks_keep, store_sql_callbacks_f
 
 extern const struct pg_statement store_sql_inbox_mark, store_sql_inbox_mark_all,
     store_sql_inbox_badges, store_sql_inbox_rising, store_sql_inbox_falling;
+extern const struct pg_statement store_sql_collapse, store_sql_expire, store_sql_retract;
 
 /* A callback kept over a statement. */
 struct store_call {
     void (*fn)(void);
     void *ctx;
 };
+/*
+ * Past the last id that a delivery of the notification can have.  A run of ids is no longer than
+ * the requests' bound, and 4,096 of them take a millisecond.
+ */
+uint64_t store_run_end(uint64_t notification);
 /* For statements whose rows do not matter: a pg_result_fn whose ctx is a struct store_call. */
 void store_on_done(void *ctx, int err, const struct pg_result *result);
 /* Sends, with a call that on_result frees; frees it at once when sending fails. */

@@ -9,27 +9,32 @@
 const struct pg_statement store_sql_stage = {
     .name = "stage",
     .params = 0,
-    .sql = "WITH r AS (DELETE FROM scheduled WHERE id = ANY (ARRAY("
-           "   SELECT id FROM scheduled WHERE due_at <= now() ORDER BY due_at LIMIT 1000"
-           "   FOR UPDATE SKIP LOCKED))"
-           " RETURNING *, channel = 0 AND recipient_kind = 0 AS is_inbox),"
-           "u AS (INSERT INTO inbox_user AS c (user_id, last_seq, unread, unseen)"
-           " SELECT recipient, count(*), count(*), count(*) FROM r WHERE is_inbox"
-           " GROUP BY recipient ORDER BY recipient"
-           " ON CONFLICT (user_id) DO UPDATE SET last_seq = c.last_seq + excluded.last_seq,"
-           "   unread = c.unread + excluded.unread, unseen = c.unseen + excluded.unseen"
-           " RETURNING user_id, last_seq),"
-           "s AS (SELECT r.*, CASE WHEN r.is_inbox THEN u.last_seq + 1 - row_number() OVER"
-           "   (PARTITION BY r.is_inbox, r.recipient ORDER BY r.id DESC) ELSE 0 END AS new_seq"
-           " FROM r LEFT JOIN u ON r.is_inbox AND u.user_id = r.recipient),"
-           "i AS (INSERT INTO inbox (user_id, seq, delivery, notification)"
-           " SELECT recipient, new_seq, id, notification FROM s WHERE is_inbox),"
-           "d AS (INSERT INTO delivery (id, notification, due_at, seq, destination, channel,"
-           "   priority, state, attempts, crashes, last_reason, recipient_kind, recipient,"
-           "   user_id)"
-           " SELECT id, notification, due_at, new_seq, destination, channel, priority, 0, attempts,"
-           "   crashes, last_reason, recipient_kind, recipient, user_id FROM s RETURNING 1)"
-           "SELECT count(*) FROM d",
+    .sql =
+        "WITH r AS (DELETE FROM scheduled WHERE id = ANY (ARRAY("
+        "   SELECT id FROM scheduled WHERE due_at <= now() ORDER BY due_at LIMIT 1000"
+        "   FOR UPDATE SKIP LOCKED))"
+        " RETURNING *, channel = 0 AND recipient_kind = 0 AS is_inbox),"
+        "u AS (INSERT INTO inbox_user AS c (user_id, last_seq, unread, unseen)"
+        " SELECT recipient, count(*), count(*), count(*) FROM r WHERE is_inbox"
+        " GROUP BY recipient ORDER BY recipient"
+        " ON CONFLICT (user_id) DO UPDATE SET last_seq = c.last_seq + excluded.last_seq,"
+        "   unread = c.unread + excluded.unread, unseen = c.unseen + excluded.unseen"
+        " RETURNING user_id, last_seq),"
+        "s AS (SELECT r.*, CASE WHEN r.is_inbox THEN u.last_seq + 1 - row_number() OVER"
+        "   (PARTITION BY r.is_inbox, r.recipient ORDER BY r.id DESC) ELSE 0 END AS new_seq"
+        " FROM r LEFT JOIN u ON r.is_inbox AND u.user_id = r.recipient),"
+        "i AS (INSERT INTO inbox (user_id, seq, delivery, notification)"
+        " SELECT recipient, new_seq, id, notification FROM s WHERE is_inbox),"
+        "m AS (SELECT id, notification, CASE recipient_kind WHEN 1 THEN recipient ELSE '' END"
+        "   AS role FROM s WHERE channel = 0 AND recipient_kind IN (1, 2))," STORE_SHARE(
+            "m") ","
+                 "d AS (INSERT INTO delivery (id, notification, due_at, seq, destination, channel,"
+                 "   priority, state, attempts, crashes, last_reason, recipient_kind, recipient,"
+                 "   user_id)"
+                 " SELECT id, notification, due_at, new_seq, destination, channel, priority, 0, "
+                 "attempts,"
+                 "   crashes, last_reason, recipient_kind, recipient, user_id FROM s RETURNING 1)"
+                 "SELECT count(*) FROM d",
 };
 
 /* On intake, whose planner does not take a queue for empty; `state + 0` as in claim. */

@@ -17,6 +17,7 @@ notify/v1/users/*/down/reply notify/v1/users/*/up/ack notify/v1/users/*/up/read
 notify/v1/users/*/up/unread notify/v1/users/*/up/archive notify/v1/users/*/up/delete
 notify/v1/users/*/up/click notify/v1/users/*/up/seen notify/v1/users/*/up/rpc/*
 notify/v1/broadcast/inbox notify/v1/roles/*/inbox
+notify/v1/broadcast/changed notify/v1/roles/*/changed
 notify/v1/admins/*/up/rpc/* notify/v1/admins/*/down/reply
 notify/v1/dlq/*/* notify/v1/stats/queue notify/v1/alerts/* notify/v1/presence/*
 $CONTROL/tocsin/v1
