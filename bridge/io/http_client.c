@@ -13,30 +13,6 @@
 #define RESTING_MAX      256 /* idle handles kept for reuse */
 #define DEADLINE_LATE_MS 100 /* libcurl's own time-out first: it knows more */
 
-/*
- * One of libcurl's sockets.  Its watch lives as long as the descriptor, since telling epoll
- * costs two system calls each time: after a request libcurl wants nothing, and with the next
- * one on the same connection the same as before.
- */
-struct http_socket {
-    struct http_client *client;
-    struct loop_watch watch;
-    int fd;
-    int wanted; /* LOOP_READ | LOOP_WRITE, or 0 between requests */
-};
-
-struct http_client {
-    struct loop *loop;
-    struct http_client_config config;
-    CURLM *multi;
-    struct loop_timer timer;      /* libcurl's */
-    struct list calls, resting;   /* of struct http_call */
-    struct http_socket **sockets; /* by descriptor */
-    size_t socket_slots;
-    unsigned depth; /* of our functions on the stack; the last one out frees */
-    bool is_closed, renews_handles;
-};
-
 void http_library_init(void)
 {
     if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
@@ -60,7 +36,7 @@ static CURL *new_handle(void)
     return easy;
 }
 
-static struct http_call *call_take(struct http_client *client)
+struct http_call *http_call_take(struct http_client *client)
 {
     struct list_node *node = list_pop_front(&client->resting);
     struct http_call *call;
@@ -91,13 +67,14 @@ static bool handles_dangle(void)
     return curl_version_info(CURLVERSION_NOW)->version_num < 0x080200;
 }
 
-/* Back into the pool, without a trace of what it carried. */
-static void call_rest(struct http_call *call)
+void http_call_rest(struct http_call *call)
 {
     struct http_client *client = call->client;
     struct http_call fresh = {.client = client};
 
-    if (client->renews_handles) {
+    if (call->is_mail && !call->is_carrier) {
+        /* Its session's handle did the work. */
+    } else if (client->renews_handles) {
         curl_easy_cleanup(call->easy);
         call->easy = new_handle();
     } else {
@@ -106,6 +83,8 @@ static void call_rest(struct http_call *call)
     fresh.easy = call->easy;
     curl_slist_free_all(call->headers);
     curl_slist_free_all(call->recipients);
+    http_mail_server_free(call->server);
+    free(call->from);
     if (call->sent.data)
         explicit_bzero(call->sent.data, call->sent.length); /* OAuth requests carry secrets */
     if (client->is_closed || client->resting.count >= RESTING_MAX) {
@@ -129,6 +108,8 @@ static void call_detach(struct http_call *call)
 {
     list_remove(&call->client->calls, &call->node);
     loop_timer_stop(&call->deadline);
+    if (call->is_mail)
+        http_mail_detach(call);
     curl_multi_remove_handle(call->client->multi, call->easy);
 }
 
@@ -143,10 +124,15 @@ static void call_end(struct http_call *call, CURLcode code, enum http_fail close
         response.status = 0;
     }
     call->on_response(call->ctx, &response);
-    call_rest(call);
+    http_call_rest(call);
 }
 
-static void enter(struct http_client *client)
+void http_call_end(struct http_call *call, CURLcode code)
+{
+    call_end(call, code, HTTP_FAIL_NONE);
+}
+
+void http_client_enter(struct http_client *client)
 {
     client->depth++;
 }
@@ -155,6 +141,7 @@ static void free_client(struct http_client *client)
 {
     struct list_node *node;
 
+    http_mail_close_all(client);
     while ((node = list_pop_front(&client->resting)))
         call_free(CONTAINER_OF(node, struct http_call, node));
     curl_multi_cleanup(client->multi); /* closes its sockets, each through on_close_socket() */
@@ -169,7 +156,7 @@ static void free_client(struct http_client *client)
     free(client);
 }
 
-static void leave(struct http_client *client)
+void http_client_leave(struct http_client *client)
 {
     if (--client->depth == 0 && client->is_closed)
         free_client(client);
@@ -189,7 +176,10 @@ static void reap(struct http_client *client)
         if (message->msg != CURLMSG_DONE)
             continue;
         curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&call);
-        call_end(call, code, HTTP_FAIL_NONE);
+        if (call->is_carrier)
+            http_mail_opened(call, code);
+        else
+            call_end(call, code, HTTP_FAIL_NONE);
     }
 }
 
@@ -197,10 +187,10 @@ static void act(struct http_client *client, curl_socket_t fd, int events)
 {
     int running;
 
-    enter(client);
+    http_client_enter(client);
     curl_multi_socket_action(client->multi, fd, events, &running);
     reap(client);
-    leave(client);
+    http_client_leave(client);
 }
 
 static void on_timer(void *ctx)
@@ -213,9 +203,9 @@ static void on_deadline(void *ctx)
     struct http_call *call = ctx;
     struct http_client *client = call->client;
 
-    enter(client);
+    http_client_enter(client);
     call_end(call, CURLE_OPERATION_TIMEDOUT, HTTP_FAIL_NONE);
-    leave(client);
+    http_client_leave(client);
 }
 
 static void on_ready(void *ctx, int events)
@@ -224,18 +214,24 @@ static void on_ready(void *ctx, int events)
     struct http_client *client = sock->client;
     int fd = sock->fd;
 
+    if (sock->on_lent) {
+        http_client_enter(client);
+        sock->on_lent(sock->lent_ctx, events);
+        http_client_leave(client);
+        return;
+    }
     if (!sock->wanted) {
         /* An idle connection ended or got unasked-for data: libcurl will see when it looks. */
         loop_watch_start(client->loop, &sock->watch, fd, 0, on_ready, sock);
         return;
     }
-    enter(client);
+    http_client_enter(client);
     act(client, fd,
         (events & LOOP_READ ? CURL_CSELECT_IN : 0) | (events & LOOP_WRITE ? CURL_CSELECT_OUT : 0));
     sock = (size_t)fd < client->socket_slots ? client->sockets[fd] : NULL;
     if (sock && sock->wanted) /* after an error libuv watches no more */
         loop_watch_start(client->loop, &sock->watch, fd, sock->wanted, on_ready, sock);
-    leave(client);
+    http_client_leave(client);
 }
 
 static struct http_socket *socket_get(struct http_client *client, int fd)
@@ -258,6 +254,17 @@ static struct http_socket *socket_get(struct http_client *client, int fd)
         client->sockets[slot]->fd = fd;
     }
     return client->sockets[slot];
+}
+
+void http_socket_lend(struct http_client *client, int fd, int wanted,
+                      void (*on_lent)(void *ctx, int events), void *ctx)
+{
+    struct http_socket *sock = socket_get(client, fd);
+
+    sock->on_lent = on_lent;
+    sock->lent_ctx = ctx;
+    sock->wanted = wanted;
+    loop_watch_start(client->loop, &sock->watch, fd, wanted, on_ready, sock);
 }
 
 static int on_socket_wish(CURL *easy, curl_socket_t fd, int what, void *ctx, void *unused)
@@ -312,6 +319,8 @@ struct http_client *http_client_open(struct loop *loop, const struct http_client
     client->renews_handles = handles_dangle();
     list_init(&client->calls);
     list_init(&client->resting);
+    list_init(&client->sessions);
+    list_init(&client->waiting);
     client->multi = curl_multi_init();
     if (!client->multi)
         fatal("memory.exhausted", "curl_multi_init() returned nothing");
@@ -330,11 +339,11 @@ void http_client_close(struct http_client *client)
 
     if (!client)
         return;
-    enter(client);
+    http_client_enter(client);
     client->is_closed = true;
     while ((node = list_first(&client->calls)))
         call_end(CONTAINER_OF(node, struct http_call, node), CURLE_OK, HTTP_FAIL_CLOSED);
-    leave(client);
+    http_client_leave(client);
 }
 
 size_t http_client_inflight(const struct http_client *client)
@@ -342,18 +351,26 @@ size_t http_client_inflight(const struct http_client *client)
     return client->calls.count;
 }
 
+void http_call_add(struct http_call *call)
+{
+    curl_easy_setopt(call->easy, CURLOPT_CLOSESOCKETFUNCTION, on_close_socket);
+    curl_easy_setopt(call->easy, CURLOPT_CLOSESOCKETDATA, call->client);
+    if (curl_multi_add_handle(call->client->multi, call->easy) != CURLM_OK)
+        panic("libcurl refused a handle");
+}
+
 static void call_start(struct http_call *call, int64_t timeout_ms)
 {
     struct http_client *client = call->client;
 
     call->started_us = clock_boot_us();
-    curl_easy_setopt(call->easy, CURLOPT_CLOSESOCKETFUNCTION, on_close_socket);
-    curl_easy_setopt(call->easy, CURLOPT_CLOSESOCKETDATA, client);
     list_push_back(&client->calls, &call->node);
     loop_timer_start(client->loop, &call->deadline, timeout_ms + DEADLINE_LATE_MS, on_deadline,
                      call);
-    if (curl_multi_add_handle(client->multi, call->easy) != CURLM_OK)
-        panic("libcurl refused a handle");
+    if (call->is_mail)
+        http_mail_assign(call);
+    else
+        http_call_add(call);
 }
 
 static bool is_full(const struct http_client *client)
@@ -369,12 +386,12 @@ int http_send(struct http_client *client, const struct http_request *request,
 
     if (is_full(client))
         return ERR_FULL;
-    call = call_take(client);
+    call = http_call_take(client);
     call->on_response = on_response;
     call->ctx = ctx;
     err = http_call_prepare(call, request);
     if (err)
-        call_rest(call);
+        http_call_rest(call);
     else
         call_start(call, request->timeout_ms);
     return err;
@@ -388,12 +405,12 @@ int http_send_mail(struct http_client *client, const struct http_mail *mail,
 
     if (is_full(client))
         return ERR_FULL;
-    call = call_take(client);
+    call = http_call_take(client);
     call->on_response = on_response;
     call->ctx = ctx;
-    err = http_call_prepare_mail(call, mail);
+    err = http_mail_prepare(call, mail);
     if (err)
-        call_rest(call);
+        http_call_rest(call);
     else
         call_start(call, mail->timeout_ms);
     return err;

@@ -42,6 +42,10 @@ static size_t on_header(char *bytes, size_t size, size_t count, void *ctx)
     if (call->is_mail) { /* a line of an SMTP reply; the last one says why, the QUIT's does not */
         if (call->received.length && length >= 3 && memcmp(bytes, "221", 3) == 0)
             return length;
+        if (length >= 3 && memcmp(bytes, "220", 3) == 0)
+            call->has_utf8 = false; /* said before STARTTLS it does not count */
+        if (length >= 12 && strncasecmp(bytes + 4, "SMTPUTF8", 8) == 0)
+            call->has_utf8 = true;
         buf_clear(&call->received);
         while (length && (bytes[length - 1] == '\r' || bytes[length - 1] == '\n'))
             length--;

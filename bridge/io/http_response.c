@@ -160,6 +160,8 @@ void http_call_result(struct http_call *call, CURLcode code, struct http_respons
     set_times(call, response);
     curl_easy_getinfo(call->easy, CURLINFO_RESPONSE_CODE, &status);
     if (call->is_mail) {
+        if (call->mail_status)
+            status = call->mail_status;
         /* A refusal ends with some error of libcurl's, but the server has spoken. */
         if (status >= 400 && response->fail != HTTP_FAIL_TIMEOUT) {
             response->fail = HTTP_FAIL_NONE;

@@ -46,6 +46,8 @@ static const struct sink_kind KINDS[] = {
      "{\"messaging_product\":\"whatsapp\",\"messages\":[{\"id\":\"wamid.%032llx\"}]}"},
     {"slack", "/services/", NULL, NULL, 200, NULL, NULL, "ok"},
     {"webpush", "/push/", NULL, PATH, 201, "location", "/message/%032llx", NULL},
+    {"teams", "/powerautomate/", NULL, NULL, 202, NULL, NULL, NULL},
+    {"smtp", "/_smtp", NULL, NULL, 250, NULL, NULL, "%032llx"},
     {"webhook", "/", NULL, NULL, 204, NULL, NULL, NULL},
 };
 _Static_assert(sizeof(KINDS) / sizeof(KINDS[0]) == SINK_KINDS, "one tally for each kind");

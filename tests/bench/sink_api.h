@@ -10,7 +10,7 @@
 
 #include "sink_keys.h"
 
-enum { SINK_KINDS = 15, SINK_PART_MAX = 256, SINK_ANSWER_MAX = 1024 };
+enum { SINK_KINDS = 17, SINK_PART_MAX = 256, SINK_ANSWER_MAX = 1024 };
 
 struct sink_kind; /* one API */
 

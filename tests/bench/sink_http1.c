@@ -1,32 +1,22 @@
 /* SPDX-License-Identifier: MIT */
 #include "sink_http1.h"
 
-#include <errno.h>
+#include "sink_stream.h"
+
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/epoll.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
-enum {
-    READ_START = 4096,
-    READ_MAX = 8 << 20, /* larger requests are refused */
-    OUT_START = 512,
-};
+enum { READ_MAX = 8 << 20 /* larger requests are refused */ };
 
 struct conn {
-    struct sink_watch watch; /* first, so that a watch is its connection */
+    struct sink_stream stream; /* first, so that a watch is its connection */
     struct sink_wait wait;
     bool should_close;
-    char *in;
-    size_t in_len;
-    size_t in_size;
-    char *out;
-    size_t out_len;
-    size_t out_size;
 };
 
 /* What was found in one request's head. */
@@ -47,52 +37,25 @@ static struct conn *conn_of(struct sink_watch *watch)
     return (struct conn *)watch;
 }
 
-static void out_add(struct conn *conn, const char *data, size_t len)
-{
-    if (conn->out_len + len > conn->out_size) {
-        conn->out_size = (conn->out_len + len) * 2 + OUT_START;
-        conn->out = sink_must(realloc(conn->out, conn->out_size));
-    }
-    memcpy(conn->out + conn->out_len, data, len);
-    conn->out_len += len;
-}
-
 static void conn_close(struct sink *sink, struct conn *conn)
 {
     sink_forget(sink, &conn->wait);
-    sink_close(sink, &conn->watch);
+    sink_close(sink, &conn->stream.watch);
 }
 
 static void conn_free(struct sink_watch *watch)
 {
     struct conn *conn = conn_of(watch);
 
-    free(conn->in);
-    free(conn->out);
+    sink_stream_free(&conn->stream);
     free(conn);
 }
 
 static void conn_flush(struct sink *sink, struct conn *conn)
 {
-    size_t sent = 0;
-
-    while (sent < conn->out_len) {
-        ssize_t n = send(conn->watch.fd, conn->out + sent, conn->out_len - sent, MSG_NOSIGNAL);
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0 && errno != EAGAIN) {
-            conn_close(sink, conn);
-            return;
-        }
-        if (n < 0)
-            break;
-        sent += (size_t)n;
-    }
-    memmove(conn->out, conn->out + sent, conn->out_len - sent);
-    conn->out_len -= sent;
-    sink_want_out(sink, &conn->watch, conn->out_len > 0);
-    if (conn->out_len == 0 && conn->should_close && conn->wait.kind == NULL)
+    if (sink_stream_flush(sink, &conn->stream))
+        conn_close(sink, conn);
+    else if (conn->stream.out_len == 0 && conn->should_close && conn->wait.kind == NULL)
         conn_close(sink, conn);
 }
 
@@ -104,7 +67,7 @@ static void out_text(struct conn *conn, int status, const char *reason, const ch
                      "content-length: %zu\r\n\r\n%s",
                      status, reason, strlen(body), body);
 
-    out_add(conn, text, (size_t)n < sizeof(text) ? (size_t)n : sizeof(text) - 1);
+    sink_stream_add(&conn->stream, text, (size_t)n < sizeof(text) ? (size_t)n : sizeof(text) - 1);
 }
 
 /* Requests */
@@ -177,7 +140,7 @@ static void out_answer(struct sink *sink, struct conn *conn, const struct sink_k
     char text[SINK_ANSWER_MAX];
     size_t len = sink_api_answer(&sink->api, kind, text);
 
-    out_add(conn, text, len);
+    sink_stream_add(&conn->stream, text, len);
     sink_sent(sink);
 }
 
@@ -205,14 +168,13 @@ static void serve(struct sink *sink, struct conn *conn, const struct head *head,
 /* Serve what has arrived completely, until one must be waited for. */
 static void conn_requests(struct sink *sink, struct conn *conn)
 {
+    struct sink_stream *stream = &conn->stream;
     size_t at = 0;
 
-    if (conn->in == NULL)
-        return;
-    while (conn->watch.fd >= 0 && conn->wait.kind == NULL && !conn->should_close &&
-           at < conn->in_len) {
-        const char *data = conn->in + at;
-        const char *end = memmem(data, conn->in_len - at, "\r\n\r\n", 4);
+    while (stream->watch.fd >= 0 && conn->wait.kind == NULL && !conn->should_close &&
+           at < stream->in_len) {
+        const char *data = stream->in + at;
+        const char *end = memmem(data, stream->in_len - at, "\r\n\r\n", 4);
         struct head head;
         size_t need;
 
@@ -225,41 +187,26 @@ static void conn_requests(struct sink *sink, struct conn *conn)
             break;
         }
         need = (size_t)(end - data) + 4 + head.body_len;
-        if (conn->in_len - at < need) {
-            if (head.expects && conn->in_len - at == (size_t)(end - data) + 4)
-                out_add(conn, "HTTP/1.1 100 Continue\r\n\r\n", 25);
+        if (stream->in_len - at < need) {
+            if (head.expects && stream->in_len - at == (size_t)(end - data) + 4)
+                sink_stream_add(stream, "HTTP/1.1 100 Continue\r\n\r\n", 25);
             break;
         }
         serve(sink, conn, &head, end + 4);
         at += need;
     }
-    memmove(conn->in, conn->in + at, conn->in_len - at);
-    conn->in_len -= at;
-    if (conn->out_len > 0 || (conn->should_close && conn->wait.kind == NULL))
+    sink_stream_eat(stream, at);
+    if (stream->out_len > 0 || (conn->should_close && conn->wait.kind == NULL))
         conn_flush(sink, conn);
 }
 
 static void conn_readable(struct sink *sink, struct conn *conn)
 {
-    ssize_t n;
+    int got = sink_stream_read(&conn->stream, READ_MAX);
 
-    if (conn->in_len == conn->in_size) {
-        if (conn->in_size >= READ_MAX) {
-            conn_close(sink, conn);
-            return;
-        }
-        conn->in_size = conn->in_size ? conn->in_size * 2 : READ_START;
-        conn->in = sink_must(realloc(conn->in, conn->in_size));
-    }
-    n = recv(conn->watch.fd, conn->in + conn->in_len, conn->in_size - conn->in_len, 0);
-    if (n < 0 && (errno == EAGAIN || errno == EINTR))
-        return;
-    if (n <= 0) {
+    if (got < 0)
         conn_close(sink, conn);
-        return;
-    }
-    conn->in_len += (size_t)n;
-    if (conn->wait.kind == NULL)
+    else if (got > 0 && conn->wait.kind == NULL)
         conn_requests(sink, conn);
 }
 
@@ -273,7 +220,7 @@ static void conn_due(struct sink *sink, struct sink_wait *wait)
     sink_forget(sink, wait);
     out_answer(sink, conn, kind);
     conn_flush(sink, conn);
-    if (conn->watch.fd >= 0 && conn->in_len > 0)
+    if (conn->stream.watch.fd >= 0 && conn->stream.in_len > 0)
         conn_requests(sink, conn);
 }
 
@@ -287,39 +234,20 @@ static void on_conn(struct sink *sink, struct sink_watch *watch, uint32_t events
         conn_readable(sink, conn);
 }
 
-static void on_listener(struct sink *sink, struct sink_watch *watch, uint32_t events)
+static void conn_open(struct sink *sink, int fd)
 {
-    int fd;
+    struct conn *conn = sink_must(calloc(1, sizeof(*conn)));
 
-    (void)events;
-    while ((fd = accept4(watch->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0) {
-        struct conn *conn = sink_must(calloc(1, sizeof(*conn)));
-
-        conn->watch.on_event = on_conn;
-        conn->watch.on_free = conn_free;
-        conn->wait.on_due = conn_due;
-        if (sink_watch_add(sink, &conn->watch, fd, true)) {
-            close(fd);
-            free(conn);
-        }
+    conn->stream.watch.on_event = on_conn;
+    conn->stream.watch.on_free = conn_free;
+    conn->wait.on_due = conn_due;
+    if (sink_watch_add(sink, &conn->stream.watch, fd, true)) {
+        close(fd);
+        free(conn);
     }
-}
-
-static void listener_free(struct sink_watch *watch)
-{
-    free(watch);
 }
 
 int sink_http1_open(struct sink *sink, uint16_t *port)
 {
-    struct sink_watch *watch = sink_must(calloc(1, sizeof(*watch)));
-    int fd = sink_listen(port);
-
-    watch->on_event = on_listener;
-    watch->on_free = listener_free;
-    if (fd < 0 || sink_watch_add(sink, watch, fd, false)) {
-        free(watch);
-        return -1;
-    }
-    return 0;
+    return sink_stream_listen(sink, port, conn_open);
 }

@@ -74,6 +74,7 @@ def target(info, adapter, tls=False, number=0):
 def run(info, adapter, tls=False, content=None, timeout="10s", keys=None, **options):
     """The outcomes of one run of the probe, in the order in which they came."""
     words = {**settings(info, adapter, tls), "timeout": timeout, **(keys or {})}
+    words = {key: value for key, value in words.items() if value is not None}
     options.setdefault("target", target(info, adapter, tls))
     options["content"] = json.dumps(CONTENT if content is None else content)
     command = [binary(), adapter, *("%s=%s" % pair for pair in words.items()),

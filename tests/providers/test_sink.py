@@ -4,6 +4,7 @@
 import http.client
 import json
 import os
+import smtplib
 import socket
 import subprocess
 import threading
@@ -95,6 +96,21 @@ def test_counts_tell_distinct_deliveries_from_repeats():
         send("/_sink/reset", "")
         assert sink.stats()["requests"] == 0
         connection.close()
+
+
+def test_mail_is_taken_session_after_session_and_counted():
+    with Sink("--smtp-port", "0", "--delay-ms", "20") as sink:
+        port = int(sink.process.stdout.readline())
+        for _ in range(2):
+            with smtplib.SMTP("127.0.0.1", port, timeout=10) as client:
+                for to in ("a@example.org", "b@example.org"):
+                    start = time.monotonic()
+                    assert client.sendmail("x@example.org", [to], "Subject: s\r\n\r\n.\r\nb") == {}
+                    assert time.monotonic() - start >= 0.02
+                assert client.noop()[0] == 250 and client.docmd("HELP")[0] == 502
+        stats = sink.stats()
+        assert (stats["kinds"]["smtp"]["requests"], stats["kinds"]["smtp"]["distinct"]) == (4, 2)
+        assert stats["bad"] == 2
 
 
 def test_what_is_not_http_is_refused_and_counted():

@@ -23,6 +23,7 @@
 
 struct seen {
     unsigned connections, requests, mails;
+    bool offers_utf8;
     char request[4096], mail[8192];
     unsigned long long sent;
 };
@@ -189,13 +190,18 @@ static inline bool read_line(int fd, char *line, size_t bytes)
     return false;
 }
 
-static inline void read_mail(int fd)
+/* False when the connection ended before the mail did. */
+static inline bool read_mail(int fd)
 {
     char line[1024];
 
     server.seen->mail[0] = '\0';
-    while (read_line(fd, line, sizeof line) && strcmp(line, ".\r\n") != 0)
+    while (read_line(fd, line, sizeof line)) {
+        if (strcmp(line, ".\r\n") == 0)
+            return true;
         strncat(server.seen->mail, line, sizeof server.seen->mail - strlen(server.seen->mail) - 1);
+    }
+    return false;
 }
 
 static inline void serve_smtp(int fd)
@@ -207,7 +213,9 @@ static inline void serve_smtp(int fd)
         strncat(server.seen->request, line,
                 sizeof server.seen->request - strlen(server.seen->request) - 1);
         if (strncmp(line, "EHLO", 4) == 0)
-            say(fd, "250-peer\r\n250-AUTH PLAIN LOGIN XOAUTH2\r\n250 8BITMIME\r\n");
+            say(fd, server.seen->offers_utf8
+                        ? "250-peer\r\n250-AUTH PLAIN LOGIN XOAUTH2\r\n250 SMTPUTF8\r\n"
+                        : "250-peer\r\n250-AUTH PLAIN LOGIN XOAUTH2\r\n250 8BITMIME\r\n");
         else if (strncmp(line, "AUTH", 4) == 0 && strstr(line, "XOAUTH2 d3Jvbmc"))
             say(fd, "535 5.7.8 no\r\n");
         else if (strncmp(line, "AUTH PLAIN", 10) == 0 && !line[12])
@@ -218,16 +226,34 @@ static inline void serve_smtp(int fd)
             say(fd, "550 5.1.1 no such user\r\n");
         else if (strncmp(line, "RCPT TO:<later", 14) == 0)
             say(fd, "451 4.3.0 try later\r\n");
-        else if (strncmp(line, "RCPT TO:<silent", 15) == 0)
+        else if (strncmp(line, "RCPT TO:<endless", 16) == 0)
+            while (say(fd, "250-and so on\r\n"))
+                ;
+        else if (strncmp(line, "RCPT TO:<long", 13) == 0)
+            flood(fd, "250 ");
+        else if (strncmp(line, "RCPT TO:<garbage", 16) == 0)
+            say(fd, "\x01\x02 what\r\n");
+        else if (strncmp(line, "RCPT TO:<odd", 12) == 0)
+            say(fd, "354 go ahead\r\n");
+        else if (strncmp(line, "RCPT TO:<closing", 16) == 0) {
+            say(fd, "421 4.3.2 closing\r\n");
+            _exit(0);
+        } else if (strncmp(line, "RCPT TO:<silent", 15) == 0)
             pause();
         else if (strncmp(line, "DATA", 4) == 0) {
             say(fd, "354 go ahead\r\n");
-            read_mail(fd);
+            if (!read_mail(fd))
+                break;
             __atomic_fetch_add(&server.seen->mails, 1, __ATOMIC_SEQ_CST);
             if (strstr(server.seen->mail, "Subject: drop"))
                 _exit(0);
+            if (strstr(server.seen->mail, "Subject: slow"))
+                for (int i = 0; i < 200; i++)
+                    fixture_pause();
             say(fd, strstr(server.seen->mail, "Subject: spam") ? "554 5.7.1 spam\r\n"
                                                                : "250 2.0.0 queued as 42\r\n");
+            if (strstr(server.seen->mail, "Subject: last"))
+                _exit(0);
         } else if (strncmp(line, "QUIT", 4) == 0) {
             say(fd, "221 bye\r\n");
             _exit(0);

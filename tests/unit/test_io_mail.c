@@ -63,6 +63,12 @@ static void smtp_refusals_keep_their_code(void **state)
         {"anna@example.org", "spam", 554, HTTP_FAIL_NONE, true},
         {"anna@example.org", "drop", 0, HTTP_FAIL_RESET, true},
         {"silent@example.org", "hello", 0, HTTP_FAIL_TIMEOUT, false},
+        {"closing@example.org", "hello", 421, HTTP_FAIL_NONE, false},
+        {"garbage@example.org", "hello", 0, HTTP_FAIL_GARBAGE, false},
+        {"odd@example.org", "hello", 0, HTTP_FAIL_GARBAGE, false},
+        {"endless@example.org", "hello", 0, HTTP_FAIL_TOO_LARGE, false},
+        {"long@example.org", "hello", 0, HTTP_FAIL_TOO_LARGE, false},
+        {"anna@example.org", "hello", 250, HTTP_FAIL_NONE, true},
     };
     struct scene scene;
 
@@ -82,6 +88,112 @@ static void smtp_refusals_keep_their_code(void **state)
             fail_msg("%s %s: fail %d status %d sent %d: %s", cases[i].recipient, cases[i].subject,
                      (int)scene.last.fail, scene.last.status, scene.last.is_fully_sent, scene.body);
     }
+    scene_close(&scene);
+}
+
+/* libcurl alone would hold the loop until the server has replied to each mail. */
+static void a_server_that_thinks_holds_up_nobody(void **state)
+{
+    static const char *const recipients[] = {"anna@example.org", NULL};
+    struct http_mail mail = mail_to(recipients, "Subject: slow\r\n\r\nBody.\r\n");
+    struct scene scene;
+    char url[64];
+
+    (void)state;
+    scene_open(&scene);
+    for (int i = 0; i < 6; i++)
+        assert_int_equal(http_send_mail(scene.client, &mail, on_response, &scene), 0);
+    snprintf(url, sizeof url, "http://127.0.0.1:%d/status/204", server.http_port);
+    assert_int_equal(send_url(&scene, url), 0);
+    run_until_answered(&scene, 1);
+    assert_int_equal(scene.last.status, 204); /* before any of the mails */
+    run_until_answered(&scene, 7);
+    assert_int_equal(scene.last.status, 250);
+    assert_int_equal(server.seen->mails, 6);
+    assert_int_equal(server.seen->connections, 7);
+    scene_close(&scene);
+}
+
+static void a_session_that_was_closed_meanwhile_costs_no_mail(void **state)
+{
+    static const char *const recipients[] = {"anna@example.org", NULL};
+    struct http_mail last = mail_to(recipients, "Subject: last\r\n\r\nBody.\r\n");
+    struct http_mail mail = mail_to(recipients, "Subject: hello\r\n\r\nBody.\r\n");
+    struct scene scene;
+
+    (void)state;
+    scene_open(&scene);
+    for (int i = 0; i < 3; i++) {
+        send_mail(&scene, &last);
+        assert_int_equal(scene.last.status, 250);
+        send_mail(&scene, &mail);
+        assert_int_equal(scene.last.status, 250);
+    }
+    assert_int_equal(server.seen->mails, 6);
+    assert_int_equal(server.seen->connections, 4);
+    scene_close(&scene);
+}
+
+static void mails_wait_for_one_of_few_sessions(void **state)
+{
+    static const char *const good[] = {"anna@example.org", NULL};
+    static const char *const bad[] = {"unknown@example.org", NULL};
+    struct http_mail mail = mail_to(good, "Subject: hello\r\n\r\nBody.\r\n");
+    struct http_mail refused = mail_to(bad, "Subject: hello\r\n\r\nBody.\r\n");
+    struct scene scene;
+
+    (void)state;
+    scene_open_with(&scene, 64, 2);
+    for (int i = 0; i < 20; i++)
+        assert_int_equal(
+            http_send_mail(scene.client, i % 3 == 2 ? &refused : &mail, on_response, &scene), 0);
+    run_until_answered(&scene, 20);
+    assert_int_equal(server.seen->mails, 14);
+    assert_int_equal(server.seen->connections, 2);
+    /* Those that wait are told as well when the client closes. */
+    for (int i = 0; i < 10; i++)
+        assert_int_equal(http_send_mail(scene.client, &mail, on_response, &scene), 0);
+    http_client_close(scene.client);
+    assert_int_equal(scene.answered, 30);
+    assert_int_equal(scene.last.fail, HTTP_FAIL_CLOSED);
+    loop_free(scene.loop);
+}
+
+static void a_mail_may_be_sent_and_the_client_closed_from_a_reply(void **state)
+{
+    static const char *const recipients[] = {"anna@example.org", NULL};
+    struct http_mail mail = mail_to(recipients, "Subject: hello\r\n\r\nBody.\r\n");
+    struct scene scene;
+
+    (void)state;
+    scene_open(&scene);
+    for (int i = 0; i < 5; i++)
+        assert_int_equal(http_send_mail(scene.client, &mail, on_response, &scene), 0);
+    scene.closes = true;
+    run_until_answered(&scene, 5);
+    assert_null(scene.client);
+    scene_close(&scene);
+}
+
+static void an_address_beyond_ascii_needs_a_server_that_takes_it(void **state)
+{
+    static const char *const recipients[] = {"j\xc3\xbcrgen@example.org", NULL};
+    struct http_mail mail = mail_to(recipients, "Subject: hello\r\n\r\nBody.\r\n");
+    struct scene scene;
+
+    (void)state;
+    scene_open(&scene);
+    send_mail(&scene, &mail); /* the peer does not offer SMTPUTF8 */
+    assert_int_equal(scene.last.status, 553);
+    assert_int_equal(server.seen->mails, 0);
+    assert_null(strstr(server.seen->request, "MAIL FROM"));
+    scene_close(&scene);
+    scene_open(&scene);
+    server.seen->offers_utf8 = true;
+    send_mail(&scene, &mail);
+    assert_int_equal(scene.last.status, 250);
+    assert_non_null(strstr(server.seen->request, " SMTPUTF8\r\n"));
+    assert_non_null(strstr(server.seen->request, "RCPT TO:<j\xc3\xbcrgen@example.org>"));
     scene_close(&scene);
 }
 
@@ -153,6 +265,11 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(mail_is_delivered),
         cmocka_unit_test(smtp_refusals_keep_their_code),
+        cmocka_unit_test(a_server_that_thinks_holds_up_nobody),
+        cmocka_unit_test(a_session_that_was_closed_meanwhile_costs_no_mail),
+        cmocka_unit_test(an_address_beyond_ascii_needs_a_server_that_takes_it),
+        cmocka_unit_test(mails_wait_for_one_of_few_sessions),
+        cmocka_unit_test(a_mail_may_be_sent_and_the_client_closed_from_a_reply),
         cmocka_unit_test(bearer_tokens_log_in),
         cmocka_unit_test(starttls_is_demanded),
         cmocka_unit_test(mail_addresses_cannot_smuggle),
