@@ -134,7 +134,8 @@ int bridge_open_callbacks(const struct config_destination *from, struct callback
 int bridge_open_destination(struct bridge *bridge, const struct config_destination *from,
                             struct destination_config *out, char *why, size_t why_bytes)
 {
-    struct adapter_env env = {bridge->loop, bridge->http, clock_wall_ms, bridge->tracker};
+    struct adapter_env env = {bridge->loop, bridge->http, clock_wall_ms, bridge->tracker,
+                              from->timeout_ms};
     struct adapter_settings settings = {from->name, config_destination_get,
                                         (void *)(uintptr_t)from};
     void *state = NULL;

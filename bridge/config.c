@@ -165,6 +165,9 @@ static const struct key type_keys[] = {
 static const struct key destination_keys[] = {
     {"destinations", "concurrency", KIND_NUMBER, AT(concurrency), "100", 1, 20000,
      "Requests under way at once; the window opens up to it by good answers."},
+    {"destinations", "timeout", KIND_DURATION, AT(timeout_ms), "10s", 1, 300000,
+     "How long one request may take in all. Less than three quarters of bridge.lease: default at "
+     "most that."},
     {"destinations", "strikes", KIND_NUMBER, AT(strikes), "10", 0, 100000,
      "Transient failures in a row that open the breaker; 0: never (webhooks)."},
     {"destinations", "shut_min", KIND_DURATION, AT(shut_min_ms), "1s", 10, DAY,
@@ -450,14 +453,14 @@ static void check(struct reader *reader)
         fail(reader, 0, "queue.poll_max", "must not be less than queue.poll_min");
     for (size_t i = 0; i < config->destination_count && !reader->err; i++) {
         struct config_destination *destination = &config->destinations[i];
-        const char *timeout = config_destination_get(destination, "timeout");
-        int64_t ms = 0;
+        int64_t most_ms = config->bridge.lease_ms - config->bridge.lease_ms / 4 - 1;
 
-        if (timeout && !timefmt_parse_duration(timeout, &ms) &&
-            ms >= config->bridge.lease_ms - config->bridge.lease_ms / 4)
+        if (destination->timeout_ms > most_ms && config_destination_get(destination, "timeout"))
             fail(reader, destination->line, destination->name,
                  "its timeout must be less than three quarters of bridge.lease, or a send could"
                  " outlive the lease on its delivery");
+        if (destination->timeout_ms > most_ms)
+            destination->timeout_ms = most_ms;
         if (destination->shut_max_ms < destination->shut_min_ms)
             fail(reader, destination->line, destination->name,
                  "shut_max must not be less than shut_min");

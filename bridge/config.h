@@ -18,7 +18,7 @@
 struct config_destination {
     const char *name;
     const struct adapter *adapter;
-    int64_t concurrency, strikes, shut_min_ms, shut_max_ms;
+    int64_t concurrency, timeout_ms, strikes, shut_min_ms, shut_max_ms;
     int64_t per_second, per_minute, per_hour, per_day, weight;
     const char *prefixes, *types;
     char *callback_url; /* where its provider reaches us; NULL: nowhere that is known */

@@ -73,6 +73,7 @@ struct adapter_env {
     struct http_client *http;
     int64_t (*wall_ms)(void);      /* tests set their own */
     const struct tracker *tracker; /* NULL: none */
+    int64_t timeout_ms;            /* of one request; 0: the adapters' own */
 };
 
 enum adapter_key_kind {

@@ -27,7 +27,8 @@ void endpoint_init(struct endpoint *endpoint, const struct adapter_env *env,
     }
     if (ca_file)
         endpoint->ca_file = xstrdup(ca_file);
-    endpoint->timeout_ms = settings_ms(settings, "timeout", TIMEOUT_MS);
+    endpoint->timeout_ms =
+        settings_ms(settings, "timeout", env->timeout_ms ? env->timeout_ms : TIMEOUT_MS);
     endpoint->connect_ms = endpoint->timeout_ms < CONNECT_MS ? endpoint->timeout_ms : CONNECT_MS;
 }
 
