@@ -13,9 +13,11 @@
 #include "core/inbox.h"
 #include "core/request.h"
 #include "core/topic.h"
+#include "io/digest.h"
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define NO_MATCHING_SUBSCRIBERS 0x10 /* MQTT5 3.4.2.1 */
 
@@ -150,6 +152,27 @@ static void on_published(void *ctx, int err, uint8_t reason)
     }
 }
 
+/*
+ * What two copies of one urgent notification have in common when they have no id in common: shown
+ * while the database was away, and stored later by a bridge that does not know of it.  A digest,
+ * so that no service can make another's look like a repeat.
+ */
+static void add_key(struct buf *buf, const struct job *job)
+{
+    unsigned char digest[DIGEST_BYTES];
+    char text[TOPIC_ID_MAX + 1 + REQUEST_ID_MAX];
+    size_t service_bytes = strlen(job->service), id_bytes = strlen(job->request);
+
+    ASSERT(service_bytes <= TOPIC_ID_MAX && id_bytes <= REQUEST_ID_MAX);
+    memcpy(text, job->service, service_bytes + 1);
+    memcpy(text + service_bytes + 1, job->request, id_bytes);
+    digest_sha256(text, service_bytes + 1 + id_bytes, digest);
+    buf_add_text(buf, ",\"key\":\"");
+    for (unsigned i = 0; i < 8; i++)
+        buf_printf(buf, "%02x", digest[i]);
+    buf_add_char(buf, '"');
+}
+
 /* {"id":..,"seq":..,<the content's own members>,"created_at":..} */
 static int build(struct in_app *in_app, const struct job *job)
 {
@@ -173,6 +196,8 @@ static int build(struct in_app *in_app, const struct job *job)
         buf_add_text(buf, timefmt_wall(job->expires_ms, text));
         buf_add_char(buf, '"');
     }
+    if (job->priority == PRIORITY_URGENT && job->target_kind == TARGET_USER)
+        add_key(buf, job);
     if (job->is_replay)
         buf_add_text(buf, ",\"replay\":true");
     inbox_write_members(job->content, job->content_bytes, in_app->scratch, buf);

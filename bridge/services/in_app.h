@@ -9,8 +9,8 @@
  * connection to the broker is lost (costs no attempt).  Broadcasts and
  * roles are one publish and end as accepted: nobody acknowledges them one by one.
  *
- * The payload is {id, seq, type, title, body, data, priority, created_at, expires_at?}; one that
- * would be over REQUEST_INBOX_MAX is payload_too_large.
+ * The payload is {id, seq, type, title, body, data, priority, created_at, expires_at?, key?}; one
+ * that would be over REQUEST_INBOX_MAX is payload_too_large.
  */
 #ifndef TOCSIN_SERVICES_IN_APP_H
 #define TOCSIN_SERVICES_IN_APP_H

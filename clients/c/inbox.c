@@ -101,11 +101,12 @@ static void on_notification(struct inbox *in, const void *payload, size_t len)
 {
     json_t *n = json_loadb(payload, len, 0, NULL);
     const char *id = json_string_value(json_object_get(n, "id"));
+    const char *key = json_string_value(json_object_get(n, "key")); /* urgent: may change its id */
     const char *title = json_string_value(json_object_get(n, "title"));
     const char *body = json_string_value(json_object_get(n, "body"));
 
     if (id && strlen(id) < SEEN_ID_MAX) {
-        if (!is_repeat(in, id)) {
+        if (!is_repeat(in, key && strlen(key) < SEEN_ID_MAX ? key : id)) {
             printf("%s: %s\n", title ? title : "", body ? body : "");
             fflush(stdout);
         }

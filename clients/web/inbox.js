@@ -142,8 +142,9 @@ class Inbox {
   }
 
   async _show(notification) {
-    if (this.seen.has(notification.id)) return;
-    this.seen.add(notification.id);
+    const known = notification.key || notification.id; // urgent ones can change their id
+    if (this.seen.has(known)) return;
+    this.seen.add(known);
     if (this.seen.size > SEEN_MAX) this.seen.delete(this.seen.values().next().value);
     await this.options.onNotification(notification);
   }

@@ -177,6 +177,18 @@ def two_inbox_ids(story):
     story.events.append(shown("b", T + 1.9, number="d2"))
 
 
+def two_inbox_ids_and_keys(story):
+    story.events += [*fault("postgres.kill", "postgres", T, T + 2),
+                     {**shown("b", T + 1.9, number="d2"), "key": "other"}]
+
+
+def two_inbox_ids_for_no_reason(story):
+    for event in story.events:
+        if event["what"] == "shown":
+            event["key"] = "k"
+    story.events.append({**shown("b", T + 1.9, number="d2"), "key": "k"})
+
+
 def shown_long_after(story):
     story.events.append(shown("b", T + 40))
 
@@ -286,6 +298,8 @@ VIOLATIONS = {
     receiver_got_two_ids: "two ids at a receiver",
     unknown_effect: "no service published",
     two_inbox_ids: "under two ids",
+    two_inbox_ids_and_keys: "under two ids",
+    two_inbox_ids_for_no_reason: "under two ids",
     shown_long_after: "long after it was delivered",
     shown_unasked: "nobody had asked",
     end_before_accepted: "before `accepted`",

@@ -215,7 +215,7 @@ class Person:
         body = message.json
         tag = (body.get("title") or "").rpartition(" ")[2]
         self.recording.add("shown", user=self.name, device=client.client_id, id=body["id"],
-                           seq=body.get("seq"), tag=tag)
+                           seq=body.get("seq"), tag=tag, key=body.get("key"))
         if self.habit == "mute":
             return
         if self.habit == "slow":

@@ -103,7 +103,7 @@ def test_an_inbox_message_has_what_the_request_said_and_no_more(messages):
     assert message.json["data"] == {"n": [1, 2.5, None]}
     assert message.json["priority"] == "urgent"
     assert set(message.json) <= {"id", "seq", "type", "title", "data", "priority", "created_at",
-                                 "expires_at", "replay"}
+                                 "expires_at", "replay", "key"}
 
 
 def test_no_address_is_told_in_the_clear(messages):

@@ -7,6 +7,7 @@ import pytest
 
 import servers
 from client import Client
+from process import wait_until
 from traffic import Traffic
 
 AWAY = 6.0  # seconds; longer than every deadline on a query
@@ -76,3 +77,26 @@ def test_urgent_notifications_are_shown_at_once(new_stack):
         shop.receipt("urgent", "delivered", 20)
         assert {m.json["id"] for m in alice.messages if m.json["title"] == "urgent"} == {
             shown["id"]}
+
+
+def test_what_was_shown_and_is_stored_by_another_bridge_carries_the_same_key(new_stack):
+    """A bridge that shows and dies leaves nobody who knows the id: the key tells the repeat."""
+    stack = new_stack(settings={"bridge.lease": "3s"})
+    with Client(stack, "service", "shop") as shop, Client(stack, "user", "alice") as alice:
+        shop.subscribe("down/receipt")
+        alice.subscribe("down/inbox")
+        stack.postgres.kill()
+        for name in ("one", "two"):
+            shop.publish("up/request", {"id": name, "type": "alarm", "title": name, "body": "b",
+                                        "to": {"user": "alice"}, "priority": "urgent"})
+            alice.wait(lambda m: m.json["title"] == name, 10)
+        stack.bridge.kill()
+        stack.postgres.start()
+        stack.bridge.start()
+        for name in ("one", "two"):
+            shop.receipt(name, "accepted", 20)
+            wait_until(lambda: len({m.json["id"] for m in alice.messages
+                                    if m.json["title"] == name}) == 2, 20, "the stored copy")
+        keys = {name: {m.json["key"] for m in alice.messages if m.json["title"] == name}
+                for name in ("one", "two")}
+        assert len(keys["one"]) == len(keys["two"]) == 1 and keys["one"] != keys["two"]
