@@ -26,7 +26,7 @@ enum state {
 struct pending {
     pg_result_fn *on_result;
     void *ctx;
-    int64_t due_ms;
+    int64_t sent_ms;
     bool is_durable;
     bool is_warned; /* a WARNING came while it was answered */
 };
@@ -60,6 +60,7 @@ struct pg {
 
     size_t first_address;  /* where the coming attempt begins */
     size_t tried_in_round; /* attempts since the last wait that ended in a time-out */
+    int64_t answered_ms;   /* when the last answer came; boot */
     unsigned failures;     /* in a row, without one answered statement between */
     struct rng rng;
 
@@ -373,11 +374,14 @@ static void connect_now(void *ctx)
 static void on_deadline(void *ctx)
 {
     struct pg *pg = ctx;
-    int64_t left;
+    int64_t since_ms, left;
 
     if (pg->count == 0)
         return; /* armed again by the next pg_send() */
-    left = pg->pending[pg->head].due_ms - loop_now_ms(pg->loop);
+    since_ms = pg->pending[pg->head].sent_ms;
+    if (pg->answered_ms > since_ms)
+        since_ms = pg->answered_ms;
+    left = since_ms + pg->config.deadline_ms - loop_now_ms(pg->loop);
     if (left > 0)
         loop_timer_start(pg->loop, &pg->timer, left, on_deadline, pg);
     else
@@ -405,6 +409,7 @@ static void finish_oldest(struct pg *pg)
     int err = 0;
 
     pg->answer = pg->error = NULL;
+    pg->answered_ms = loop_now_ms(pg->loop);
     pg->head = (pg->head + 1) & pg->mask;
     pg->count--;
     if (error) {
@@ -649,7 +654,7 @@ int pg_send(struct pg *pg, const struct pg_statement *statement, const struct pg
     pending = &pg->pending[(pg->head + pg->count++) & pg->mask];
     *pending = (struct pending){.on_result = on_result,
                                 .ctx = ctx,
-                                .due_ms = loop_now_ms(pg->loop) + pg->config.deadline_ms,
+                                .sent_ms = loop_now_ms(pg->loop),
                                 .is_durable = statement->is_durable};
     if (!loop_timer_is_armed(&pg->timer))
         loop_timer_start(pg->loop, &pg->timer, pg->config.deadline_ms, on_deadline, pg);

@@ -42,8 +42,9 @@ struct pg_config {
     const char *name;          /* application_name suffix: "ingest", "settle"; borrowed */
     const char *settings;      /* run after connecting ("SET plan_cache_mode=..."), or NULL */
     const struct pg_statement *const *statements; /* NULL-terminated; borrowed */
-    int64_t deadline_ms;                          /* per statement, from the moment it is sent */
-    int64_t connect_ms;                           /* per attempt */
+    /* Per statement, from the moment it is sent or the one before it is answered. */
+    int64_t deadline_ms;
+    int64_t connect_ms; /* per attempt */
     int64_t backoff_min_ms, backoff_max_ms;
     size_t queue_max; /* statements under way at once */
 };

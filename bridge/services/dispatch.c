@@ -157,6 +157,7 @@ void dispatch_add_destination(struct dispatch *dispatch, const struct destinatio
     destination->opened = opened_new(config);
     destination->id = id;
     destination->queue = active_queue_new();
+    destination->claim_max = DISPATCH_CLAIM_MAX;
     destination->cap = (size_t)config->throttle.max_window * CAP_FACTOR;
     if (destination->cap < CAP_MIN)
         destination->cap = CAP_MIN;

@@ -19,7 +19,7 @@
 #define SWEEP_MIN_MS       5000
 #define SWEEP_SPREAD_MS    10000
 #define RECONCILE_EVERY_MS 10000
-#define CLAIM_MAX          1000
+#define CLAIM_MIN          16
 /* How long a repeat waits for a destination that is away, lest it be a second message. */
 #define PIN_MS 600000
 
@@ -186,6 +186,20 @@ static void remember(struct asking *asking)
             now_ms + SWEEP_MIN_MS + (int64_t)rng_below(&dispatch->rng, SWEEP_SPREAD_MS);
 }
 
+/*
+ * A database too slow for what it was asked is asked for less: else it would never answer in time.
+ * An empty answer says nothing.
+ */
+static void adapt(const struct asking *asking, int err)
+{
+    unsigned *most = &asking->destination->claim_max;
+
+    if (err == ERR_DOUBT && *most > CLAIM_MIN)
+        *most /= 2;
+    else if (!err && asking->total && !asking->is_suspect)
+        *most = *most * 2 < DISPATCH_CLAIM_MAX ? *most * 2 : DISPATCH_CLAIM_MAX;
+}
+
 static void on_done(void *ctx, int err)
 {
     struct asking *asking = ctx;
@@ -193,6 +207,7 @@ static void on_done(void *ctx, int err)
 
     if (asking->total)
         crash_point("claim.done");
+    adapt(asking, err);
     if (asking->generation == dispatch->generation) {
         asking->destination->is_claiming = false;
         if (!err && !asking->is_suspect)
@@ -365,7 +380,8 @@ static int64_t claim_for(struct dispatch *dispatch, struct destination *destinat
         return destination->next_claim_ms - now_ms;
     destination->next_claim_ms = now_ms + dispatch->config.poll_min_ms +
                                  (int64_t)rng_below(&dispatch->rng, (uint64_t)spread);
-    ask(dispatch, destination, room > CLAIM_MAX ? CLAIM_MAX : (unsigned)room, false);
+    ask(dispatch, destination,
+        room > destination->claim_max ? destination->claim_max : (unsigned)room, false);
     /* One at a time, yet one after the other: a storm leaves many, and most are innocent. */
     if ((is_sweep || destination->has_suspects) && !dispatch->has_suspect)
         ask(dispatch, destination, 1, true);

@@ -100,3 +100,42 @@ def test_what_was_shown_and_is_stored_by_another_bridge_carries_the_same_key(new
         keys = {name: {m.json["key"] for m in alice.messages if m.json["title"] == name}
                 for name in ("one", "two")}
         assert len(keys["one"]) == len(keys["two"]) == 1 and keys["one"] != keys["two"]
+
+
+SLOW = """
+CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
+$$ BEGIN PERFORM pg_sleep(0.01); RETURN NEW; END $$;
+CREATE TRIGGER slow BEFORE UPDATE OF state ON delivery FOR EACH ROW
+    WHEN (OLD.state = 0 AND NEW.state = 1) EXECUTE FUNCTION slow()"""
+
+
+def test_a_server_too_slow_for_a_whole_claim_is_asked_for_less(new_stack):
+    """Else each claim would be in doubt at its deadline, and the next one be as large."""
+    stack = new_stack(settings={"postgres.deadline": "500ms", "channels.in_app.attempts": 1})
+    stack.postgres.sql(SLOW)
+    with Client(stack, "service", "shop") as shop:
+        shop.subscribe("down/#")
+        due = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 3))
+        shop.publish("up/request", [{"id": "r%d" % n, "type": "t", "title": "t", "at": due,
+                                     "to": {"broadcast": True}} for n in range(120)])
+        for n in range(120):
+            shop.receipt("r%d" % n, "sent", 60)
+        assert "claim.failed" in open(stack.bridge.log).read()
+        assert stack.postgres.sql("select missing from conservation") == [["0"]]
+
+
+CRASHED = """
+INSERT INTO attempt (at, delivery, notification, epoch, destination, status, number, channel,
+                     outcome, reason, segments, state, recipient_kind, recipient)
+SELECT now(), g, g, 1, 1, 0, 1, 2, 8 - g % 2, 0, 0, CASE g % 2 WHEN 1 THEN 4 END, 5, 'x'
+FROM generate_series(1, 20000) g"""
+
+
+def test_what_was_begun_is_found_by_index(stack):
+    """A crash leaves thousands to be looked up, in a table that nobody has summarised yet."""
+    plan = stack.postgres.sql("BEGIN; %s; SET LOCAL enable_seqscan = off; EXPLAIN SELECT destination"
+                              " FROM attempt WHERE delivery = 7 AND number = 1 AND outcome = 8"
+                              " AND state IS NULL" % CRASHED)
+    nodes = [row[0] for row in plan if "Scan" in row[0]]
+    assert nodes and all("Index Scan" in node and "delivery_idx1" in node or
+                         "attempt_started" in node for node in nodes), nodes

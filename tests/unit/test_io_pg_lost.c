@@ -313,6 +313,25 @@ static void deadlines_are_each_statements_own(void **state)
     scene_close(&scene);
 }
 
+/* A server that is slow and goes on answering has not stopped. */
+static void waiting_behind_others_is_no_silence(void **state)
+{
+    struct pg_config config = config_for(server.conninfo);
+    struct scene scene;
+
+    (void)state;
+    config.deadline_ms = 1000;
+    scene_open_config(&scene, &config);
+    run_until(&scene, is_up, 10000);
+    for (int i = 0; i < 5; i++)
+        assert_int_equal(send_int(&scene, &nap, 400, on_result, &scene), 0);
+    run_until(&scene, is_idle, 10000);
+    assert_int_equal(scene.calls, 5);
+    assert_int_equal(scene.last.err, 0);
+    assert_int_equal(scene.downs, 0);
+    scene_close(&scene);
+}
+
 static void closing_at_once_leaves_nothing_behind(void **state)
 {
     struct pg_config config = config_for(server.tcp_conninfo);
@@ -360,6 +379,7 @@ int main(void)
         cmocka_unit_test(statements_that_do_not_fit_keep_it_down),
         cmocka_unit_test(settings_are_not_needed),
         cmocka_unit_test(deadlines_are_each_statements_own),
+        cmocka_unit_test(waiting_behind_others_is_no_silence),
         cmocka_unit_test(closing_at_once_leaves_nothing_behind),
         cmocka_unit_test(scripts_run_and_report),
     };
