@@ -257,7 +257,7 @@ def test_dead_letters_are_announced_listed_and_brought_back(stack, shop):
         assert (entry["user"], entry["reason"], entry["attempts"]) == ("zoe", "user_offline", 1)
         with Client(stack, "user", "zoe") as zoe:
             zoe.subscribe("down/inbox")
-            assert ops.rpc("dlq.retry", {"ids": [entry["delivery"]]})["result"] == {"retried": 1}
+            assert ops.rpc("dlq.retry", {"ids": [entry["delivery"]]})["result"] == {"retried": 1, "skipped": 0}
             acknowledge(zoe, inbox(zoe, "lost"))
             shop.receipt("lost", "delivered")
         assert ops.rpc("dlq.retry", {"ids": [entry["delivery"]]})["result"] == {"retried": 0}
