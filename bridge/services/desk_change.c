@@ -16,11 +16,20 @@
 
 static void change(struct ask *ask);
 
+static void fail(struct ask *ask, int err)
+{
+    struct desk *desk = ask->service;
+
+    desk->changing--;
+    ask_fail(ask, err);
+}
+
 static void finish(struct ask *ask)
 {
     struct desk *desk = ask->service;
     struct desk_changing *own = ask->own;
 
+    desk->changing--;
     if (own->mark.to == DEAD_RETRYING)
         desk_feed_poke(desk);
     ask_begin(ask);
@@ -37,7 +46,7 @@ static void on_marked(void *ctx, int err, int64_t count, uint64_t last, bool is_
     struct desk_changing *own = ask->own;
 
     if (err) {
-        ask_fail(ask, err);
+        fail(ask, err);
         return;
     }
     crash_point("desk.marked");
@@ -57,7 +66,7 @@ static void change(struct ask *ask)
     struct dead_mark_call call = {on_marked, ask};
 
     if (store_dlq_mark(desk->store, &own->mark, &call))
-        ask_fail(ask, ERR_CLOSED);
+        fail(ask, ERR_CLOSED);
 }
 
 /* Ids, each once; or a filter, where only what waits for review is meant unless it says otherwise.
@@ -140,6 +149,7 @@ static void begin(struct ask *ask, enum dead_status to, const char *word)
     json_write(ask->rpc.params, &params);
     own->mark.params = arena_strdup(ask->arena, buf_text(&params));
     buf_fini(&params);
+    ((struct desk *)ask->service)->changing++;
     change(ask);
 }
 

@@ -17,6 +17,7 @@ struct desk {
     struct dead_room rooms[DESK_DESTINATIONS_MAX];
     size_t room_count;
     bool is_feeding, has_waiting;
+    size_t changing; /* changes under way: they go first */
 };
 
 /* The own state of the questions, and of the changes. */

@@ -66,39 +66,57 @@ const struct pg_statement store_sql_dlq_tries = {
 };
 
 /*
- * $15 destination, $16 content, $17 its type, $18 whether it fits in_app.  In the order of ids, so
- * that two never wait for each other's rows; what the first has moved the second does not see.
+ * $15 destination, $16 content, $17 its type, $18 whether it fits in_app.
+ *
+ * A few are found by their ids or their user, many by a walk in the order of ids that looks at a
+ * bounded number a bite: what the planner believes of the table does not matter.  They are locked
+ * in that order, so that two never wait for each other's rows, and looked at again once they are:
+ * what the first has moved the second does not.
  */
+#define MARKABLE                                                      \
+    " AND l.is_dead AND l.delivery > $10::bigint"                     \
+    " AND ($15::text IS NULL OR l.channel = (SELECT channel FROM o))" \
+    " AND ($17::text IS NULL OR l.type = $17::text)"                  \
+    " AND ($18::boolean OR l.channel <> 0) ORDER BY l.delivery LIMIT $11::int"
+#define FEW      "($1::bigint[] IS NOT NULL OR $6::text IS NOT NULL)"
+#define WALK_MAX "5000"
+
 const struct pg_statement store_sql_dlq_mark = {
     .name = "dlq_mark",
     .params = 23,
     .is_durable = true,
-    .sql = "WITH o AS (SELECT id, channel FROM destination WHERE name = $15::text),"
-           "s AS (SELECT l.delivery, l.status FROM dead_letter l WHERE" FILTER
-           "   AND l.is_dead AND l.delivery > $10::bigint"
-           "   AND ($15::text IS NULL OR l.channel = (SELECT channel FROM o))"
-           "   AND ($17::text IS NULL OR l.type = $17::text)"
-           "   AND ($18::boolean OR l.channel <> 0)"
-           "   ORDER BY l.delivery LIMIT $11::int FOR UPDATE OF l),"
-           "e AS (INSERT INTO edited_content (admin, content) SELECT $13::text, $16::bytea"
-           "   WHERE $16::bytea IS NOT NULL AND EXISTS (SELECT 1 FROM s) RETURNING id),"
-           "u AS (UPDATE dead_letter SET status = $12::smallint, changed_at = clock_timestamp(),"
-           "   changed_by = $13::text, note = coalesce($14::text, note),"
-           "   resolved_by = CASE $12::smallint WHEN 2 THEN 'admin' END,"
-           "   destination = coalesce((SELECT id FROM o), destination),"
-           "   is_pinned = CASE $12::smallint WHEN 1 THEN $15::text IS NOT NULL ELSE is_pinned END,"
-           "   edited = CASE $12::smallint WHEN 1 THEN (SELECT id FROM e) ELSE edited END"
-           "   WHERE delivery = ANY (ARRAY(SELECT delivery FROM s))),"
-           "a AS (INSERT INTO audit (admin, action, params, call, before, after, result)"
-           "   SELECT $13::text, $19::text, $20::text, $21::text,"
-           "   (SELECT coalesce(json_object_agg(name, n), '{}')::text FROM (SELECT"
-           "     (ARRAY['pending_review', 'retrying', 'resolved', 'ignored'])[status + 1] AS name,"
-           "     count(*) AS n FROM s GROUP BY status) c),"
-           "   json_build_object((ARRAY['pending_review', 'retrying', 'resolved', 'ignored'])"
-           "     [$12::smallint + 1], (SELECT count(*) FROM s))::text,"
-           "   json_build_object($22::text, (SELECT count(*) FROM s))::text"
-           "   WHERE $23::boolean OR EXISTS (SELECT 1 FROM s))"
-           "SELECT count(*), max(delivery) FROM s",
+    .sql =
+        "WITH o AS (SELECT id, channel FROM destination WHERE name = $15::text),"
+        "w AS (SELECT delivery, channel, reason, type, service, user_id, recipient, recipient_kind,"
+        "   died_at, status, is_dead FROM dead_letter WHERE NOT " FEW
+        "   AND delivery > $10::bigint ORDER BY delivery LIMIT " WALK_MAX "),"
+        "f AS ((SELECT l.delivery FROM w l WHERE" FILTER MARKABLE ")"
+        "   UNION ALL (SELECT l.delivery FROM dead_letter l WHERE " FEW " AND" FILTER MARKABLE ")),"
+        "s AS (SELECT delivery, status FROM dead_letter"
+        "   WHERE delivery = ANY (ARRAY(SELECT delivery FROM f))"
+        "   AND status + 0 = ANY ($9::smallint[]) AND is_dead ORDER BY delivery FOR UPDATE),"
+        "e AS (INSERT INTO edited_content (admin, content) SELECT $13::text, $16::bytea"
+        "   WHERE $16::bytea IS NOT NULL AND EXISTS (SELECT 1 FROM s) RETURNING id),"
+        "u AS (UPDATE dead_letter SET status = $12::smallint, changed_at = clock_timestamp(),"
+        "   changed_by = $13::text, note = coalesce($14::text, note),"
+        "   resolved_by = CASE $12::smallint WHEN 2 THEN 'admin' END,"
+        "   destination = coalesce((SELECT id FROM o), destination),"
+        "   is_pinned = CASE $12::smallint WHEN 1 THEN $15::text IS NOT NULL ELSE is_pinned END,"
+        "   edited = CASE $12::smallint WHEN 1 THEN (SELECT id FROM e) ELSE edited END"
+        "   WHERE delivery = ANY (ARRAY(SELECT delivery FROM s))),"
+        "a AS (INSERT INTO audit (admin, action, params, call, before, after, result)"
+        "   SELECT $13::text, $19::text, $20::text, $21::text,"
+        "   (SELECT coalesce(json_object_agg(name, n), '{}')::text FROM (SELECT"
+        "     (ARRAY['pending_review', 'retrying', 'resolved', 'ignored'])[status + 1] AS name,"
+        "     count(*) AS n FROM s GROUP BY status) c),"
+        "   json_build_object((ARRAY['pending_review', 'retrying', 'resolved', 'ignored'])"
+        "     [$12::smallint + 1], (SELECT count(*) FROM s))::text,"
+        "   json_build_object($22::text, (SELECT count(*) FROM s))::text"
+        "   WHERE $23::boolean OR EXISTS (SELECT 1 FROM s))"
+        "SELECT (SELECT count(*) FROM s),"
+        " CASE WHEN n = $11::int OR " FEW " THEN last ELSE (SELECT max(delivery) FROM w) END,"
+        " n < $11::int AND (" FEW " OR (SELECT count(*) FROM w) < " WALK_MAX ")"
+        " FROM (SELECT count(*) AS n, max(delivery) AS last FROM f) x",
 };
 
 /* FILTER's parameters. */
@@ -304,32 +322,27 @@ int store_dlq_tries(struct store *store, uint64_t delivery, const struct dead_tr
     return err;
 }
 
-/* A mark under way; it remembers what it was limited to. */
-struct marking {
-    struct dead_mark_call call;
-    int limit;
-};
-
 static void on_marked(void *ctx, int err, const struct pg_result *result)
 {
-    struct marking *held = ctx;
-    struct marking marking = *held;
-    int64_t count = err ? 0 : pg_int(result, 0, 0);
+    struct dead_mark_call *held = ctx;
+    struct dead_mark_call call = *held;
 
     free(held);
-    marking.call.on_done(marking.call.ctx, err, count, err ? 0 : (uint64_t)pg_int(result, 0, 1),
-                         count < marking.limit);
+    if (err)
+        call.on_done(call.ctx, err, 0, 0, false);
+    else
+        call.on_done(call.ctx, 0, pg_int(result, 0, 0), (uint64_t)pg_int(result, 0, 1),
+                     pg_int(result, 0, 2) != 0);
 }
 
 int store_dlq_mark(struct store *store, const struct dead_mark *mark,
                    const struct dead_mark_call *call)
 {
     struct pg_params *params = &store->params;
-    struct marking *held = xmalloc(sizeof(*held));
+    struct dead_mark_call *held = xmalloc(sizeof(*held));
     int err;
 
-    held->call = *call;
-    held->limit = mark->limit;
+    *held = *call;
     pg_params_clear(params);
     add_filter(params, &mark->filter);
     pg_add_int8(params, (int64_t)mark->after);

@@ -18,7 +18,9 @@ static const char queue_settings[] = "SET jit = off; SET enable_seqscan = off;"
                                      "SET plan_cache_mode = force_generic_plan;"
                                      "SET lock_timeout = '2s';"
                                      "SET idle_in_transaction_session_timeout = '10s'";
+/* Planned anew each time; yet what is known of tables that grow and shrink fast is always old. */
 static const char desk_settings[] = "SET jit = off; SET lock_timeout = '2s';"
+                                    "SET enable_seqscan = off; SET random_page_cost = 1.1;"
                                     "SET max_parallel_workers_per_gather = 0;"
                                     "SET plan_cache_mode = force_custom_plan;"
                                     "SET statement_timeout = '55s';"

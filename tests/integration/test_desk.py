@@ -4,6 +4,7 @@ import concurrent.futures
 
 import pytest
 
+import dead_letters
 import servers
 from client import Client
 from process import wait_until
@@ -319,37 +320,18 @@ def test_the_audit_cannot_be_changed(stack, change):
 
 # Many at once
 
-def make_dead(stack, count, reason=1, first=1):
-    """Dead letters as a bridge would have left them, without the wait."""
-    stack.postgres.sql("""
-        with x as (select (extract(epoch from now())::bigint * 1000 << 22) - %(top)d + g * 2 as id,
-                   g from generate_series(%(first)d, %(last)d) g),
-        n as (insert into notification (id, service, request, type, priority, receipts, deliveries,
-              created_at, content) select id, 'bulk', 'bulk-' || g, 'desk.bulk', 2, 0, 1, now(),
-              '{"type":"desk.bulk","priority":"normal","title":"t","body":"b"}' from x),
-        a as (insert into attempt (at, delivery, notification, epoch, destination, status, number,
-              channel, outcome, reason, segments, state, recipient_kind, recipient)
-              select now(), x.id + 1, x.id, 1, d.id, 0, 1, 2, 5, %(reason)d, 0, 5, 5,
-              '+1555' || lpad(g::text, 7, '0') from x, destination d where d.name = 'twilio')
-        insert into dead_letter (delivery, notification, service, request, type, seq, destination,
-              channel, priority, attempts, reason, recipient_kind, recipient, died_at)
-        select x.id + 1, x.id, 'bulk', 'bulk-' || g, 'desk.bulk', 0, d.id, 2, 2, 1, %(reason)d, 5,
-              '+1555' || lpad(g::text, 7, '0'), now() from x, destination d where d.name = 'twilio'
-        """ % {"first": first, "last": first + count - 1, "reason": reason, "top": 100000000})
-
-
 def ended_once(stack, count):
     """Every retry has ended as sent, each once."""
     rows = stack.postgres.sql("select count(*), count(distinct delivery) from attempt a "
                               "join notification n on n.id = a.notification "
-                              "where n.type = 'desk.bulk' and a.state = 3")
+                              "where n.type = 'bulk.test' and a.state = 3")
     return rows == [[str(count), str(count)]] or None
 
 
 def test_two_admins_who_retry_the_same_at_once_send_nothing_twice(new_stack):
     count = 6000
     stack = new_stack(bridges=2)
-    make_dead(stack, count)
+    dead_letters.make(stack, count)
     with Client(stack, "admin", "ops") as ops, Client(stack, "admin", "eve") as eve:
         ops.subscribe("down/#")
         eve.subscribe("down/#")
@@ -372,7 +354,7 @@ def test_what_waits_to_be_put_back_can_be_called_back(new_stack):
     stack = new_stack(settings={"destinations.twilio.concurrency": 1})
     stack.providers.control("POST", "/behaviour", {"provider": "twilio", "delay_ms": 200,
                                                    "answers": ["ok"], "repeat": True})
-    make_dead(stack, 3000)
+    dead_letters.make(stack, 3000)
     with Client(stack, "admin", "ops") as ops:
         ops.subscribe("down/#")
         assert ops.rpc("dlq.retry", {"filter": {}}, 30)["result"]["retried"] == 3000
@@ -385,8 +367,8 @@ def test_what_waits_to_be_put_back_can_be_called_back(new_stack):
 
 def test_old_ones_resolve_by_age_and_go_with_their_day(new_stack):
     stack = new_stack(settings={"retention.resolve_after": "1h", "retention.days": 5})
-    make_dead(stack, 10)
-    make_dead(stack, 10, first=11)
+    dead_letters.make(stack, 10)
+    dead_letters.make(stack, 10, first=11)
     stack.postgres.sql("update dead_letter set died_at = now() - interval '2 hours' "
                        "where recipient <= '+15550000010'")
     with Client(stack, "admin", "ops") as ops:
