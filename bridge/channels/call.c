@@ -220,6 +220,7 @@ int call_send_request(struct call *call, struct http_request *request, call_judg
     request->body = buf_text(&call->body);
     request->body_bytes = call->body.length;
     request->version = endpoint->version;
+    request->is_few = endpoint->is_few;
     request->is_public_only = endpoint->is_public_only;
     request->ca_file = endpoint->ca_file;
     request->connect_ms = endpoint->connect_ms;

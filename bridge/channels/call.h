@@ -39,6 +39,7 @@ struct endpoint {
     int64_t connect_ms, timeout_ms;
     bool is_public_only;
     bool may_fetch_private; /* attachments by URL */
+    bool is_few;            /* the hosts behind the targets speak HTTP/2: few connections to each */
     bool is_target_only;    /* every target is its own server: outcomes are about it alone */
     enum http_version version;
     size_t response_max; /* 0 takes the engine's */

@@ -144,6 +144,7 @@ static int webpush_open(const struct adapter_env *env, const struct adapter_sett
 
     settings_begin(&settings, KEYS, from, why, why_bytes);
     endpoint_init(&webpush->endpoint, env, &settings);
+    webpush->endpoint.is_few = true;
     webpush->endpoint.is_public_only = !settings_bool(&settings, "allow_private");
     webpush->subject = settings_copy(&settings, "vapid_subject");
     webpush->ttl_s = settings_ms(&settings, "ttl", TTL_DEFAULT_S * 1000LL) / 1000;

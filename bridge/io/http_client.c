@@ -10,7 +10,9 @@
 #include "base/clock.h"
 #include "base/log.h"
 
-#define RESTING_MAX      256 /* idle handles kept for reuse */
+#define RESTING_MAX      256   /* idle handles kept for reuse */
+#define STREAMS_MAX      1000L /* of one connection: what APNs allows; most servers less */
+#define FEW_MAX          8
 #define DEADLINE_LATE_MS 100 /* libcurl's own time-out first: it knows more */
 
 void http_library_init(void)
@@ -110,7 +112,7 @@ static void call_detach(struct http_call *call)
     loop_timer_stop(&call->deadline);
     if (call->is_mail)
         http_mail_detach(call);
-    curl_multi_remove_handle(call->client->multi, call->easy);
+    http_call_remove(call);
 }
 
 static void call_end(struct http_call *call, CURLcode code, enum http_fail closed)
@@ -137,6 +139,13 @@ void http_client_enter(struct http_client *client)
     client->depth++;
 }
 
+/* Closes its sockets, each through on_close_socket(). */
+static void engine_close(struct http_engine *engine)
+{
+    curl_multi_cleanup(engine->multi);
+    loop_timer_stop(&engine->timer);
+}
+
 static void free_client(struct http_client *client)
 {
     struct list_node *node;
@@ -144,8 +153,8 @@ static void free_client(struct http_client *client)
     http_mail_close_all(client);
     while ((node = list_pop_front(&client->resting)))
         call_free(CONTAINER_OF(node, struct http_call, node));
-    curl_multi_cleanup(client->multi); /* closes its sockets, each through on_close_socket() */
-    loop_timer_stop(&client->timer);
+    engine_close(&client->many);
+    engine_close(&client->few);
     for (size_t i = 0; i < client->socket_slots; i++) {
         if (!client->sockets[i])
             continue;
@@ -164,12 +173,13 @@ void http_client_leave(struct http_client *client)
 
 /* ---- libcurl's events ---- */
 
-static void reap(struct http_client *client)
+static void reap(struct http_engine *engine)
 {
+    struct http_client *client = engine->client;
     CURLMsg *message;
     int left;
 
-    while (!client->is_closed && (message = curl_multi_info_read(client->multi, &left))) {
+    while (!client->is_closed && (message = curl_multi_info_read(engine->multi, &left))) {
         struct http_call *call = NULL;
         CURLcode code = message->data.result;
 
@@ -183,13 +193,14 @@ static void reap(struct http_client *client)
     }
 }
 
-static void act(struct http_client *client, curl_socket_t fd, int events)
+static void act(struct http_engine *engine, curl_socket_t fd, int events)
 {
+    struct http_client *client = engine->client;
     int running;
 
     http_client_enter(client);
-    curl_multi_socket_action(client->multi, fd, events, &running);
-    reap(client);
+    curl_multi_socket_action(engine->multi, fd, events, &running);
+    reap(engine);
     http_client_leave(client);
 }
 
@@ -211,7 +222,8 @@ static void on_deadline(void *ctx)
 static void on_ready(void *ctx, int events)
 {
     struct http_socket *sock = ctx;
-    struct http_client *client = sock->client;
+    struct http_engine *engine = sock->engine;
+    struct http_client *client = engine->client;
     int fd = sock->fd;
 
     if (sock->on_lent) {
@@ -226,7 +238,7 @@ static void on_ready(void *ctx, int events)
         return;
     }
     http_client_enter(client);
-    act(client, fd,
+    act(engine, fd,
         (events & LOOP_READ ? CURL_CSELECT_IN : 0) | (events & LOOP_WRITE ? CURL_CSELECT_OUT : 0));
     sock = (size_t)fd < client->socket_slots ? client->sockets[fd] : NULL;
     if (sock && sock->wanted) /* after an error libuv watches no more */
@@ -234,8 +246,9 @@ static void on_ready(void *ctx, int events)
     http_client_leave(client);
 }
 
-static struct http_socket *socket_get(struct http_client *client, int fd)
+static struct http_socket *socket_get(struct http_engine *engine, int fd)
 {
+    struct http_client *client = engine->client;
     size_t slot = (size_t)fd;
 
     if (slot >= client->socket_slots) {
@@ -250,7 +263,7 @@ static struct http_socket *socket_get(struct http_client *client, int fd)
     }
     if (!client->sockets[slot]) {
         client->sockets[slot] = xcalloc(1, sizeof **client->sockets);
-        client->sockets[slot]->client = client;
+        client->sockets[slot]->engine = engine;
         client->sockets[slot]->fd = fd;
     }
     return client->sockets[slot];
@@ -259,7 +272,7 @@ static struct http_socket *socket_get(struct http_client *client, int fd)
 void http_socket_lend(struct http_client *client, int fd, int wanted,
                       void (*on_lent)(void *ctx, int events), void *ctx)
 {
-    struct http_socket *sock = socket_get(client, fd);
+    struct http_socket *sock = socket_get(&client->many, fd);
 
     sock->on_lent = on_lent;
     sock->lent_ctx = ctx;
@@ -269,13 +282,14 @@ void http_socket_lend(struct http_client *client, int fd, int wanted,
 
 static int on_socket_wish(CURL *easy, curl_socket_t fd, int what, void *ctx, void *unused)
 {
-    struct http_client *client = ctx;
+    struct http_engine *engine = ctx;
+    struct http_client *client = engine->client;
     struct http_socket *sock;
 
     (void)easy, (void)unused;
     if (what == CURL_POLL_REMOVE && ((size_t)fd >= client->socket_slots || !client->sockets[fd]))
         return 0; /* closed already */
-    sock = socket_get(client, fd);
+    sock = socket_get(engine, fd);
     sock->wanted = (what & CURL_POLL_IN ? LOOP_READ : 0) | (what & CURL_POLL_OUT ? LOOP_WRITE : 0);
     if (what == CURL_POLL_REMOVE)
         sock->wanted = 0;
@@ -298,14 +312,30 @@ static int on_close_socket(void *ctx, curl_socket_t fd)
 
 static int on_timer_wish(CURLM *multi, long after_ms, void *ctx)
 {
-    struct http_client *client = ctx;
+    struct http_engine *engine = ctx;
 
     (void)multi;
     if (after_ms < 0)
-        loop_timer_stop(&client->timer);
+        loop_timer_stop(&engine->timer);
     else
-        loop_timer_start(client->loop, &client->timer, after_ms, on_timer, client);
+        loop_timer_start(engine->client->loop, &engine->timer, after_ms, on_timer, engine);
     return 0;
+}
+
+static void engine_open(struct http_engine *engine, struct http_client *client,
+                        size_t host_connections)
+{
+    engine->client = client;
+    engine->multi = curl_multi_init();
+    if (!engine->multi)
+        fatal("memory.exhausted", "curl_multi_init() returned nothing");
+    curl_multi_setopt(engine->multi, CURLMOPT_SOCKETFUNCTION, on_socket_wish);
+    curl_multi_setopt(engine->multi, CURLMOPT_SOCKETDATA, engine);
+    curl_multi_setopt(engine->multi, CURLMOPT_TIMERFUNCTION, on_timer_wish);
+    curl_multi_setopt(engine->multi, CURLMOPT_TIMERDATA, engine);
+    curl_multi_setopt(engine->multi, CURLMOPT_MAX_HOST_CONNECTIONS, (long)host_connections);
+    curl_multi_setopt(engine->multi, CURLMOPT_MAX_CONCURRENT_STREAMS, STREAMS_MAX);
+    curl_multi_setopt(engine->multi, CURLMOPT_MAXCONNECTS, (long)client->config.max_inflight);
 }
 
 /* ---- the public face ---- */
@@ -321,15 +351,9 @@ struct http_client *http_client_open(struct loop *loop, const struct http_client
     list_init(&client->resting);
     list_init(&client->sessions);
     list_init(&client->waiting);
-    client->multi = curl_multi_init();
-    if (!client->multi)
-        fatal("memory.exhausted", "curl_multi_init() returned nothing");
-    curl_multi_setopt(client->multi, CURLMOPT_SOCKETFUNCTION, on_socket_wish);
-    curl_multi_setopt(client->multi, CURLMOPT_SOCKETDATA, client);
-    curl_multi_setopt(client->multi, CURLMOPT_TIMERFUNCTION, on_timer_wish);
-    curl_multi_setopt(client->multi, CURLMOPT_TIMERDATA, client);
-    curl_multi_setopt(client->multi, CURLMOPT_MAX_HOST_CONNECTIONS, (long)config->max_connections);
-    curl_multi_setopt(client->multi, CURLMOPT_MAXCONNECTS, (long)config->max_inflight);
+    engine_open(&client->many, client, config->max_connections);
+    engine_open(&client->few, client,
+                config->max_connections < FEW_MAX ? config->max_connections : FEW_MAX);
     return client;
 }
 
@@ -351,12 +375,20 @@ size_t http_client_inflight(const struct http_client *client)
     return client->calls.count;
 }
 
-void http_call_add(struct http_call *call)
+void http_call_add(struct http_call *call, struct http_engine *engine)
 {
+    call->engine = engine;
     curl_easy_setopt(call->easy, CURLOPT_CLOSESOCKETFUNCTION, on_close_socket);
     curl_easy_setopt(call->easy, CURLOPT_CLOSESOCKETDATA, call->client);
-    if (curl_multi_add_handle(call->client->multi, call->easy) != CURLM_OK)
+    if (curl_multi_add_handle(engine->multi, call->easy) != CURLM_OK)
         panic("libcurl refused a handle");
+}
+
+void http_call_remove(struct http_call *call)
+{
+    if (call->engine)
+        curl_multi_remove_handle(call->engine->multi, call->easy);
+    call->engine = NULL;
 }
 
 static void call_start(struct http_call *call, int64_t timeout_ms)
@@ -370,7 +402,7 @@ static void call_start(struct http_call *call, int64_t timeout_ms)
     if (call->is_mail)
         http_mail_assign(call);
     else
-        http_call_add(call);
+        http_call_add(call, call->is_few ? &client->few : &client->many);
 }
 
 static bool is_full(const struct http_client *client)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * http_client - every request to a provider, on one libcurl multi handle
+ * http_client - every request to a provider, on libcurl's multi handles
  *
  * Keep-alive, HTTP/2 where the server speaks it, bounded: response bodies and headers are cut
  * off (HTTP_FAIL_TOO_LARGE), slow answers end at the deadline, redirects are never followed.
@@ -34,7 +34,8 @@ enum http_fail {
     HTTP_FAIL_CLOSED /* http_client_close() */
 };
 
-enum http_version { HTTP_VERSION_ANY, HTTP_VERSION_1_1, HTTP_VERSION_2 /* or fail */ };
+/* HTTP_VERSION_2 means or fail, and over few connections to a host. */
+enum http_version { HTTP_VERSION_ANY, HTTP_VERSION_1_1, HTTP_VERSION_2 };
 
 struct http_header {
     const char *name, *value;
@@ -50,6 +51,7 @@ struct http_request {
     const char *basic_user; /* HTTP Basic; NULL when unused */
     const struct secret *basic_password;
     enum http_version version;
+    bool is_few;         /* by TLS over few connections to a host, which all speak HTTP/2 */
     bool is_public_only; /* refuse loopback, private, link-local ... peers (SSRF guard) */
     const char *ca_file; /* borrowed for the process's life; NULL takes the system's */
     int64_t connect_ms, timeout_ms;

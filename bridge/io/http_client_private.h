@@ -20,7 +20,7 @@
  * one on the same connection the same as before.
  */
 struct http_socket {
-    struct http_client *client;
+    struct http_engine *engine;
     struct loop_watch watch;
     int fd;
     int wanted; /* LOOP_READ | LOOP_WRITE, or 0 between requests */
@@ -29,11 +29,21 @@ struct http_socket {
     void *lent_ctx;
 };
 
+/*
+ * A multi handle.  Requests to hosts that speak HTTP/2 have one of their own, which makes few
+ * connections to each: libcurl would otherwise make another for each request beyond the
+ * streams that a server allows on one.
+ */
+struct http_engine {
+    struct http_client *client;
+    CURLM *multi;
+    struct loop_timer timer; /* libcurl's */
+};
+
 struct http_client {
     struct loop *loop;
     struct http_client_config config;
-    CURLM *multi;
-    struct loop_timer timer;       /* libcurl's */
+    struct http_engine many, few;
     struct list calls, resting;    /* of struct http_call */
     struct list sessions, waiting; /* of struct mail_session; of mails that have none yet */
     struct http_socket **sockets;  /* by descriptor */
@@ -53,6 +63,7 @@ struct mail_server {
 struct http_call {
     struct list_node node; /* in client->calls or client->resting */
     struct http_client *client;
+    struct http_engine *engine; /* whose handle it is under way on; NULL before and after */
     CURL *easy;
     struct loop_timer deadline;
     http_response_fn *on_response;
@@ -68,6 +79,7 @@ struct http_call {
     size_t header_bytes;
     unsigned starts; /* times a connection was about to carry the request */
     bool is_mail, is_public_only;
+    bool is_few; /* goes by the engine of that name */
     /* Of a mail: where it is; of a session's own call (is_carrier): whose connection this is. */
     struct mail_session *session;
     struct list_node waiting;              /* in client->waiting */
@@ -94,8 +106,9 @@ bool http_is_one_line(const char *text);
 struct http_call *http_call_take(struct http_client *client);
 /* Back into the pool, without a trace of what it carried. */
 void http_call_rest(struct http_call *call);
-/* Hands the call's handle to libcurl. */
-void http_call_add(struct http_call *call);
+/* Hands the call's handle to libcurl, and takes it back. */
+void http_call_add(struct http_call *call, struct http_engine *engine);
+void http_call_remove(struct http_call *call);
 /* Calls back and lets it rest. */
 void http_call_end(struct http_call *call, CURLcode code);
 /* While a callback may come, nothing of the client is freed. */

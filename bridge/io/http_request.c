@@ -202,6 +202,7 @@ static void set_version(struct http_call *call, const struct http_request *reque
                                     [HTTP_VERSION_2] = CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE};
     bool is_tls = strncasecmp(request->url, "https:", 6) == 0;
 
+    call->is_few = request->version == HTTP_VERSION_2 || (request->is_few && is_tls);
     curl_easy_setopt(call->easy, CURLOPT_HTTP_VERSION, versions[request->version]);
     /*
      * Share a connection being made rather than make another.  With TLS the handshake tells

@@ -93,7 +93,7 @@ void mail_session_open(struct http_call *call)
     http_mail_prepare_carrier(session->carrier, call->server);
     call->session = session;
     list_push_front(&client->sessions, &session->node);
-    http_call_add(session->carrier);
+    http_call_add(session->carrier, &client->many);
 }
 
 static void session_free(struct mail_session *session)
@@ -123,7 +123,7 @@ void mail_session_close(struct mail_session *session)
     list_remove(&client->sessions, &session->node);
     loop_timer_stop(&session->timer);
     /* Removed from libcurl's hands, the connection is closed without another word. */
-    curl_multi_remove_handle(client->multi, session->carrier->easy);
+    http_call_remove(session->carrier);
     http_call_rest(session->carrier);
     session->is_dead = true;
     if (!session->is_at_work)

@@ -18,7 +18,7 @@ COUNT = 3000
 
 @pytest.fixture(scope="module")
 def sink(tmp_path_factory):
-    """(provider server's info, https base URL of a sink with its certificate)"""
+    """(provider server's info, https base URL of a sink with its certificate, its plain one)"""
     program = os.path.join(servers.build_dir(), "tests", "bench", "sink")
     if not os.path.exists(program) or not os.path.exists(probe.binary()):
         pytest.skip("tests/bench/sink or tests/spec/probe is not built")
@@ -29,21 +29,36 @@ def sink(tmp_path_factory):
                  "--cert", os.path.join(secrets, "tls-good.pem"),
                  "--key", os.path.join(secrets, "tls-good.key")],
                 stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
-            process.stdout.readline()
+            plain = process.stdout.readline().strip()
             port = process.stdout.readline().strip()
             if not port:
                 process.wait(10)
                 pytest.skip("this sink has no HTTP/2")
-            yield server.info, "https://127.0.0.1:" + port
+            yield server.info, "https://127.0.0.1:" + port, "http://127.0.0.1:" + plain
             process.terminate()
+
+
+def push(sink, adapter, **more):
+    info, base_url, _ = sink
+    keys, target = {"base_url": base_url}, probe.target(info, adapter)
+    if adapter == "webpush":
+        keys, target = {}, json.dumps({**json.loads(target), "endpoint": base_url + "/push/x"})
+    (summary,) = probe.run(info, adapter, keys=keys, target=target, count=COUNT,
+                           print="summary", **more)
+    assert summary["outcomes"] == {"accepted": COUNT}
 
 
 @pytest.mark.parametrize("adapter", ("apns", "webpush"))
 def test_no_push_is_lost_on_a_long_connection(sink, adapter):
-    info, base_url = sink
-    keys, target = {"base_url": base_url}, probe.target(info, adapter)
-    if adapter == "webpush":
-        keys, target = {}, json.dumps({**json.loads(target), "endpoint": base_url + "/push/x"})
-    (summary,) = probe.run(info, adapter, keys=keys, target=target, count=COUNT, concurrency=50,
-                           connections=1, print="summary")
-    assert summary["outcomes"] == {"accepted": COUNT}
+    push(sink, adapter, concurrency=50, connections=1)
+
+
+def connections(sink):
+    return servers.http("GET", sink[2] + "/_sink/stats")[1]["connections"]
+
+
+@pytest.mark.parametrize("adapter", ("apns", "fcm", "webpush"))
+def test_hundreds_at_once_need_few_connections(sink, adapter):
+    before = connections(sink)
+    push(sink, adapter, concurrency=500)
+    assert connections(sink) - before - 1 <= 8  # one asked for the count
