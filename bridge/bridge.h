@@ -13,6 +13,7 @@
 #include "services/admin.h"
 #include "services/audit.h"
 #include "services/callbacks.h"
+#include "services/alerts.h"
 #include "services/asks.h"
 #include "services/badge.h"
 #include "services/chores.h"
@@ -77,6 +78,7 @@ struct bridge {
     struct people *people;
     struct presence *presence;
     struct pauses *pauses;
+    struct alerts *alerts;
     struct queue_stats *queue_stats;
     struct membership *membership;
     struct chores *chores;
@@ -106,6 +108,7 @@ NODISCARD int bridge_open_callbacks(const struct config_destination *from,
 /* Opens the adapter; why gets a sentence. */
 NODISCARD int bridge_open_destination(struct bridge *bridge, const struct config_destination *from,
                                       struct destination_config *out, char *why, size_t why_bytes);
+struct alerts_config bridge_alerts_config(const struct config *config);
 void bridge_reload(struct bridge *bridge);
 
 /* bridge_wiring.c: the callbacks that join services that do not know each other. */
@@ -122,6 +125,7 @@ struct presence_ops bridge_presence_ops(struct bridge *bridge);
 struct desk_ops bridge_desk_ops(struct bridge *bridge);
 struct pauses_ops bridge_pauses_ops(struct bridge *bridge);
 struct queue_stats_ops bridge_queue_stats_ops(struct bridge *bridge);
+struct alerts_ops bridge_alerts_ops(struct bridge *bridge);
 struct membership_ops bridge_membership_ops(struct bridge *bridge);
 /* The inbox and its badges. */
 void bridge_open_inbox(struct bridge *bridge);

@@ -131,6 +131,19 @@ int bridge_open_callbacks(const struct config_destination *from, struct callback
     return err;
 }
 
+struct alerts_config bridge_alerts_config(const struct config *config)
+{
+    return (struct alerts_config){
+        .limits = {.dead_letters = config->alerts.dead_letters,
+                   .success_percent = config->alerts.success_rate,
+                   .queue_age_ms = config->alerts.queue_age_ms,
+                   .wants_breaker = config->alerts.wants_breaker,
+                   .after_ms = config->alerts.after_ms,
+                   .clear_ms = config->alerts.clear_ms},
+        .to = config->alerts.to,
+    };
+}
+
 int bridge_open_destination(struct bridge *bridge, const struct config_destination *from,
                             struct destination_config *out, char *why, size_t why_bytes)
 {
@@ -235,9 +248,11 @@ static void swap(struct bridge *bridge, struct config *config, const struct open
 {
     struct channel_config channels[CHANNEL_COUNT];
     struct type_config *types = bridge_type_configs(config);
+    struct alerts_config alerts = bridge_alerts_config(config);
 
     bridge_channel_configs(config, channels);
     dispatch_reload_policies(bridge->dispatch, channels, types, config->type_count);
+    alerts_configure(bridge->alerts, &alerts);
     free(bridge->types);
     bridge->types = types;
     for (size_t i = 0; i < opened->count; i++) {

@@ -549,7 +549,27 @@ static bool publish_if_up(void *ctx, const char *topic, const void *payload, siz
 static void on_lines(void *ctx, const struct queue_line *lines, size_t count,
                      const struct queue_moment *moment)
 {
-    (void)ctx, (void)lines, (void)count, (void)moment;
+    struct bridge *bridge = ctx;
+
+    alerts_look(bridge->alerts, lines, count, moment->now_ms);
+}
+
+static bool is_broker_up(void *ctx)
+{
+    struct bridge *bridge = ctx;
+
+    return outbox_is_up(bridge->outbox);
+}
+
+/* We are a service too, under our own id: it goes the way of all requests. */
+static void request(void *ctx, const void *payload, size_t bytes)
+{
+    struct bridge *bridge = ctx;
+    struct buf topic = {0};
+
+    buf_printf(&topic, "notify/v1/services/%s/up/request", bridge->config->mqtt.id);
+    outbox_keep(bridge->outbox, buf_text(&topic), payload, bytes, false);
+    buf_fini(&topic);
 }
 
 /* ---- the tables ---- */
@@ -635,6 +655,11 @@ struct asks_ops bridge_asks_ops(struct bridge *bridge)
 struct pauses_ops bridge_pauses_ops(struct bridge *bridge)
 {
     return (struct pauses_ops){is_configured, bridge};
+}
+
+struct alerts_ops bridge_alerts_ops(struct bridge *bridge)
+{
+    return (struct alerts_ops){is_speaker, is_broker_up, publish_if_up, request, bridge};
 }
 
 struct queue_stats_ops bridge_queue_stats_ops(struct bridge *bridge)

@@ -6,6 +6,7 @@
 #include "base/timefmt.h"
 #include "channels/callback.h"
 #include "services/callbacks.h"
+#include "core/alert.h"
 
 #include <errno.h>
 #include <math.h>
@@ -110,6 +111,22 @@ static const struct key keys[] = {
      "The secret that signs links and images in mails of types with `tracking`; 16 bytes or more."},
     {"tracking", "former_key_file", KIND_FILE, AT(tracking.former_key_file), NULL, 0, 0,
      "The secret before it, for the links in mails that are out."},
+    {"alerts", "dead_letters", KIND_NUMBER, AT(alerts.dead_letters), "50", 0, 1e9,
+     "Dead letters waiting for review above which an alert fires; 0: never."},
+    {"alerts", "success_rate", KIND_NUMBER, AT(alerts.success_rate), "90", 0, 100,
+     "Percentage below which an alert fires, of a destination's deliveries that ended in five "
+     "minutes, twenty at least; 0: never."},
+    {"alerts", "queue_age", KIND_DURATION, AT(alerts.queue_age_ms), "5m", 0, 30 * DAY,
+     "An alert fires when a delivery has waited longer for a destination; 0s: never."},
+    {"alerts", "breaker", KIND_BOOL, AT(alerts.wants_breaker), "true", 0, 0,
+     "An alert fires while a destination's breaker is not closed."},
+    {"alerts", "after", KIND_DURATION, AT(alerts.after_ms), "10s", 0, DAY,
+     "How long it must be so before any alert fires, those of the database and the broker too."},
+    {"alerts", "clear", KIND_DURATION, AT(alerts.clear_ms), "1m", 0, DAY,
+     "How long it must be over before an alert is resolved."},
+    {"alerts", "to", KIND_TEXT, AT(alerts.to), NULL, 0, 0,
+     "Who is notified, as a list: `[user:alice, role:ops, email:a@example.org, phone:+4915..., "
+     "url:https://...]`; default nobody. Requests of type tocsin.alert."},
     {"jwks", "url", KIND_TEXT, AT(jwks.url), NULL, 0, 0,
      "Where an identity provider publishes its keys (RFC 7517); fetched into jwks.file."},
     {"jwks", "file", KIND_FILE, AT(jwks.file), NULL, 0, 0,
@@ -425,6 +442,19 @@ static bool is_offline_policy(const char *word)
                     strcmp(word, "next_channel") == 0);
 }
 
+static void check_recipients(struct reader *reader)
+{
+    for (const char *to = reader->config->alerts.to; to && *to;) {
+        size_t bytes = strcspn(to, " ");
+
+        if (bytes && !alert_is_recipient(to, bytes))
+            fail(reader, 0, "alerts.to",
+                 "give user:ID, role:NAME, email:ADDRESS, phone:+NUMBER or url:URL");
+        to += bytes;
+        to += strspn(to, " ");
+    }
+}
+
 static void check(struct reader *reader)
 {
     struct config *config = reader->config;
@@ -447,6 +477,7 @@ static void check(struct reader *reader)
         if (!is_offline_policy(config->types[i].offline))
             fail(reader, 0, config->types[i].name,
                  "offline must be dead_letter, hold or next_channel");
+    check_recipients(reader);
     if (!config->jwks.url != !config->jwks.file)
         fail(reader, 0, "jwks", "give both url and file, or neither");
     if (config->queue.poll_max_ms < config->queue.poll_min_ms)

@@ -82,6 +82,11 @@ struct config {
         const char *url, *file, *ca_file;
         int64_t every_ms;
     } jwks;
+    struct {
+        int64_t dead_letters, success_rate, queue_age_ms, after_ms, clear_ms;
+        bool wants_breaker;
+        const char *to;
+    } alerts;
     int64_t ack_timeout_ms, in_app_window;
     struct config_channel channels[CHANNEL_COUNT];
     struct config_destination *destinations;

@@ -293,6 +293,8 @@ static void open_lanes(struct bridge *bridge)
     struct desk_ops desk_ops = bridge_desk_ops(bridge);
     struct pauses_ops pauses_ops = bridge_pauses_ops(bridge);
     struct queue_stats_ops stats_ops = bridge_queue_stats_ops(bridge);
+    struct alerts_ops alerts_ops = bridge_alerts_ops(bridge);
+    struct alerts_config alerts = bridge_alerts_config(config);
     struct ingest_config ingest;
     struct events_config events;
     struct admin_config admin;
@@ -318,6 +320,8 @@ static void open_lanes(struct bridge *bridge)
     bridge->people = people_new(bridge->asks, bridge->store);
     bridge_open_inbox(bridge);
     bridge->pauses = pauses_new(bridge->asks, bridge->store, &pauses_ops);
+    bridge->alerts = alerts_new(bridge->loop, &alerts, bridge->store, &bridge->fence,
+                                bridge->metrics, &alerts_ops);
     bridge->queue_stats =
         queue_stats_new(bridge->loop, bridge->asks, bridge->store, &bridge->fence, &stats_ops);
 }
@@ -391,6 +395,7 @@ static void bridge_close(struct bridge *bridge)
     /* Statements under way call back here: whoever they tell must still be there. */
     store_close(bridge->store);
     queue_stats_free(bridge->queue_stats);
+    alerts_free(bridge->alerts);
     chores_free(bridge->chores);
     outbox_close(bridge->outbox);
     membership_free(bridge->membership);

@@ -22,7 +22,7 @@ struct queue_counts {
     int64_t scheduled; /* later: a retry's wait, quiet hours, a time that was asked for */
     int64_t stalled;   /* a bridge had them whose lease is over */
     int64_t dead;      /* dead letters that nobody has looked at */
-    int64_t oldest_ms; /* wall: since when the oldest waits; 0: nothing does */
+    int64_t oldest_ms; /* wall: since when the oldest of waiting and active is due; 0: none */
 };
 
 /* What happened within a span. */

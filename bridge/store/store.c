@@ -91,6 +91,7 @@ const struct pg_statement *const store_desk_statements[] = {
     &store_sql_dlq_tries,       &store_sql_dlq_mark,
     &store_sql_dlq_feed,        &store_sql_dlq_purge,
     &store_sql_resolve_retried, &store_sql_resolve_old,
+    &store_sql_alerts,          &store_sql_alert_save,
     &store_sql_audit_list,      NULL};
 
 static void on_up(void *ctx)

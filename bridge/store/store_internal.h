@@ -62,6 +62,7 @@ extern const struct pg_statement store_sql_settle, store_sql_retry, store_sql_bu
 extern const struct pg_statement store_sql_take_slots, store_sql_pause, store_sql_pauses;
 extern const struct pg_statement store_sql_destinations, store_sql_pause_destination,
     store_sql_pause_channel, store_sql_resume_destination, store_sql_resume_channel;
+extern const struct pg_statement store_sql_alerts, store_sql_alert_save;
 extern const struct pg_statement store_sql_report_flows, store_sql_queue_counts,
     store_sql_queue_flows, store_sql_forget_flows;
 extern const struct pg_statement store_sql_register, store_sql_heartbeat, store_sql_lanes,

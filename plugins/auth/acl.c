@@ -29,6 +29,7 @@ static const struct rule {
     {"notify/v1/users/*/up/#", B, 0},
     {"notify/v1/users/*/down/#", 0, B},
     {"notify/v1/services/*/up/#", B, 0},
+    {"notify/v1/services/@/up/request", 0, B}, /* its own notices */
     {"notify/v1/services/*/down/#", 0, B},
     {"notify/v1/admins/*/up/#", B, 0},
     {"notify/v1/admins/*/down/#", 0, B},

@@ -140,7 +140,8 @@ PUBLISHABLE = {
     "bridge": ["notify/v1/users/bob/down/inbox", "notify/v1/services/s/down/receipt",
                "notify/v1/admins/a/down/reply", "notify/v1/broadcast/inbox",
                "notify/v1/roles/ops/inbox", "notify/v1/dlq/sms/no_target",
-               "notify/v1/stats/queue", "notify/v1/alerts/x"],
+               "notify/v1/stats/queue", "notify/v1/alerts/x",
+               "notify/v1/services/alice/up/request"],
 }
 FOREIGN = {
     "user": ["notify/v1/users/bob/down/inbox", "notify/v1/users/bob/up/ack", OWN + "/down/inbox",
@@ -158,6 +159,7 @@ FOREIGN = {
               "notify/v1/dlq/a/b", "notify/v1/stats/queue", "notify/v1/services/alice/up/request",
               "notify/v1/presence/x"],
     "bridge": ["notify/v1/users/bob/up/ack", "notify/v1/services/s/up/request",
+               "notify/v1/services/alice/up/rpc/x", "notify/v1/services/alice/up/requests",
                "notify/v1/presence/bob", "notify/v1/users/bob", "notify/v1/users/bob/down",
                "notify/v1/broadcast", "notify/v1/roles/ops", "notify/v1/users/bob/x", "x"],
 }
