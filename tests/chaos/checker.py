@@ -155,7 +155,7 @@ def check_repeats(seen, report, tag, channel, calls):
 
 
 def check_devices(seen, report):
-    """A device may be shown the same id again; the same thing under two ids only where a key tells."""
+    """A device may be shown the same id again; two ids for one thing only where a key tells."""
     two, late = [], []
     for (user, tag), shown in seen.shown.items():
         ids = {event["id"] for event in shown}

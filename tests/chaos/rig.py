@@ -26,7 +26,8 @@ CHANNEL_OF = {"twilio": "sms", "fcm": "push", "sendgrid": "email", "webhook": "w
 TAG = re.compile(r"zq[a-z]+\d+q")
 LEASE_S = 5.0
 SETTINGS = {
-    "bridge.lease": "5s", "mqtt.keepalive": "5s", "channels.in_app.ack_timeout": "2s",
+    "bridge.lease": "5s", "bridge.drain": "8s", "mqtt.keepalive": "5s",
+    "channels.in_app.ack_timeout": "2s",
     "types.careful.unknown": "at_most_once",
     **{"channels.%s.%s" % (channel, key): value
        for channel in ("push", "sms", "email", "chat", "webhook")
@@ -46,6 +47,7 @@ class Rig(servers.Stack):
         self.links = {}
         self.wanted = [True] * BRIDGES   # whether the supervisor keeps it alive
         self.excused = [False] * BRIDGES  # it may end by itself now
+        self.leaving = [False] * BRIDGES  # it was asked to end
         self.sessions = {}
         self.connections = []
         self.binary = os.path.join(self.build, "bridge", "tocsind")
@@ -125,22 +127,21 @@ class Rig(servers.Stack):
         self.bridges[number].kill()
 
     def stop_bridge(self, number):
-        """SIGTERM; its drain may outlast the fault, so the end is waited for in start_bridge()."""
-        self.wanted[number] = False
+        """SIGTERM; its drain may outlast the fault."""
+        self.wanted[number], self.leaving[number] = False, True
         if self.bridges[number].running:
             self.bridges[number].signal(servers.Server.stop_signal)
 
     def start_bridge(self, number):
-        bridge = self.bridges[number]
-        if bridge.process is not None and not self.wanted[number]:
-            try:
-                bridge.stop()
-            except (servers.ServerError, TimeoutError) as error:
-                self.note_exit(bridge, None, False, str(error))
-        if not bridge.running:
-            bridge._forget()
-            bridge.start(wait=False)
-        self.wanted[number], self.excused[number] = True, False
+        """Wanted again: supervise() starts it as soon as it has ended, if it has not yet."""
+        self.wanted[number] = True
+        if self.bridges[number].process is None:
+            self.begin_again(self.bridges[number])
+
+    def begin_again(self, bridge):
+        bridge._forget()
+        bridge.start(wait=False)
+        self.excused[bridge.index] = self.leaving[bridge.index] = False
 
     def may_exit(self, number):
         self.excused[number] = True
@@ -152,15 +153,16 @@ class Rig(servers.Stack):
     def supervise(self):
         """Starts what ended by itself; an end that no fault explains is recorded as one."""
         for bridge in self.bridges:
-            if self.wanted[bridge.index] and not bridge.running:
-                code = bridge.process.returncode if bridge.process else None
+            if not self.wanted[bridge.index] or bridge.running:
+                continue
+            code = bridge.process.returncode if bridge.process else None
+            if not (self.leaving[bridge.index] and code == 0):
                 self.note_exit(bridge, code, self.excused[bridge.index])
-                try:
-                    bridge.check_log()
-                except servers.ServerError as error:
-                    self.note_exit(bridge, code, False, str(error))
-                bridge._forget()
-                bridge.start(wait=False)
+            try:
+                bridge.check_log()
+            except servers.ServerError as error:
+                self.note_exit(bridge, code, False, str(error))
+            self.begin_again(bridge)
 
     # Postgres
     def answers(self, node):
