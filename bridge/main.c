@@ -81,13 +81,15 @@ static void shutdown_turn(struct bridge *bridge)
     if (bridge->stage == BRIDGE_DRAINING && (is_late || !dispatch_busy(bridge->dispatch))) {
         if (is_late)
             log_warn("bridge.cut", LOG_INT("under_way", dispatch_busy(bridge->dispatch)));
-        events_close(bridge->events);
         in_app_abandon(bridge->in_app);
         enter_stage(bridge, BRIDGE_TELLING, TELL_MS);
         is_late = false;
     }
     if (bridge->stage == BRIDGE_TELLING &&
-        (is_late || (!outbox_waiting(bridge->outbox) && !dispatch_busy(bridge->dispatch)))) {
+        ((events_stop(bridge->events) && !outbox_waiting(bridge->outbox) &&
+          !dispatch_busy(bridge->dispatch)) ||
+         is_late)) {
+        events_close(bridge->events);
         enter_stage(bridge, BRIDGE_LEAVING, LEAVE_MS);
         membership_leave(bridge->membership, on_left, bridge);
         is_late = false;

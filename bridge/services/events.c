@@ -31,7 +31,7 @@ struct events {
     const struct fence *fence;
     struct events_ops ops;
     struct mqtt *lane;
-    bool is_up;
+    bool is_up, is_stopping;
     unsigned generation; /* of the lane */
     struct arena *arena;
     struct ack_item *acks;
@@ -291,8 +291,12 @@ static void on_acked(void *ctx, uint64_t id, uint64_t notification, int attempts
 
     metric_add(events->acked, 1);
     idmap_remove(&events->doubted, id);
-    if (!events->ops.acked(events->ops.ctx, id) && storing->generation == events->generation)
+    if (events->ops.acked(events->ops.ctx, id))
+        return;
+    if (storing->generation == events->generation)
         add_stranger(events, id, notification, attempts, user);
+    else if (events->doubted.count < DOUBTED_MAX)
+        idmap_set(&events->doubted, id, events); /* its lane was lost meanwhile: it comes again */
 }
 
 /* ---- after a doubt ---- */
@@ -388,6 +392,8 @@ static void on_batch(void *ctx, size_t count)
     struct acked acked;
 
     (void)count;
+    if (events->is_stopping)
+        return;
     events->held_since_ms = loop_now_ms(events->loop);
     if (events->ack_count == 0) {
         finish(events);
@@ -438,9 +444,17 @@ void events_close(struct events *events)
     if (!lane)
         return;
     events->lane = NULL;
-    events->is_up = false;
+    events->is_up = events->is_stopping = false;
     mqtt_close(lane);
     reset(events);
+}
+
+bool events_stop(struct events *events)
+{
+    events->is_stopping = events->lane != NULL;
+    if (!events->held_since_ms)
+        events_close(events);
+    return events->lane == NULL;
 }
 
 bool events_is_open(const struct events *events)

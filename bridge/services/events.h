@@ -43,6 +43,11 @@ struct events *events_new(struct loop *loop, const struct events_config *config,
 void events_free(struct events *events);
 void events_open(struct events *events);
 void events_close(struct events *events);
+/*
+ * Reads no more, and closes once what was read is recorded and told: to be called until it says
+ * true.  What was not recorded comes again to whoever reads the lane next.
+ */
+bool events_stop(struct events *events);
 bool events_is_open(const struct events *events);
 bool events_is_ready(const struct events *events);
 

@@ -11,6 +11,7 @@ import pytest
 
 import servers
 from client import Client
+from postgres import postgres_bin
 from process import wait_until
 
 
@@ -164,6 +165,36 @@ def test_sigterm_finishes_what_is_under_way_and_hands_back_the_rest(new_stack):
             shop.receipt(name, "sent", 20)
         assert len([r for r in shop.receipts() if r["status"] == "sent"]) == 40
         assert stack.postgres.sql("select missing from conservation") == [["0"]]
+
+
+def test_an_acknowledgement_that_is_being_recorded_at_sigterm_is_told(new_stack):
+    """Its commit is under way when the bridge is asked to end: whoever reads it again finds nothing."""
+    stack = new_stack(settings={"channels.in_app.ack_timeout": "300ms",
+                                "channels.in_app.retry_base": "20s",
+                                "channels.in_app.retry_max": "20s"})
+    with Client(stack, "service", "shop") as shop, Client(stack, "user", "ann") as ann:
+        shop.subscribe("down/receipt")
+        ann.subscribe("down/inbox")
+        shop.publish("up/request", {"id": "one", "type": "t", "title": "t", "body": "b",
+                                    "to": {"user": "ann"}, "receipts": "all"})
+        shown = ann.wait(lambda m: m.topic.endswith("/inbox"))
+        shop.receipt("one", "retrying")  # it waits in the database, and nothing is under way
+        locked = subprocess.Popen(
+            [os.path.join(postgres_bin(), "psql"), "-X", "-q", stack.postgres.socket_url],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, universal_newlines=True)
+        locked.stdin.write("begin; select 'locked' from delivery for update;\n")
+        locked.stdin.flush()
+        wait_until(lambda: "locked" in locked.stdout.readline(), 10, "the row to be locked")
+        ann.publish("up/ack", {"ids": [shown.json["id"]]})
+        wait_until(lambda: stack.postgres.sql("select 1 from pg_locks where not granted") or None,
+                   10, "the acknowledgement to wait for it")
+        stack.bridge.signal(signal.SIGTERM)
+        wait_until(lambda: "bridge.stopping" in servers.read_tail(stack.bridge.log), 5, "SIGTERM")
+        time.sleep(0.3)  # what should not end now would end now
+        locked.communicate("rollback;\n", timeout=10)
+        assert stack.bridge.process.wait(20) == 0
+        shop.receipt("one", "delivered", 5)
+        stack.bridge.stop()
 
 
 def test_sighup_takes_the_new_settings_and_keeps_the_old_ones_when_they_are_bad(new_stack):
