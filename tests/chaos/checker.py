@@ -161,7 +161,7 @@ def check_devices(seen, report):
         ids = {event["id"] for event in shown}
         keys = {event.get("key") for event in shown}
         if len(ids) > 1 and len(keys) == 1 and None not in keys \
-                and seen.faults_between(shown[0]["at"] - 1, shown[-1]["at"], DATABASE):
+                and seen.faults_between(seen.asked_at(tag), shown[-1]["at"], DATABASE):
             report.allowed["shown while Postgres was away, stored under another id, one key"] += 1
         elif len(ids) > 1:
             two.append((user, tag, sorted(ids)))

@@ -138,6 +138,11 @@ class Evidence:
                     return self.end_at[delivery]
         return None
 
+    def asked_at(self, tag):
+        """When a request was first published; it may be shown long after that."""
+        found = self.published.get(self.by_tag.get(tag))
+        return found["at"] if found else 0
+
     def groups_of(self, key):
         if not hasattr(self, "_groups"):
             self._groups = collections.defaultdict(list)
