@@ -257,11 +257,14 @@ def test_dead_letters_are_announced_listed_and_brought_back(stack, shop):
         assert (entry["user"], entry["reason"], entry["attempts"]) == ("zoe", "user_offline", 1)
         with Client(stack, "user", "zoe") as zoe:
             zoe.subscribe("down/inbox")
-            assert ops.rpc("dlq.retry", {"ids": [entry["delivery"]]})["result"] == {"retried": 1, "skipped": 0}
+            assert ops.rpc("dlq.retry", {"ids": [entry["delivery"]]})["result"] == {
+                "retried": 1, "skipped": 0}
             acknowledge(zoe, inbox(zoe, "lost"))
             shop.receipt("lost", "delivered")
-        assert ops.rpc("dlq.retry", {"ids": [entry["delivery"]]})["result"] == {"retried": 0, "skipped": 1}
-        assert ops.rpc("dlq.list", {"type": "lost.one"})["result"]["entries"] == []
+        assert ops.rpc("dlq.retry", {"ids": [entry["delivery"]]})["result"] == {
+            "retried": 0, "skipped": 1}
+        (entry,) = ops.rpc("dlq.list", {"type": "lost.one"})["result"]["entries"]
+        assert (entry["status"], entry["changed_by"]) == ("resolved", "ops")
         assert ops.rpc("dlq.list", {"reasn": "x"})["error"]["field"] == "/params/reasn"
         assert stack.postgres.sql("select admin, action from audit order by id limit 1") == [
             ["ops", "dlq.retry"]]
