@@ -479,6 +479,20 @@ static void on_tracked(void *ctx)
     callbacks_poke(bridge->callbacks);
 }
 
+static uint64_t receipts_mark(void *ctx)
+{
+    struct bridge *bridge = ctx;
+
+    return outbox_mark(bridge->outbox);
+}
+
+static bool are_receipts_past(void *ctx, uint64_t mark)
+{
+    struct bridge *bridge = ctx;
+
+    return outbox_is_past(bridge->outbox, mark);
+}
+
 static int32_t destination_id(void *ctx, const char *name)
 {
     struct bridge *bridge = ctx;
@@ -581,7 +595,15 @@ struct health_ops bridge_health_ops(struct bridge *bridge)
 
 struct callbacks_ops bridge_callbacks_ops(struct bridge *bridge)
 {
-    return (struct callbacks_ops){add_receipt, destination_id, destination_name, bridge};
+    return (struct callbacks_ops){
+        .receipt = add_receipt,
+        .dead = on_dead,
+        .mark = receipts_mark,
+        .is_past = are_receipts_past,
+        .destination_id = destination_id,
+        .destination_name = destination_name,
+        .ctx = bridge,
+    };
 }
 
 struct tracking_ops bridge_tracking_ops(struct bridge *bridge)

@@ -246,8 +246,8 @@ static void open_callbacks(struct bridge *bridge)
     char why[512];
 
     callbacks.public_url = bridge_public_url(config, &url);
-    bridge->callbacks =
-        callbacks_new(bridge->loop, &callbacks, bridge->store, bridge->http, bridge->metrics, &ops);
+    bridge->callbacks = callbacks_new(bridge->loop, &callbacks, bridge->store, &bridge->fence,
+                                      bridge->http, bridge->metrics, &ops);
     callbacks_track(bridge->callbacks, config->tracking.key_file != NULL);
     bridge->tracking =
         tracking_new(bridge->loop, bridge->tracker, bridge->store, bridge->metrics, &tracking_ops);

@@ -147,6 +147,7 @@ struct verdict delivery_judge(const struct outcome *outcome, const struct retry_
     case OUTCOME_AUTH_CONFIG_ERROR:
     case OUTCOME_UNKNOWN:
         return judge_again(outcome, policy, attempts, now_wall_ms, expires_at_ms, random);
+    case OUTCOME_REPORTED:
     case OUTCOME_COUNT:
         break;
     }

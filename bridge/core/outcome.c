@@ -20,6 +20,7 @@ static const char *const outcome_names[OUTCOME_COUNT] = {
     [OUTCOME_EXPIRED] = "expired",
     [OUTCOME_CANCELLED] = "cancelled",
     [OUTCOME_SUPPRESSED] = "suppressed",
+    [OUTCOME_REPORTED] = "reported",
 };
 
 static const char *const reason_names[REASON_COUNT] = {

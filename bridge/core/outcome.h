@@ -25,7 +25,8 @@ enum outcome_kind {
     OUTCOME_EXPIRED = 9,           /* not tried: too late */
     OUTCOME_CANCELLED = 10,        /* not tried: called back */
     OUTCOME_SUPPRESSED = 11,       /* not tried: not wanted */
-    OUTCOME_COUNT = 12
+    OUTCOME_REPORTED = 12,         /* no try: what the provider said later of one it took */
+    OUTCOME_COUNT = 13
 };
 const char *outcome_name(enum outcome_kind kind);
 

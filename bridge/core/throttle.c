@@ -174,6 +174,7 @@ void throttle_give(struct throttle *throttle, const struct outcome *outcome, int
     case OUTCOME_EXPIRED:
     case OUTCOME_CANCELLED:
     case OUTCOME_SUPPRESSED:
+    case OUTCOME_REPORTED:
     case OUTCOME_COUNT:
         break; /* nobody was asked */
     }

@@ -251,60 +251,13 @@ static void flush(void *ctx)
 
 /* ---- folding ---- */
 
-static void tell(struct callbacks *callbacks, const struct folded *row)
-{
-    char masked[64] = "";
-    struct receipt receipt = {
-        .id = row->request,
-        .notification = row->notification,
-        .status = report_receipt_status(row->report),
-        .channel = channel_name((enum channel)row->channel),
-        .provider = callbacks->ops.destination_name(callbacks->ops.ctx, row->destination),
-        .provider_id = row->destination == STORE_OURSELVES ? NULL : row->provider_id,
-        .reason = row->reason ? reason_name(row->reason) : NULL,
-        .attempt = row->number,
-        .at_ms = row->at_ms,
-    };
-
-    if (!row->service || row->receipts == RECEIPTS_NONE)
-        return;
-    /* What a reader does with a mail is told to those who want to know everything. */
-    if (row->destination == STORE_OURSELVES && row->report < REPORT_BOUNCED &&
-        row->receipts != RECEIPTS_ALL)
-        return;
-    if (row->recipient_kind == RECIPIENT_USER) {
-        receipt.user = row->recipient;
-    } else if (row->recipient && row->recipient_kind >= RECIPIENT_EMAIL) {
-        log_mask(row->recipient, masked, sizeof(masked));
-        receipt.target = masked;
-        receipt.user = row->user;
-    }
-    callbacks->ops.receipt(callbacks->ops.ctx, row->service, &receipt);
-}
-
-/* Rows come by message and then by rank: each that is higher than all before it is a move. */
-static void on_folded(void *ctx, const struct folded *row)
-{
-    struct callbacks *callbacks = ctx;
-
-    if (row->delivery != callbacks->delivery) {
-        callbacks->delivery = row->delivery;
-        callbacks->report = row->before;
-    }
-    if (!report_moves(callbacks->report, row->report))
-        return;
-    callbacks->report = row->report;
-    metric_add(callbacks->moves[row->report / 5], 1);
-    tell(callbacks, row);
-}
-
 static void on_fold_done(void *ctx, int err, bool is_more)
 {
     struct callbacks *callbacks = ctx;
     bool is_wanted = callbacks->wants_fold || is_more;
 
     callbacks->is_folding = false;
-    callbacks->delivery = 0;
+    callbacks->is_in_doubt = callbacks->is_in_doubt || err == ERR_DOUBT;
     if (err)
         log_warn("callbacks.unfolded", LOG_STR("err", err_name(err)));
     else if (is_wanted)
@@ -313,14 +266,15 @@ static void on_fold_done(void *ctx, int err, bool is_more)
 
 void callbacks_fold(struct callbacks *callbacks)
 {
-    struct fold_call call = {on_folded, on_fold_done, callbacks};
+    struct fold_call call = {callbacks_tell, on_fold_done, callbacks};
+    int64_t epoch = callbacks->fence->epoch;
 
     callbacks->wants_fold = callbacks->is_folding;
-    if (callbacks->is_folding || callbacks->is_stopped || !store_is_up(callbacks->store))
+    if (callbacks->is_folding || callbacks->is_stopped || !epoch || !store_is_up(callbacks->store))
         return;
     if (callbacks->has_tracking)
         store_callbacks_adopt(callbacks->store);
-    callbacks->is_folding = store_callbacks_fold(callbacks->store, &call) == 0;
+    callbacks->is_folding = store_callbacks_fold(callbacks->store, epoch, &call) == 0;
 }
 
 void callbacks_track(struct callbacks *callbacks, bool has_tracking)
@@ -347,8 +301,10 @@ static void on_timer(void *ctx)
     struct callbacks *callbacks = ctx;
 
     loop_timer_start(callbacks->loop, &callbacks->timer, FOLD_MS, on_timer, callbacks);
-    if ((!callbacks->count && !callbacks->has_tracking) || callbacks->is_stopped ||
-        !store_is_up(callbacks->store))
+    if ((!callbacks->count && !callbacks->has_tracking) || !store_is_up(callbacks->store))
+        return;
+    callbacks_tell_turn(callbacks);
+    if (callbacks->is_stopped)
         return;
     callbacks_fold(callbacks);
     if (callbacks->tick++ % PURGE_FOLDS == PURGE_FOLDS / 2 &&
@@ -360,8 +316,9 @@ static void on_timer(void *ctx)
 /* ---- life ---- */
 
 struct callbacks *callbacks_new(struct loop *loop, const struct callbacks_config *config,
-                                struct store *store, struct http_client *http,
-                                struct metrics *metrics, const struct callbacks_ops *ops)
+                                struct store *store, const struct fence *fence,
+                                struct http_client *http, struct metrics *metrics,
+                                const struct callbacks_ops *ops)
 {
     static const enum report reports[] = {REPORT_SENT,      REPORT_FAILED,    REPORT_DELIVERED,
                                           REPORT_READ,      REPORT_CLICKED,   REPORT_BOUNCED,
@@ -371,6 +328,7 @@ struct callbacks *callbacks_new(struct loop *loop, const struct callbacks_config
 
     callbacks->loop = loop;
     callbacks->store = store;
+    callbacks->fence = fence;
     callbacks->http = http;
     callbacks->metrics = metrics;
     callbacks->ops = *ops;
@@ -455,5 +413,7 @@ void callbacks_free(struct callbacks *callbacks)
         free(endpoint);
     }
     free(callbacks->public_url);
+    free(callbacks->fresh);
+    free(callbacks->handed);
     free(callbacks);
 }

@@ -6,7 +6,8 @@
  * answered after that commit: 200 kept (or of no interest), 401 not proved, 404 no such
  * destination, 413 too large, 503 not now.  What comes while a commit is under way is committed
  * together.  Kept events are folded into what was sent; whatever moves is told to the service
- * that asked (receipts), after that commit.
+ * that asked (receipts), after that commit, and marked as told when the broker has it: what a
+ * bridge that dies between the two leaves behind is told by another (callbacks_tell.c).
  *
  * Bounded: requests waiting and their bytes; past it 503, and every provider tries again.
  */
@@ -14,7 +15,9 @@
 #define TOCSIN_SERVICES_CALLBACKS_H
 #include "base/metrics.h"
 #include "channels/callback.h"
+#include "core/fence.h"
 #include "core/receipt.h"
+#include "core/task.h"
 #include "io/http_client.h"
 #include "io/http_server.h"
 #include "store/callbacks.h"
@@ -28,6 +31,12 @@ struct callbacks_config {
 };
 struct callbacks_ops {
     void (*receipt)(void *ctx, const char *service, const struct receipt *receipt);
+    /* A delivery that was sent has failed after all, and that is committed. */
+    void (*dead)(void *ctx, const struct task *task, const struct outcome *outcome, int attempts,
+                 const char *destination);
+    /* A place among the receipts, and whether the broker has all up to there. */
+    uint64_t (*mark)(void *ctx);
+    bool (*is_past)(void *ctx, uint64_t mark);
     /* The database's number of a destination; 0 until it is known. */
     int32_t (*destination_id)(void *ctx, const char *name);
     const char *(*destination_name)(void *ctx, int32_t id); /* NULL: not one of ours now */
@@ -35,8 +44,9 @@ struct callbacks_ops {
 };
 
 struct callbacks *callbacks_new(struct loop *loop, const struct callbacks_config *config,
-                                struct store *store, struct http_client *http,
-                                struct metrics *metrics, const struct callbacks_ops *ops);
+                                struct store *store, const struct fence *fence,
+                                struct http_client *http, struct metrics *metrics,
+                                const struct callbacks_ops *ops);
 /* Before the HTTP server: what still waits is answered with 503. */
 void callbacks_free(struct callbacks *callbacks);
 /*

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * callbacks_internal - what the two files of the callbacks service share; nobody else includes it
+ * callbacks_internal - what the files of the callbacks service share; nobody else includes it
  */
 #ifndef TOCSIN_SERVICES_CALLBACKS_INTERNAL_H
 #define TOCSIN_SERVICES_CALLBACKS_INTERNAL_H
@@ -46,8 +46,13 @@ struct callbacks {
     struct loop_timer timer;
     unsigned tick;
     bool is_keeping, is_folding, wants_fold, is_stopped;
-    uint64_t delivery; /* of the row before, while a fold's rows come */
-    enum report report;
+    const struct fence *fence;
+    /* Events whose receipts were handed on: since the mark, and before it. */
+    int64_t *fresh, *handed;
+    size_t fresh_count, fresh_room, handed_count;
+    uint64_t mark;
+    int64_t epoch; /* of both */
+    bool is_telling, is_looking, is_in_doubt;
     struct metric *events, *moves[16]; /* by report / 5 */
 };
 
@@ -55,6 +60,10 @@ struct callbacks {
 void post_read(struct post *post);
 void post_end(struct post *post, int status, const char *text);
 void callbacks_fold(struct callbacks *callbacks);
+
+/* callbacks_tell.c: tells what a row says, and sees to it that it is told. */
+void callbacks_tell(void *ctx, const struct folded *row);
+void callbacks_tell_turn(struct callbacks *callbacks);
 
 /* callbacks_fetch.c: gets result.fetch, then reads the request again. */
 void callbacks_fetch(struct post *post);

@@ -15,6 +15,7 @@ struct message {
     outbox_result_fn *on_result;
     void *ctx;
     bool is_retained;
+    uint64_t seq; /* kept: grows in the order in which they came */
     size_t bytes;
     char *payload; /* behind the topic */
     char topic[];
@@ -27,6 +28,7 @@ struct outbox {
     struct list watched;
     struct idmap by_mid;
     size_t bytes, bytes_max;
+    uint64_t last_seq;
     void (*on_change)(void *ctx);
     void *ctx;
     struct metric *published, *failed, *queue_bytes;
@@ -196,12 +198,31 @@ size_t outbox_waiting(const struct outbox *outbox)
     return outbox->waiting.count + outbox->under_way.count;
 }
 
+uint64_t outbox_mark(const struct outbox *outbox)
+{
+    return outbox->last_seq;
+}
+
+static bool is_past(struct list *list, uint64_t mark)
+{
+    struct list_node *first = list_first(list);
+
+    return !first || CONTAINER_OF(first, struct message, node)->seq > mark;
+}
+
+bool outbox_is_past(struct outbox *outbox, uint64_t mark)
+{
+    /* Both are in order: what lost its connection goes back to the front. */
+    return is_past(&outbox->under_way, mark) && is_past(&outbox->waiting, mark);
+}
+
 void outbox_keep(struct outbox *outbox, const char *topic, const void *payload, size_t bytes,
                  bool is_retained)
 {
     struct message *message = message_new(topic, payload, bytes);
 
     message->is_retained = is_retained;
+    message->seq = ++outbox->last_seq;
     outbox->bytes += bytes;
     metric_set(outbox->queue_bytes, (double)outbox->bytes);
     list_push_back(&outbox->waiting, &message->node);

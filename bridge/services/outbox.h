@@ -38,6 +38,9 @@ size_t outbox_waiting(const struct outbox *outbox);
 /* Payload is copied.  Never fails: the bound is the caller's to respect. */
 void outbox_keep(struct outbox *outbox, const char *topic, const void *payload, size_t bytes,
                  bool is_retained);
+/* A place in the order of kept messages, and whether the broker has all up to there. */
+uint64_t outbox_mark(const struct outbox *outbox);
+bool outbox_is_past(struct outbox *outbox, uint64_t mark);
 /* ERR_FULL or ERR_CLOSED and no callback, or 0 and one. */
 NODISCARD int outbox_watch(struct outbox *outbox, const char *topic, const void *payload,
                            size_t bytes, outbox_result_fn *on_result, void *ctx);

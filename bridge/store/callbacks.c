@@ -6,6 +6,8 @@
 
 #include <stdlib.h>
 
+#define STORE_REPORTED "'the provider took it, and reported this later'"
+
 const struct pg_statement store_sql_callbacks_keep = {
     .name = "callbacks_keep",
     .params = 9,
@@ -17,16 +19,29 @@ const struct pg_statement store_sql_callbacks_keep = {
            "SELECT count(*) FROM n",
 };
 
+/* Of m (an event with its message) and n (its notification, which may be gone by now). */
+#define FOLD_COLUMNS                                                                        \
+    " m.id, m.delivery, m.notification, m.report::int, m.reason::int, m.destination,"       \
+    " m.channel::int, m.recipient_kind::int, m.number::int, coalesce(m.at, m.received_at)," \
+    " m.recipient, m.user_id, m.provider_id, m.code, n.receipts::int, n.service, n.request,"
+#define FOLD_DEAD " n.type, n.priority::int, n.created_at, n.content"
+#define FOLD_NOTIFICATION                                                    \
+    " LEFT JOIN LATERAL (SELECT receipts, service, request, type, priority," \
+    "   created_at, content FROM notification WHERE id = m.notification LIMIT 1) n ON true"
+
 /*
  * e: events that are due.  m: those whose message is known, which is locked, so that two bridges
- * cannot both believe that they moved it.  The fold is `report` only growing; what was there
- * before is handed out with each event, so that every step is told once.  a: what bounced, opted
- * out or complained is not sent to any more (reports from 50 up; the target and the suppression
- * are as in the statement that settles a refusal; what our own links bring is suppressed there).
+ * cannot both believe that they moved it.  The fold is `report` only growing; g: of each step the
+ * event that made it, which is ours ($2) to tell.  a: what bounced, opted out or complained is not
+ * sent to any more (reports from 50 up; the target and the suppression are as in the statement
+ * that settles a refusal; what our own links bring is suppressed there).
+ *
+ * x: what failed (20) after it was taken is dead, l; y: what was dead by that and arrived after
+ * all is not, r.  An attempt of outcome 12 says so (h) and keeps the books even: see conservation.
  */
 const struct pg_statement store_sql_callbacks_fold = {
     .name = "callbacks_fold",
-    .params = 1,
+    .params = 2,
     .sql =
         "WITH e AS MATERIALIZED (SELECT id, received_at, at, destination, report, reason,"
         "   provider_id, code FROM callback_event WHERE fold_at <= clock_timestamp()"
@@ -37,6 +52,8 @@ const struct pg_statement store_sql_callbacks_fold = {
         "   AND destination = e.destination LIMIT 1 FOR UPDATE) s),"
         "b AS MATERIALIZED (SELECT DISTINCT ON (provider_id, destination) * FROM m"
         "   ORDER BY provider_id, destination, report DESC, id),"
+        "g AS MATERIALIZED (SELECT DISTINCT ON (provider_id, destination, report) id FROM m"
+        "   WHERE report > before ORDER BY provider_id, destination, report, id),"
         "u AS (UPDATE sent s SET report = b.report, reason = b.reason, code = b.code,"
         "   changed_at = clock_timestamp() FROM b"
         " WHERE s.provider_id = ANY (ARRAY(SELECT provider_id FROM b))"
@@ -53,21 +70,71 @@ const struct pg_statement store_sql_callbacks_fold = {
         "   SELECT channel, CASE channel WHEN 3 THEN lower(recipient COLLATE \"C\")"
         "     ELSE recipient END, reason, 'provider' FROM a ORDER BY 1, 2"
         "   ON CONFLICT DO NOTHING),"
-        "f AS (UPDATE callback_event c SET fold_at = CASE"
+        "x AS MATERIALIZED (SELECT DISTINCT ON (delivery) * FROM b WHERE report = 20"
+        "   AND before < 20 AND destination <> 0 ORDER BY delivery, id),"
+        "y AS MATERIALIZED (SELECT DISTINCT ON (delivery) * FROM b WHERE report BETWEEN 30 AND 45"
+        "   AND before = 20 AND destination <> 0 ORDER BY delivery, id),"
+        "l AS (INSERT INTO dead_letter AS o (delivery, notification, service, request, type, seq,"
+        "   destination, channel, priority, attempts, reason, recipient_kind, recipient, died_at,"
+        "   code, detail, user_id)"
+        "   SELECT x.delivery, x.notification, n.service, n.request, n.type, 0, x.destination,"
+        "   x.channel, n.priority, x.number, x.reason, x.recipient_kind, x.recipient,"
+        "   clock_timestamp(), x.code, " STORE_REPORTED ", x.user_id"
+        "   FROM x CROSS JOIN LATERAL (SELECT service, request, type, priority FROM notification"
+        "     WHERE id = x.notification LIMIT 1) n ORDER BY x.delivery"
+        "   ON CONFLICT (delivery) DO UPDATE SET is_dead = true, status = 0,"
+        "   attempts = excluded.attempts, reason = excluded.reason,"
+        "   died_at = excluded.died_at, destination = excluded.destination,"
+        "   code = excluded.code, detail = excluded.detail, resolved_by = NULL,"
+        "   is_pinned = false WHERE NOT o.is_dead RETURNING delivery),"
+        "r AS (UPDATE dead_letter o SET is_dead = false, status = 2, changed_at = now(),"
+        "   resolved_by = 'provider' WHERE o.delivery = ANY (ARRAY(SELECT delivery FROM y))"
+        "   AND o.is_dead RETURNING o.delivery),"
+        "h AS (INSERT INTO attempt (at, delivery, notification, epoch, destination, status,"
+        "   number, channel, outcome, reason, segments, state, recipient_kind, recipient, code,"
+        "   provider_id, detail, user_id)"
+        "   SELECT clock_timestamp(), z.delivery, z.notification, $2::bigint, z.destination, 0,"
+        "   z.number, z.channel, 12, z.reason, 0, z.state, z.recipient_kind, z.recipient, z.code,"
+        "   z.provider_id, " STORE_REPORTED ", z.user_id"
+        "   FROM (SELECT x.*, 5 AS state FROM x WHERE delivery IN (SELECT delivery FROM l)"
+        "     UNION ALL SELECT y.*, 4 FROM y WHERE delivery IN (SELECT delivery FROM r)) z),"
+        "f AS (UPDATE callback_event c SET teller = CASE"
+        "   WHEN c.id = ANY (ARRAY(SELECT id FROM g)) THEN $2::bigint END, fold_at = CASE"
         "   WHEN c.id = ANY (ARRAY(SELECT id FROM m)) THEN NULL"
         "   WHEN e.received_at < clock_timestamp() - interval '10 minutes' THEN NULL"
         "   ELSE clock_timestamp() + greatest(interval '200 milliseconds',"
         "     clock_timestamp() - e.received_at) END"
         " FROM e WHERE c.id = ANY (ARRAY(SELECT id FROM e)) AND c.id = e.id)"
-        "SELECT m.delivery, m.notification, m.before::int, m.report::int, m.reason::int,"
-        " m.destination, m.channel::int, m.recipient_kind::int, m.number::int,"
-        " n.receipts::int, coalesce(m.at, m.received_at), m.recipient, m.provider_id, m.code,"
-        " n.service, n.request, m.user_id, (SELECT count(*) FROM e)"
-        " FROM m LEFT JOIN LATERAL (SELECT receipts, service, request FROM notification"
-        "   WHERE id = m.notification LIMIT 1) n ON true"
-        " UNION ALL SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,"
-        " NULL, NULL, NULL, NULL, NULL, (SELECT count(*) FROM e)"
-        " ORDER BY 1, 4",
+        "SELECT" FOLD_COLUMNS FOLD_DEAD
+        ", m.id = ANY (ARRAY(SELECT x.id FROM x JOIN l USING (delivery))),"
+        " (SELECT count(*) FROM e)"
+        " FROM m" FOLD_NOTIFICATION " WHERE m.id = ANY (ARRAY(SELECT id FROM g))"
+        " UNION ALL SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,"
+        " NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,"
+        " (SELECT count(*) FROM e) ORDER BY 2, 4",
+};
+
+/* What a bridge that is gone has left untold; with $2 also our own, after a doubt. */
+const struct pg_statement store_sql_callbacks_untold = {
+    .name = "callbacks_untold",
+    .params = 3,
+    .sql = "WITH c AS (UPDATE callback_event SET teller = $1::bigint WHERE id = ANY (ARRAY("
+           "   SELECT id FROM callback_event e WHERE teller IS NOT NULL"
+           "   AND (($2::boolean AND teller = $1::bigint)"
+           "     OR NOT EXISTS (SELECT FROM bridge b WHERE b.epoch = e.teller))"
+           "   ORDER BY id LIMIT $3::int FOR UPDATE SKIP LOCKED)) RETURNING *),"
+           "m AS (SELECT c.*, s.delivery, s.notification, s.number, s.channel, s.recipient_kind,"
+           "   s.recipient, s.user_id FROM c CROSS JOIN LATERAL (SELECT * FROM sent"
+           "     WHERE provider_id = c.provider_id AND destination = c.destination LIMIT 1) s)"
+           "SELECT" FOLD_COLUMNS FOLD_DEAD
+           ", m.report = 20 AND EXISTS (SELECT FROM dead_letter d WHERE d.delivery = m.delivery"
+           "   AND d.is_dead), 0::bigint FROM m" FOLD_NOTIFICATION " ORDER BY 2, 4",
+};
+
+const struct pg_statement store_sql_callbacks_told = {
+    .name = "callbacks_told",
+    .params = 1,
+    .sql = "UPDATE callback_event SET teller = NULL WHERE id = ANY ($1::bigint[])",
 };
 
 /* The 41 bits above 22 of an id are its time; our clock and the database's may differ by a day. */
@@ -195,45 +262,82 @@ static void on_folded(void *ctx, int err, const struct pg_result *result)
     free(held);
     for (int i = 0; !err && i < pg_rows(result); i++) {
         struct folded row = {
-            .delivery = (uint64_t)pg_int(result, i, 0),
-            .notification = (uint64_t)pg_int(result, i, 1),
-            .before = (enum report)pg_int(result, i, 2),
+            .event = pg_int(result, i, 0),
+            .delivery = (uint64_t)pg_int(result, i, 1),
+            .notification = (uint64_t)pg_int(result, i, 2),
             .report = (enum report)pg_int(result, i, 3),
             .reason = (enum reason)pg_int(result, i, 4),
             .destination = (int32_t)pg_int(result, i, 5),
-            .channel = (int)pg_int(result, i, 6),
+            .channel = (enum channel)pg_int(result, i, 6),
             .recipient_kind = (int)pg_int(result, i, 7),
             .number = (int)pg_int(result, i, 8),
-            .receipts = (int)pg_int(result, i, 9),
-            .at_ms = pg_time_us(result, i, 10) / 1000,
-            .recipient = pg_text_or_null(result, i, 11),
+            .at_ms = pg_time_us(result, i, 9) / 1000,
+            .recipient = pg_text_or_null(result, i, 10),
+            .user = pg_text_or_null(result, i, 11),
             .provider_id = pg_text_or_null(result, i, 12),
             .code = pg_text_or_null(result, i, 13),
-            .service = pg_text_or_null(result, i, 14),
-            .request = pg_text_or_null(result, i, 15),
-            .user = pg_text_or_null(result, i, 16),
+            .receipts = (int)pg_int(result, i, 14),
+            .service = pg_text_or_null(result, i, 15),
+            .request = pg_text_or_null(result, i, 16),
+            .type = pg_text_or_null(result, i, 17),
+            .priority = (enum priority)pg_int(result, i, 18),
+            .created_ms = pg_time_us(result, i, 19) / 1000,
+            .is_dead = pg_int(result, i, 21) != 0,
         };
 
-        seen = pg_int(result, i, 17);
-        if (!pg_is_null(result, i, 0) && report_is_known((int)row.before) &&
-            report_is_known((int)row.report))
+        row.content = pg_bytes(result, i, 20, &row.content_bytes);
+        seen = pg_int(result, i, 22);
+        if (!pg_is_null(result, i, 0) && report_is_known((int)row.report))
             call.on_row(call.ctx, &row);
     }
     call.on_done(call.ctx, err, seen >= STORE_FOLD_BITE);
 }
 
-int store_callbacks_fold(struct store *store, const struct fold_call *call)
+static int send_fold(struct store *store, const struct pg_statement *statement,
+                     const struct fold_call *call)
 {
     struct fold_call *held = xmalloc(sizeof(*held));
     int err;
 
     *held = *call;
-    pg_params_clear(&store->params);
-    pg_add_int4(&store->params, STORE_FOLD_BITE);
-    err = pg_send(store->pg[STORE_CONTROL], &store_sql_callbacks_fold, &store->params, on_folded,
-                  held);
+    err = pg_send(store->pg[STORE_CONTROL], statement, &store->params, on_folded, held);
     if (err)
         free(held);
+    return err;
+}
+
+int store_callbacks_fold(struct store *store, int64_t epoch, const struct fold_call *call)
+{
+    pg_params_clear(&store->params);
+    pg_add_int4(&store->params, STORE_FOLD_BITE);
+    pg_add_int8(&store->params, epoch);
+    return send_fold(store, &store_sql_callbacks_fold, call);
+}
+
+int store_callbacks_untold(struct store *store, int64_t epoch, bool is_own_too,
+                           const struct fold_call *call)
+{
+    pg_params_clear(&store->params);
+    pg_add_int8(&store->params, epoch);
+    pg_add_bool(&store->params, is_own_too);
+    pg_add_int4(&store->params, STORE_FOLD_BITE);
+    return send_fold(store, &store_sql_callbacks_untold, call);
+}
+
+int store_callbacks_told(struct store *store, const int64_t *events, size_t count,
+                         store_done_fn *on_done, void *ctx)
+{
+    struct pg_array ids;
+    int err;
+
+    pg_array_init(&ids, PG_INT8);
+    for (size_t i = 0; i < count; i++)
+        pg_array_add_int(&ids, events[i]);
+    pg_params_clear(&store->params);
+    pg_add_array(&store->params, &ids);
+    err = store_send(store, STORE_CONTROL, &store_sql_callbacks_told, &store->params, store_on_done,
+                     (void (*)(void))on_done, ctx);
+    pg_array_fini(&ids);
     return err;
 }
 

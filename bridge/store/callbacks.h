@@ -58,17 +58,25 @@ void store_callbacks_adopt(struct store *store);
 
 #define STORE_FOLD_BITE 500
 
-/* One event and the message it speaks of, by message and then rank; strings borrowed. */
+/* A step that an event made its message take, by message and then rank; strings borrowed. */
 struct folded {
+    int64_t event;
     uint64_t delivery, notification;
-    enum report before, report; /* before: of the message, before any event of this call */
+    enum report report;
     enum reason reason;
     int32_t destination;
-    int channel, recipient_kind, number, receipts;
+    enum channel channel;
+    int recipient_kind, number, receipts;
     int64_t at_ms;
     const char *recipient, *provider_id, *code;
     const char *user;              /* whose address it is, or NULL */
     const char *service, *request; /* NULL when the notification was dropped meanwhile */
+    bool is_dead;                  /* the delivery is a dead letter by this */
+    /* of the notification, for the dead letter */
+    const char *type, *content;
+    size_t content_bytes;
+    enum priority priority;
+    int64_t created_ms;
 };
 struct fold_call {
     void (*on_row)(void *ctx, const struct folded *folded);
@@ -76,7 +84,18 @@ struct fold_call {
     void (*on_done)(void *ctx, int err, bool is_more);
     void *ctx;
 };
-NODISCARD int store_callbacks_fold(struct store *store, const struct fold_call *call);
+/*
+ * Folds what is due.  Every row is ours to tell until store_callbacks_told() says that it was: if
+ * our epoch ends before, another bridge tells it.
+ */
+NODISCARD int store_callbacks_fold(struct store *store, int64_t epoch,
+                                   const struct fold_call *call);
+/* Takes over what bridges that are gone have not told; is_own_too: and what we may have forgotten.
+ */
+NODISCARD int store_callbacks_untold(struct store *store, int64_t epoch, bool is_own_too,
+                                     const struct fold_call *call);
+NODISCARD int store_callbacks_told(struct store *store, const int64_t *events, size_t count,
+                                   store_done_fn *on_done, void *ctx);
 
 /* Forgets some of what is older than so many days; on_done learns how many. */
 NODISCARD int store_callbacks_purge(struct store *store, int sent_days, int event_days,

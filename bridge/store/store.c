@@ -79,6 +79,8 @@ const struct pg_statement *const store_control_statements[] = {&store_sql_regist
                                                                &store_sql_callbacks_adopt,
                                                                &store_sql_unsubscribe,
                                                                &store_sql_heard,
+                                                               &store_sql_callbacks_untold,
+                                                               &store_sql_callbacks_told,
                                                                NULL};
 
 const struct pg_statement *const store_desk_statements[] = {

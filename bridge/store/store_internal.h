@@ -76,7 +76,8 @@ extern const struct pg_statement store_sql_dlq_list, store_sql_dlq_count, store_
     store_sql_dlq_tries, store_sql_dlq_mark, store_sql_dlq_feed, store_sql_dlq_purge,
     store_sql_resolve_retried, store_sql_resolve_old, store_sql_audit_list;
 extern const struct pg_statement store_sql_callbacks_keep, store_sql_callbacks_fold,
-    store_sql_callbacks_purge, store_sql_callbacks_adopt, store_sql_unsubscribe, store_sql_heard;
+    store_sql_callbacks_purge, store_sql_callbacks_adopt, store_sql_unsubscribe, store_sql_heard,
+    store_sql_callbacks_untold, store_sql_callbacks_told;
 
 extern const struct pg_statement store_sql_inbox_mark, store_sql_inbox_mark_all,
     store_sql_inbox_badges, store_sql_inbox_rising, store_sql_inbox_falling;

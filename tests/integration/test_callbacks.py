@@ -13,6 +13,7 @@ import channel_probe as probe
 import servers
 from client import Client
 from process import wait_until
+from test_crash_points import has_crash_points
 
 # Each provider: its channel, the destination's keys for callbacks (from what the provider server
 # says of itself), events from good to final and the states they make, and a failure.
@@ -251,6 +252,116 @@ def test_a_forged_stop_is_refused(scenes, name):
         assert scene.call(name, "none", [{**event, "text": "STOP"}], tamper=how,
                           **{"from": number}) == [401]
     assert ask_sms(scene, number)["status"] == "sent"
+
+
+def books(scene):
+    return scene.stack.postgres.sql("select missing, dead, sent, delivered from conservation")[0]
+
+
+def letters(admin, request, **more):
+    answer = admin.rpc("dlq.list", {"service": "shop", "limit": 100, **more})
+    return [e for e in answer["result"]["entries"] if e["request"] == request]
+
+
+def test_what_failed_after_it_was_sent_is_a_dead_letter(scenes):
+    scene = scenes("twilio")
+    with Client(scene.stack, "admin", "ops") as admin:
+        admin.subscribe("down/#")
+        admin.subscribe("notify/v1/dlq/#")
+        request, number = scene.send("twilio")
+        failure = {"status": "undelivered", "error_code": 30005}
+        assert scene.call("twilio", number, [failure, failure], repeat=2) == [200] * 4
+        told = scene.service.receipt(request, "dead")
+        letter = admin.wait(lambda m: m.topic == "notify/v1/dlq/sms/target_invalid"
+                            and m.json["request"] == request).json
+        assert (letter["code"], letter["destination"]) == ("30005", "twilio")
+        assert letter["content"]["body"] == "Counter 3"
+        (entry,) = letters(admin, request)
+        assert (entry["reason"], entry["status"]) == (told["reason"], "pending_review")
+        assert scene.state(request)["state"] == "dead"
+        assert books(scene)[0] == "0"
+        scene.settle("twilio")
+        assert scene.statuses(request).count("dead") == 1
+        assert len([m for m in admin.messages if m.topic.startswith("notify/v1/dlq/")
+                    and m.json["request"] == request]) == 1
+        # Once more: another message, and the number is reachable now.
+        assert admin.rpc("dlq.retry", {"ids": [entry["delivery"]]})["result"]["retried"] == 1
+        scene.service._wait(lambda: scene.statuses(request).count("sent") == 2, 20, "sent again")
+        again = scene.service.receipts(request)[-1]["provider_id"]
+        assert again != number
+        assert scene.call("twilio", again, ["delivered"]) == [200]
+        scene.service.receipt(request, "delivered")
+        scene.wait_state(request, "delivered")
+        assert books(scene)[0] == "0"
+
+
+def test_what_arrives_after_all_is_no_dead_letter_any_more(scenes):
+    scene = scenes("twilio")
+    with Client(scene.stack, "admin", "ops") as admin:
+        admin.subscribe("down/#")
+        request, number = scene.send("twilio")
+        assert scene.call("twilio", number, [{"status": "failed", "error_code": 30008}]) == [200]
+        scene.service.receipt(request, "dead")
+        assert letters(admin, request)
+        assert scene.call("twilio", number, ["delivered"]) == [200]
+        scene.service.receipt(request, "delivered")
+        (entry,) = letters(admin, request, status="resolved")
+        assert entry["resolved_by"] == "provider"
+        assert scene.state(request)["state"] == "delivered"
+        assert books(scene)[0] == "0"
+
+
+def test_a_bounce_is_no_dead_letter(scenes):
+    scene = scenes("sendgrid")
+    with Client(scene.stack, "admin", "ops") as admin:
+        admin.subscribe("down/#")
+        request, number = scene.send("sendgrid")
+        assert set(scene.call("sendgrid", number, ["bounce"])) == {200}
+        scene.service.receipt(request, "suppressed")
+        assert letters(admin, request) == []
+        assert books(scene)[0] == "0"
+
+
+@pytest.mark.parametrize("event,status", [
+    ("delivered", "delivered"), ({"status": "undelivered", "error_code": 30005}, "dead")],
+    ids=["delivered", "dead"])
+def test_a_receipt_that_a_crash_swallowed_is_told_after_it(tmp_path, event, status):
+    """Killed between the commit of a fold and the receipts of it: told by who comes next."""
+    if not has_crash_points(servers.build_dir()):
+        pytest.skip("this build has no crash points: build the preset debug or asan")
+    with servers.Stack(tmp_path) as stack, Client(stack, "service", "shop") as shop, \
+            Client(stack, "admin", "ops") as admin:
+        shop.subscribe("down/#")
+        admin.subscribe("notify/v1/dlq/#")
+        stack.bridge.stop()
+        stack.bridge.env["TOCSIN_CRASH_AT"] = "callbacks.folded:2"
+        stack.bridge.start()
+
+        def send(name, event):
+            shop.publish("up/request", {"id": name, "type": "t", "body": "b",
+                                        "to": {"phone": "+15005551%03d" % len(shop.messages)}})
+            stack.providers.control("POST", "/callback", {
+                "provider": "twilio", "url": stack.bridge.url + "/callbacks/twilio",
+                "id": shop.receipt(name, "sent")["provider_id"], "events": [event]})
+        send("one", "delivered")
+        shop.receipt("one", "delivered")
+        send("two", event)
+        wait_until(lambda: not stack.bridge.running, 10, "the crash")
+        assert [r["status"] for r in shop.receipts("two")] == ["accepted", "sent"]
+        del stack.bridge.env["TOCSIN_CRASH_AT"]
+        stack.bridge.start()
+        shop.receipt("two", status, 20)
+        if status == "dead":
+            admin.wait(lambda m: m.topic.startswith("notify/v1/dlq/sms/")
+                       and m.json["request"] == "two", 20)
+        wait_until(lambda: stack.postgres.sql(
+            "select count(*) from callback_event where teller is not null") == [["0"]], 10, "marks")
+        stack.bridge.stop()
+        before = len(shop.receipts("two"))
+        stack.bridge.start()
+        send("three", "delivered")
+        shop.receipt("three", "delivered")
+        assert len(shop.receipts("two")) == before  # told, and so never again
 
 
 def test_a_new_secret_is_read_on_sighup(tmp_path):
