@@ -56,7 +56,8 @@ static void open_entry(struct ask *ask, const struct dead_row *row)
     ask_add_time(ask, "died_at", row->died_ms);
     add_optional_time(ask, "changed_at", row->changed_ms);
     buf_add_member(out, "changed_by", row->changed_by);
-    buf_add_member(out, "resolved_by", row->resolved_by);
+    if (row->status == DEAD_RESOLVED)
+        buf_add_member(out, "resolved_by", row->resolved_by);
     buf_add_member(out, "note", row->note);
     add_optional_time(ask, "created_at", row->created_ms);
     add_optional_time(ask, "expires_at", row->expires_ms);
