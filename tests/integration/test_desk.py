@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: MIT
 """The dead-letter desk: looking, bringing back, giving verdicts, and who did what."""
 import concurrent.futures
+import json
+import shutil
+import subprocess
 
 import pytest
 
@@ -73,6 +76,34 @@ def test_an_entry_is_complete_in_the_list_the_answer_and_the_live_topic(desk):
         assert entry["collapse_key"] == "k"
     (attempt,) = got["history"]
     assert (attempt["attempt"], attempt["reason"], attempt["state"]) == (1, "user_offline", "dead")
+
+
+def test_mosquitto_sub_watches_the_dead_letters(desk):
+    stack, shop, ops, _ = desk
+    program = shutil.which("mosquitto_sub")
+    if not program:
+        pytest.skip("mosquitto_sub is not installed")
+    command = [program, "-V", "mqttv5", "-p", str(stack.broker.port), "-i", "admin/watcher/sub",
+               "-u", "watcher", "-P", stack.token("admin", "watcher"), "-q", "1", "-C", "2", "-v",
+               "-t", "notify/v1/dlq/+/user_offline", "-W", "30"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as watching:
+        wait_until(lambda: "admin/watcher/sub" in open(stack.broker.log).read() or None, 10)
+        names = []
+        while watching.poll() is None and len(names) < 100:  # its subscription takes a moment
+            names.append("sub-%d" % len(names))
+            kill_some(shop, names[-1:], type="desk.sub")
+        lines = watching.communicate(timeout=30)[0].splitlines()
+    assert watching.returncode == 0 and len(lines) == 2, lines
+    for line in lines:
+        topic, payload = line.split(" ", 1)
+        entry = json.loads(payload)
+        assert topic == "notify/v1/dlq/in_app/user_offline"
+        assert entry["request"] in names and entry["content"]["title"] == entry["request"]
+    refused = subprocess.run(command[:5] + ["-i", "user/u/sub", "-u", "u", "-P",
+                                            stack.token("user", "u"), "-t", "notify/v1/dlq/#",
+                                            "-W", "2", "-E"], capture_output=True, text=True,
+                             timeout=20, check=False)
+    assert "denied" in (refused.stdout + refused.stderr).lower(), refused
 
 
 def test_filters_pages_and_counts_agree(desk):
@@ -363,6 +394,32 @@ def test_what_waits_to_be_put_back_can_be_called_back(new_stack):
         rows = stack.postgres.sql("select count(*) from delivery")
         assert int(rows[0][0]) <= 3000 - called
     assert stack.postgres.sql("select missing from conservation") == [["0"]]
+
+
+def test_live_traffic_passes_what_is_brought_back(new_stack):
+    """A slow provider with a long retry before it, and a service that goes on."""
+    stack = new_stack(settings={"destinations.twilio.concurrency": 2})
+    stack.providers.control("POST", "/behaviour", {"provider": "twilio", "delay_ms": 50,
+                                                   "answers": ["ok"], "repeat": True})
+    dead_letters.make(stack, 1500)
+    with Client(stack, "admin", "ops") as ops, Client(stack, "service", "shop") as shop:
+        ops.subscribe("down/#")
+        shop.subscribe("down/#")
+        assert ops.rpc("dlq.retry", {"filter": {}}, 30)["result"]["retried"] == 1500
+
+        def sent(kind):
+            return int(stack.postgres.value(
+                "select count(*) from attempt a join notification n on n.id = a.notification "
+                "where n.type = '%s' and a.state = 3" % kind))
+        wait_until(lambda: sent("bulk.test") > 20 or None, 30, "the retry to flow")
+        for priority in ("urgent", "normal", "low"):
+            names = ["%s-%d" % (priority, n) for n in range(5)]
+            shop.publish("up/request", [{"id": name, "type": "live", "title": "t", "body": name,
+                                         "priority": priority, "to": {"phone": "+15550177777"}}
+                                        for name in names])
+            for name in names:
+                shop.receipt(name, "sent", 60)
+        assert sent("bulk.test") < 1000, "live ones went first"
 
 
 def test_old_ones_resolve_by_age_and_go_with_their_day(new_stack):
