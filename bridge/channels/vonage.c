@@ -21,10 +21,10 @@
 
 /* clang-format off */
 static const struct error_row ERRORS[] = {
-    {.status = 429, .kind = OUTCOME_THROTTLE, .reason = REASON_RATE_LIMITED,
-     .note = "too many requests"},
     {.codes = "1000,1241,1460,1461,1472,throttled", .kind = OUTCOME_THROTTLE,
      .reason = REASON_RATE_LIMITED, .note = "too many messages"},
+    {.status = 429, .kind = OUTCOME_THROTTLE, .reason = REASON_RATE_LIMITED,
+     .note = "too many requests"},
     {.codes = "1030,1100,1180,1220,1230,1331", .kind = OUTCOME_RETRY,
      .reason = REASON_PROVIDER_UNAVAILABLE, .note = "Vonage or the carrier is unwell"},
     {.status = 401, .kind = OUTCOME_AUTH_CONFIG_ERROR, .reason = REASON_PROVIDER_AUTH,
