@@ -11,7 +11,8 @@
 #include "base/log.h"
 #include "base/random.h"
 
-#define WHY_BYTES 256
+#define WHY_BYTES  256
+#define STRAYS_MAX 8
 
 /* In the order of a connection's life; drop_connection() alone goes back. */
 enum state {
@@ -58,10 +59,12 @@ struct pg {
     struct loop_timer timer; /* backoff, then connecting, then the oldest statement's deadline */
     struct loop_deferred broken; /* pg_send() found the connection lost */
 
-    size_t first_address;  /* where the coming attempt begins */
-    size_t tried_in_round; /* attempts since the last wait that ended in a time-out */
-    int64_t answered_ms;   /* when the last answer came; boot */
-    unsigned failures;     /* in a row, without one answered statement between */
+    size_t first_address;   /* where the coming attempt begins */
+    size_t tried_in_round;  /* attempts since the last wait that ended in a time-out */
+    int64_t answered_ms;    /* when the last answer came; boot */
+    unsigned failures;      /* in a row, without one answered statement between */
+    int strays[STRAYS_MAX]; /* backends that may still run what we gave up on */
+    unsigned stray_count;
     struct rng rng;
 
     struct pending *pending; /* ring */
@@ -146,12 +149,24 @@ static bool is_worth_a_line(unsigned failures)
 }
 
 /* The connection, or the attempt to get one, is over.  why may belong to it. */
+/* The oldest one is forgotten when there are too many. */
+static void remember_stray(struct pg *pg)
+{
+    if (!pg->conn || pg->count == 0)
+        return;
+    pg->stray_count -= pg->stray_count == STRAYS_MAX;
+    memmove(pg->strays + 1, pg->strays, pg->stray_count * sizeof pg->strays[0]);
+    pg->strays[0] = PQbackendPID(pg->conn);
+    pg->stray_count++;
+}
+
 static void fail_after(struct pg *pg, const char *why, int64_t wait_ms)
 {
     bool was_up = pg->state == PG_UP;
     char reason[WHY_BYTES];
 
     enter(pg);
+    remember_stray(pg);
     snprintf(reason, sizeof reason, "%.*s", (int)strcspn(why, "\n"), why);
     drop_connection(pg);
     end_pending(pg, reason);
@@ -244,6 +259,7 @@ static void on_up(struct pg *pg)
 {
     pg->state = PG_UP;
     pg->tried_in_round = 0;
+    pg->stray_count = 0;
     loop_timer_stop(&pg->timer);
     if (pg->failures > 0)
         log_info("pg.up", LOG_STR("name", pg->config.name), LOG_U64("failures", pg->failures));
@@ -272,21 +288,42 @@ static void start_preparing(struct pg *pg)
     flush(pg);
 }
 
+/*
+ * A statement that we gave up on may still be waiting in a backend that was stopped, and would
+ * run behind what we send from now on: a retry recorded late takes a delivery from us that we
+ * have claimed again since.  A backend that has been told to end commits nothing more, unless
+ * it is at it, and then it holds the locks for which ours wait.
+ */
+static void end_strays(const struct pg *pg, struct buf *sql)
+{
+    buf_add_text(sql, ";SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid IN (");
+    for (unsigned i = 0; i < pg->stray_count; i++)
+        buf_printf(sql, "%s%d", i ? "," : "", pg->strays[i]);
+    buf_add_text(sql, ") AND pid <> pg_backend_pid() AND usename = current_user"
+                      " AND application_name = current_setting('application_name')");
+}
+
 static void start_session(struct pg *pg)
 {
+    struct buf sql = {0};
+
     if (PQsetnonblocking(pg->conn, 1) != 0) {
         fail(pg, PQerrorMessage(pg->conn));
         return;
     }
-    if (!pg->config.settings) {
+    if (!pg->config.settings && !pg->stray_count) {
         start_preparing(pg);
         return;
     }
+    buf_add_text(&sql, pg->config.settings ? pg->config.settings : "");
+    if (pg->stray_count)
+        end_strays(pg, &sql);
     pg->state = PG_SETTING;
-    if (PQsendQuery(pg->conn, pg->config.settings))
+    if (PQsendQuery(pg->conn, buf_text(&sql)))
         flush(pg);
     else
         fail(pg, PQerrorMessage(pg->conn));
+    buf_fini(&sql);
 }
 
 /* libpq may close its socket and open another inside: nobody watches it meanwhile. */

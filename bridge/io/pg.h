@@ -9,6 +9,9 @@
  * A WARNING on a statement marked durable also makes it ERR_DOUBT: after a cancelled wait for a
  * synchronous standby Postgres reports success and a warning.
  *
+ * Before anything is sent on a new connection, the backends of those before it are told to end:
+ * what they had not committed by then they never will, so nothing of ours runs out of order.
+ *
  * It reconnects by itself with full-jitter backoff; host names are resolved off the loop and
  * passed as hostaddr; several hosts and target_session_attrs work as in libpq.
  *

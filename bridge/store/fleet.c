@@ -46,11 +46,13 @@ const struct pg_statement store_sql_lane_drop = {
     .sql = "UPDATE lane SET epoch = NULL WHERE epoch = $1::bigint AND name = $2::text",
 };
 
+/* Only those before us: a statement of ours that comes late must not end our own successor. */
 const struct pg_statement store_sql_reap = {
     .name = "reap",
     .params = 4,
-    .sql = "WITH x AS (DELETE FROM bridge WHERE epoch <> $1::bigint AND (name = $4::text OR"
-           " lease_until < clock_timestamp() - $3::bigint * interval '1 millisecond')"
+    .sql = "WITH x AS (DELETE FROM bridge WHERE epoch <> $1::bigint"
+           " AND (name = $4::text AND epoch < $1::bigint"
+           "   OR lease_until < clock_timestamp() - $3::bigint * interval '1 millisecond')"
            " RETURNING epoch, lease_until)"
            "SELECT epoch, lease_until - $2::bigint * interval '1 millisecond' FROM x",
 };

@@ -58,6 +58,40 @@ static void a_stopped_server_means_doubt_at_the_deadline(void **state)
     scene_close(&scene);
 }
 
+/* One backend alone stands still: what it was sent must not run behind what came after it. */
+static void what_was_given_up_on_does_not_run_later(void **state)
+{
+    struct pg_config config = config_for(server.conninfo);
+    struct scene scene;
+    int64_t before;
+    pid_t backend;
+
+    (void)state;
+    config.deadline_ms = 300;
+    scene_open_config(&scene, &config);
+    run_until(&scene, is_up, 10000);
+    assert_int_equal(send_int(&scene, &pid, 0, on_result, &scene), 0);
+    run_until(&scene, is_idle, 5000);
+    backend = (pid_t)scene.last.value;
+    assert_int_equal(send_int(&scene, &tally, 0, on_result, &scene), 0);
+    run_until(&scene, is_idle, 5000);
+    before = (int64_t)scene.last.value;
+    assert_int_equal(kill(backend, SIGSTOP), 0);
+    assert_int_equal(send_int(&scene, &put, 4711, on_result, &scene), 0);
+    run_until(&scene, has_gone_down, 5000);
+    assert_int_equal(scene.last.err, ERR_DOUBT);
+    run_until(&scene, is_up, 10000);
+    kill(backend, SIGCONT);
+    for (int i = 0; i < 500 && kill(backend, 0) == 0; i++)
+        poll(NULL, 0, 10);
+    assert_int_equal(kill(backend, 0), -1); /* gone, and not because it was done */
+    assert_int_equal(send_int(&scene, &tally, 0, on_result, &scene), 0);
+    run_until(&scene, is_idle, 5000);
+    assert_int_equal(scene.last.err, 0);
+    assert_int_equal(scene.last.value, before);
+    scene_close(&scene);
+}
+
 static void reset_starts_over(void **state)
 {
     struct scene scene;
@@ -370,6 +404,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_killed_backend_means_doubt_then_reconnect),
         cmocka_unit_test(a_stopped_server_means_doubt_at_the_deadline),
+        cmocka_unit_test(what_was_given_up_on_does_not_run_later),
         cmocka_unit_test(reset_starts_over),
         cmocka_unit_test(names_are_resolved_and_dead_hosts_passed_over),
         cmocka_unit_test(standbys_are_not_taken_for_primaries),
