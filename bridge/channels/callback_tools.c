@@ -97,6 +97,7 @@ void callback_add(struct callback_result *result, const struct callback_event *e
     }
     copy = &result->events[result->count++];
     *copy = *event;
+    copy->at_ms = event->at_ms > 0 ? event->at_ms : 0; /* before 1970 nothing was sent */
     copy->provider_id =
         keep(result->arena, event->provider_id, sizeof((struct outcome *)0)->provider_id - 1);
     copy->name = keep(result->arena, event->name ? event->name : "", 64);
@@ -123,7 +124,7 @@ void callback_hear(struct callback_result *result, const char *from, const char 
         .keyword = keyword,
         .address = arena_printf(result->arena, "+%s", digits),
         .key = keep_key(result->arena, arena_printf(result->arena, "heard %s", id)),
-        .at_ms = at_ms,
+        .at_ms = at_ms > 0 ? at_ms : 0,
     };
 }
 

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: MIT
 """Providers report what became of a message: believed when proved, folded, told to the service."""
 import http.client
+import json
 import os
 import signal
 import urllib.error
 import urllib.parse
 import urllib.request
 
+import jsonschema
 import pytest
 
 import channel_probe as probe
@@ -61,6 +63,10 @@ def destination(info, name):
     return keys
 
 
+with open(os.path.join(servers.ROOT, "schemas", "json", "status.schema.json"), encoding="utf-8") as text:
+    STATUS = jsonschema.Draft202012Validator(json.load(text))
+
+
 class Scene:
     """One stack with the destinations of a group, and a service that asks."""
 
@@ -99,6 +105,7 @@ class Scene:
 
     def state(self, request):
         answer = self.service.rpc("request.status", {"id": request})
+        STATUS.validate(answer["result"])
         (delivery,) = answer["result"]["deliveries"]
         return delivery
 
