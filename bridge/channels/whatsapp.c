@@ -120,7 +120,7 @@ static bool write_template(struct buf *out, const char *json)
     if (is_good) {
         buf_add_text(out, ",\"type\":\"template\",\"template\":{\"name\":");
         buf_add_json(out, name);
-        buf_add_text(out, ",\"language\":{\"code\":");
+        buf_add_text(out, ",\"language\":{\"policy\":\"deterministic\",\"code\":");
         buf_add_json(out, language ? language : "en");
         buf_add_char(out, '}');
         if (components)

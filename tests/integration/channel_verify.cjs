@@ -144,6 +144,17 @@ const steps = {
     assert.strictEqual(payload.application_id, info.vonage.application_id);
     assert.strictEqual(protectedHeader.typ, 'JWT');
   },
+  async bird_request_and_key() {
+    const { BirdClient } = await import(require.resolve('@messagebird/sdk'));
+    const client = new BirdClient({ apiKey: read(info.bird.api_key_file),
+      baseUrl: info.bird.base_url });
+    const sdk = await theirs('bird', () => client.sms.send({ to: '+15005550010',
+      from: info.bird.from, text: TEXT, category: 'transactional' }, { idempotencyKey: delivery }));
+    assert.deepStrictEqual(json('bird'), sdk.body);
+    assert.strictEqual(ours.bird.path, sdk.path);
+    for (const name of ['authorization', 'content-type', 'idempotency-key'])
+      assert.strictEqual(ours.bird.headers[name], sdk.headers[name], name);
+  },
   async messagebird_request() {
     // The library's host is fixed, so only its body can be compared: what it would write.
     const mine = json('messagebird');

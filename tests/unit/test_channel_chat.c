@@ -182,7 +182,8 @@ static void whatsapp_gets_texts_and_templates(void **unused)
     assert_int_equal(fake_send(&adapter_whatsapp, state, &job), 0);
     assert_non_null(strstr(fake_last()->body,
                            "\"type\":\"template\",\"template\":{\"name\":\"order_ready\","
-                           "\"language\":{\"code\":\"de\"},\"components\":[{\"type\":\"body\"}]}"));
+                           "\"language\":{\"policy\":\"deterministic\",\"code\":\"de\"},"
+                           "\"components\":[{\"type\":\"body\"}]}"));
     fake_answer(200, "{}", -1);
     job = fake_job("+4915112345678", "{\"content\":{\"chat\":{\"template\":{}}}}");
     fake_check_refused(&adapter_whatsapp, state, &job, OUTCOME_PERMANENT, REASON_CONTENT_INVALID);
