@@ -122,6 +122,13 @@ static void forget_marks(void *ctx)
     inbox_forget(bridge->inbox);
 }
 
+static const char *roles(void *ctx, const char *user)
+{
+    struct bridge *bridge = ctx;
+
+    return presence_roles(bridge->presence, user);
+}
+
 static void gone(void *ctx, uint64_t delivery)
 {
     struct bridge *bridge = ctx;
@@ -139,7 +146,7 @@ static void replaced(void *ctx)
 void bridge_open_inbox(struct bridge *bridge)
 {
     struct badge_ops badge = {publish_retained, is_outbox_full, bridge};
-    struct inbox_ops inbox = {publish, add_receipt, touch, gone, bridge};
+    struct inbox_ops inbox = {publish, add_receipt, touch, roles, gone, bridge};
 
     bridge->badge = badge_new(bridge->loop, bridge->store, bridge->metrics, &badge);
     bridge->inbox = inbox_new(bridge->loop, bridge->asks, bridge->store, &bridge->fence,

@@ -2,8 +2,8 @@
 /*
  * presence - what the broker's plugin tells of a user: notify/v1/presence/{user}
  *
- * {"connections": n, "at": time}, or nothing at all when the user has been away for so long that
- * the retained message went.  Members that a later plugin may add are passed over.
+ * {"connections": n, "at": time, "roles"?: [...]}, or nothing at all when the user has been away
+ * for so long that the retained message went.  Members that a later plugin may add are passed over.
  *
  * Purity:    no I/O, no clock.
  * Ownership: user points into the topic given.
@@ -20,7 +20,8 @@
 struct presence_told {
     const char *user; /* percent-encoded */
     int connections;
-    int64_t at_ms; /* wall; 0: not told */
+    int64_t at_ms;     /* wall; 0: not told */
+    const char *roles; /* percent-encoded, joined by ','; "" when none are told; in scratch */
 };
 
 /* scratch is the caller's to reset. */

@@ -12,6 +12,7 @@
 #include "core/mark.h"
 #include "services/inbox_internal.h"
 #include "store/inbox.h"
+#include "store/shared.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,7 +29,7 @@ struct step {
     int64_t after_seq,
         until_seq; /* the next bite; until: the user's last when the first was taken */
     struct mark mark;
-    const char *url;
+    const char *url, *roles;
     size_t first, count;
 };
 
@@ -38,6 +39,7 @@ struct batch {
     struct arena *arena;
     struct step *steps;
     size_t step_count, step_capacity, at; /* at: the step being written */
+    bool is_shared;                       /* its second half: what was told to many */
     struct inbox_mark *marks;
     size_t mark_count, mark_capacity;
     struct strmap by_entry; /* "id/user" to place + 1 in marks, of the last step */
@@ -124,7 +126,8 @@ static struct step *entries_step(struct batch *batch)
     return last && !last->user && last->count < MARK_BITE ? last : add_step(batch);
 }
 
-static void add_entry(struct batch *batch, const char *user, uint64_t id, const struct ack *ack)
+static void add_entry(struct batch *batch, const char *user, const char *roles, uint64_t id,
+                      const struct ack *ack)
 {
     char key[ID_TEXT_BYTES + 1 + TOPIC_ID_MAX + 1], text[ID_TEXT_BYTES];
     struct step *step;
@@ -138,7 +141,8 @@ static void add_entry(struct batch *batch, const char *user, uint64_t id, const 
             batch->mark_capacity = batch->mark_capacity ? batch->mark_capacity * 2 : 64;
             batch->marks = xrealloc(batch->marks, batch->mark_capacity * sizeof(*batch->marks));
         }
-        batch->marks[batch->mark_count] = (struct inbox_mark){.user = user, .delivery = id};
+        batch->marks[batch->mark_count] =
+            (struct inbox_mark){.user = user, .delivery = id, .roles = roles};
         mark_init(&batch->marks[batch->mark_count].mark);
         place = ++batch->mark_count;
         step->count++;
@@ -149,7 +153,7 @@ static void add_entry(struct batch *batch, const char *user, uint64_t id, const 
         batch->marks[place - 1].url = arena_strdup(batch->arena, ack->url);
 }
 
-static void add_all(struct batch *batch, const char *user, const struct ack *ack)
+static void add_all(struct batch *batch, const char *user, const char *roles, const struct ack *ack)
 {
     struct step *last = batch->step_count ? &batch->steps[batch->step_count - 1] : NULL;
     /* All there is, is all there was when this was read: not what comes while it is written. */
@@ -161,6 +165,7 @@ static void add_all(struct batch *batch, const char *user, const struct ack *ack
         (!is_open && last->before != before)) {
         last = add_step(batch);
         last->user = user;
+        last->roles = roles;
         last->is_open = is_open;
         last->until_seq = INT64_MAX;
     }
@@ -170,16 +175,19 @@ static void add_all(struct batch *batch, const char *user, const struct ack *ack
 
 void inbox_add(struct inbox *inbox, const char *user, const struct ack *ack)
 {
+    const char *roles;
+
     if (!inbox->batch) {
         inbox->batch = xcalloc(1, sizeof(*inbox->batch));
         inbox->batch->inbox = inbox;
         inbox->batch->arena = arena_new(4096);
     }
     user = arena_strdup(inbox->batch->arena, user);
+    roles = arena_strdup(inbox->batch->arena, inbox->ops.roles(inbox->ops.ctx, user));
     if (ack->is_all)
-        add_all(inbox->batch, user, ack);
+        add_all(inbox->batch, user, roles, ack);
     for (size_t i = 0; i < ack->id_count; i++)
-        add_entry(inbox->batch, user, ack->ids[i], ack);
+        add_entry(inbox->batch, user, roles, ack->ids[i], ack);
 }
 
 /* ---- telling ---- */
@@ -228,11 +236,12 @@ static void on_row(void *ctx, const struct inbox_marked *marked)
     batch->until_seq = marked->until_seq;
     if (!step->user) {
         struct inbox_mark key = {.user = marked->user, .delivery = marked->delivery};
-        const struct inbox_mark *found =
+        struct inbox_mark *found =
             bsearch(&key, batch->marks + step->first, step->count, sizeof(key), by_entry);
 
         if (!found)
             return;
+        found->is_found = true;
         mark = &found->mark;
         url = found->url;
     }
@@ -250,15 +259,39 @@ static void on_step(void *ctx, int err, size_t rows);
 
 static int write_step(struct batch *batch)
 {
+    struct store *store = batch->inbox->store;
     struct inbox_mark_call call = {on_row, on_step, batch};
     struct step *step = &batch->steps[batch->at];
-    struct inbox_range all = {step->user, step->before, step->after_seq, step->until_seq,
-                              MARK_BITE};
+    struct inbox_mark *marks = batch->marks + step->first;
+    struct inbox_range all = {step->user,      step->before, step->after_seq,
+                              step->until_seq, MARK_BITE,    step->roles};
 
     if (step->user)
-        return store_inbox_mark_all(batch->inbox->store, &all, &step->mark, &call);
-    qsort(batch->marks + step->first, step->count, sizeof(*batch->marks), by_entry);
-    return store_inbox_mark(batch->inbox->store, batch->marks + step->first, step->count, &call);
+        return batch->is_shared ? store_shared_mark_all(store, &all, &step->mark, &call)
+                                : store_inbox_mark_all(store, &all, &step->mark, &call);
+    if (batch->is_shared)
+        return store_shared_mark(store, marks, step->count, &call);
+    qsort(marks, step->count, sizeof(*marks), by_entry);
+    return store_inbox_mark(store, marks, step->count, &call);
+}
+
+/* What is in no inbox of its user may be something told to many.  false: nothing is left. */
+static bool begin_shared(struct batch *batch)
+{
+    struct step *step = &batch->steps[batch->at];
+    struct inbox_mark *marks = batch->marks + step->first;
+    size_t left = 0;
+
+    batch->is_shared = true;
+    step->after_seq = 0;
+    step->until_seq = INT64_MAX;
+    if (step->user)
+        return true;
+    for (size_t i = 0; i < step->count; i++)
+        if (!marks[i].is_found)
+            marks[left++] = marks[i];
+    step->count = left;
+    return left > 0;
 }
 
 static void end(struct batch *batch, int err)
@@ -279,7 +312,8 @@ static void on_step(void *ctx, int err, size_t rows)
     if (!err && step->user && rows == MARK_BITE) {
         step->after_seq = batch->last_seq;
         step->until_seq = batch->until_seq;
-    } else {
+    } else if (err || batch->is_shared || !begin_shared(batch)) {
+        batch->is_shared = false;
         batch->at++;
     }
     if (!err && batch->at < batch->step_count)

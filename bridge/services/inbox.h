@@ -27,6 +27,8 @@ struct inbox_ops {
     void (*publish)(void *ctx, const char *topic, const void *payload, size_t bytes);
     void (*receipt)(void *ctx, const char *service, const struct receipt *receipt);
     void (*touch)(void *ctx, const char *user); /* the counters may have changed */
+    /* The user's roles, joined by ','; "" when none are known.  Borrowed for the moment. */
+    const char *(*roles)(void *ctx, const char *user);
     void (*gone)(void *ctx, uint64_t delivery); /* it has ended: do not send it any more */
     void *ctx;
 };

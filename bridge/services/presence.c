@@ -21,6 +21,7 @@ struct user {
     int64_t at_ms;         /* wall, as told; 0: not told */
     int64_t came_ms;       /* boot; 0: not seen to come */
     int64_t told_ms;       /* boot: when ops.came() was last told of them */
+    char *roles;           /* owned; NULL: none */
     char name[];
 };
 
@@ -49,6 +50,7 @@ static void forget(struct presence *presence, struct user *user)
     strmap_remove(&presence->users, user->name);
     if (list_is_linked(&user->node))
         list_remove(&presence->idle, &user->node);
+    free(user->roles);
     free(user);
 }
 
@@ -94,6 +96,8 @@ static void take(struct presence *presence, const struct presence_told *told)
     before = user->connections;
     user->connections = told->connections;
     user->at_ms = told->at_ms;
+    free(user->roles);
+    user->roles = told->roles[0] ? xstrdup(told->roles) : NULL;
     if (list_is_linked(&user->node))
         list_remove(&presence->idle, &user->node);
     if (told->connections == 0) {
@@ -142,6 +146,7 @@ static void free_user(void *ctx, const char *name, void *value)
     (void)name;
     if (list_is_linked(&user->node))
         list_remove(&presence->idle, &user->node);
+    free(user->roles);
     free(user);
 }
 
@@ -207,6 +212,13 @@ bool presence_is_away(const struct presence *presence, const char *name)
     const struct user *user = presence->idle.count ? strmap_get(&presence->users, name) : NULL;
 
     return user && user->connections == 0;
+}
+
+const char *presence_roles(const struct presence *presence, const char *name)
+{
+    const struct user *user = strmap_get(&presence->users, name);
+
+    return user && user->roles ? user->roles : "";
 }
 
 bool presence_awaits(struct presence *presence, const char *name, int64_t since_ms)

@@ -40,6 +40,8 @@ void presence_free(struct presence *presence);
 
 /* Known to have no connection: nothing that is published can be shown now. */
 bool presence_is_away(const struct presence *presence, const char *user);
+/* The user's roles, percent-encoded and joined by ','; "" when none are known. */
+const char *presence_roles(const struct presence *presence, const char *user);
 /*
  * Something waits for this user since a try that began at since_ms (boot clock).  True when they
  * have come since then, so that nothing will tell of it again; else their next sign will.

@@ -132,12 +132,13 @@ static int send_mark(struct store *store, const struct pg_statement *statement,
     return err;
 }
 
-int store_inbox_mark(struct store *store, const struct inbox_mark *marks, size_t count,
-                     const struct inbox_mark_call *call)
+int store_mark_entries(struct store *store, const struct pg_statement *statement,
+                       const struct inbox_mark *marks, size_t count, bool has_roles,
+                       const struct inbox_mark_call *call)
 {
-    enum { COLUMNS = 7 };
+    enum { COLUMNS = 8 };
     static const enum pg_type types[COLUMNS] = {PG_TEXT, PG_INT8, PG_INT2, PG_INT2,
-                                                PG_INT2, PG_BOOL, PG_BOOL};
+                                                PG_INT2, PG_BOOL, PG_BOOL, PG_TEXT};
     struct pg_array column[COLUMNS];
     int err;
 
@@ -150,18 +151,21 @@ int store_inbox_mark(struct store *store, const struct inbox_mark *marks, size_t
             pg_array_add_int(&column[2 + state], (int64_t)marks[i].mark.to[state]);
         pg_array_add_int(&column[5], marks[i].mark.is_seen);
         pg_array_add_int(&column[6], marks[i].mark.is_read);
+        if (has_roles)
+            pg_array_add_text(&column[7], marks[i].roles);
     }
     pg_params_clear(&store->params);
-    for (int i = 0; i < COLUMNS; i++)
+    for (int i = 0; i < COLUMNS - !has_roles; i++)
         pg_add_array(&store->params, &column[i]);
-    err = send_mark(store, &store_sql_inbox_mark, call);
+    err = send_mark(store, statement, call);
     for (int i = 0; i < COLUMNS; i++)
         pg_array_fini(&column[i]);
     return err;
 }
 
-int store_inbox_mark_all(struct store *store, const struct inbox_range *range,
-                         const struct mark *mark, const struct inbox_mark_call *call)
+int store_mark_range(struct store *store, const struct pg_statement *statement,
+                     const struct inbox_range *range, const struct mark *mark, bool has_roles,
+                     const struct inbox_mark_call *call)
 {
     pg_params_clear(&store->params);
     pg_add_text(&store->params, range->user);
@@ -173,7 +177,21 @@ int store_inbox_mark_all(struct store *store, const struct inbox_range *range,
     pg_add_bool(&store->params, mark->is_read);
     pg_add_int4(&store->params, range->limit);
     pg_add_int8(&store->params, range->until_seq);
-    return send_mark(store, &store_sql_inbox_mark_all, call);
+    if (has_roles)
+        pg_add_text(&store->params, range->roles);
+    return send_mark(store, statement, call);
+}
+
+int store_inbox_mark(struct store *store, const struct inbox_mark *marks, size_t count,
+                     const struct inbox_mark_call *call)
+{
+    return store_mark_entries(store, &store_sql_inbox_mark, marks, count, false, call);
+}
+
+int store_inbox_mark_all(struct store *store, const struct inbox_range *range,
+                         const struct mark *mark, const struct inbox_mark_call *call)
+{
+    return store_mark_range(store, &store_sql_inbox_mark_all, range, mark, false, call);
 }
 
 /* ---- counters ---- */

@@ -14,7 +14,10 @@ struct inbox_mark {
     const char *user;
     uint64_t delivery;
     struct mark mark;
-    const char *url; /* the caller's own */
+    const char *roles; /* the user's, joined by ',': for what was told to many */
+    /* The caller's own. */
+    const char *url;
+    bool is_found;
 };
 /* An entry that was named and is the user's; strings borrowed for the callback. */
 struct inbox_marked {
@@ -38,6 +41,7 @@ struct inbox_range {
     uint64_t before;
     int64_t after_seq, until_seq;
     int limit;
+    const char *roles; /* as in struct inbox_mark */
 };
 /* In the order of numbers.  Answers with those that changed. */
 NODISCARD int store_inbox_mark_all(struct store *store, const struct inbox_range *range,

@@ -10,6 +10,7 @@
 #define TOCSIN_STORE_REMOVAL_H
 #include "core/channel.h"
 #include "store/store.h"
+#include "store/upkeep.h"
 
 #define REMOVAL_BITE 1000
 
@@ -39,5 +40,16 @@ NODISCARD int store_expire(struct store *store, const struct removal_call *call)
 /* A notification that its service takes back. */
 NODISCARD int store_retract(struct store *store, int64_t epoch, uint64_t notification,
                             const struct removal_call *call);
+
+/*
+ * Retention: trims what is older than `before` (wall ms), one bite of inboxes (at most
+ * TRIM_BITE entries) or of what was told to many and the keys of what was replaced.  Whoever asks
+ * for a history that reaches there is told that it is not complete.
+ */
+#define TRIM_BITE 5000
+NODISCARD int store_trim_inboxes(struct store *store, int64_t before_ms, store_count_fn *on_done,
+                                 void *ctx);
+NODISCARD int store_trim_shared(struct store *store, int64_t before_ms, store_count_fn *on_done,
+                                void *ctx);
 
 #endif

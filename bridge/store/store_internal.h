@@ -81,6 +81,9 @@ extern const struct pg_statement store_sql_callbacks_keep, store_sql_callbacks_f
 
 extern const struct pg_statement store_sql_inbox_mark, store_sql_inbox_mark_all,
     store_sql_inbox_badges, store_sql_inbox_rising, store_sql_inbox_falling;
+extern const struct pg_statement store_sql_shared_rising, store_sql_shared_falling,
+    store_sql_shared_mark, store_sql_shared_mark_all;
+extern const struct pg_statement store_sql_trim_inboxes, store_sql_trim_shared;
 extern const struct pg_statement store_sql_collapse, store_sql_expire, store_sql_retract;
 
 /* A callback kept over a statement. */
@@ -93,6 +96,17 @@ struct store_call {
  * the requests' bound, and 4,096 of them take a millisecond.
  */
 uint64_t store_run_end(uint64_t notification);
+/* store/inbox.c: marks, for inboxes and for what was told to many; that knows of roles. */
+struct inbox_mark;
+struct inbox_range;
+struct inbox_mark_call;
+struct mark;
+int store_mark_entries(struct store *store, const struct pg_statement *statement,
+                       const struct inbox_mark *marks, size_t count, bool has_roles,
+                       const struct inbox_mark_call *call);
+int store_mark_range(struct store *store, const struct pg_statement *statement,
+                     const struct inbox_range *range, const struct mark *mark, bool has_roles,
+                     const struct inbox_mark_call *call);
 /* For statements whose rows do not matter: a pg_result_fn whose ctx is a struct store_call. */
 void store_on_done(void *ctx, int err, const struct pg_result *result);
 /* Sends, with a call that on_result frees; frees it at once when sending fails. */

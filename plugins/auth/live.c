@@ -120,8 +120,11 @@ void live_fini(struct live *live)
         free(conn->jti);
         free(conn);
     }
-    while ((node = map_pop(&live->subjects)))
-        free(MAP_OWNER(node, struct subject, node));
+    while ((node = map_pop(&live->subjects))) {
+        struct subject *subj = MAP_OWNER(node, struct subject, node);
+        free(subj->roles);
+        free(subj);
+    }
     while ((node = map_pop(&live->addresses)))
         free(MAP_OWNER(node, struct address, node));
     map_fini(&live->connections);
@@ -226,6 +229,17 @@ static void mark_dirty(struct live *live, struct subject *subj)
 {
     if (subj->kind == PRINCIPAL_USER && list_is_empty(&subj->dirty))
         list_append(&live->dirty, &subj->dirty);
+}
+
+void live_set_roles(struct live *live, struct subject *subj, const struct principal *p)
+{
+    size_t len = subj->roles ? strlen(subj->roles) : 0;
+
+    if (len == p->roles_len && (len == 0 || memcmp(subj->roles, p->roles, len) == 0))
+        return;
+    free(subj->roles);
+    subj->roles = p->roles_len ? strndup(p->roles, p->roles_len) : NULL;
+    mark_dirty(live, subj);
 }
 
 struct subject *live_remember(struct live *live, const struct principal *p, int64_t now_ms)
@@ -339,6 +353,7 @@ enum refusal live_add(struct live *live, const void *handle, const char *client_
         goto fail;
     }
     attach(live, conn, subj, from);
+    live_set_roles(live, subj, p);
     return REFUSAL_NONE;
 fail:
     if (conn)
@@ -416,6 +431,7 @@ void live_forget(struct live *live, int64_t before_ms, void (*gone)(void *ctx, s
         gone(ctx, subj);
         list_remove(&subj->idle);
         map_remove(&live->subjects, &subj->node);
+        free(subj->roles);
         free(subj);
     }
     while (!list_is_empty(&live->idle_addresses)) {

@@ -33,7 +33,8 @@ struct subject {
     struct bucket publish, bytes;
     unsigned connections;
     enum principal_kind kind;
-    char key[]; /* "user/alice" */
+    char *roles; /* owned; encoded, joined by ','; NULL: none */
+    char key[];  /* "user/alice" */
 };
 
 struct address {
@@ -93,6 +94,9 @@ struct connection *live_find(struct live *live, const void *handle);
 NODISCARD enum refusal live_add(struct live *live, const void *handle, const char *client_id,
                                 const struct principal *p, const struct token *tok,
                                 struct address *from, int64_t now_ms);
+/* The roles of the principal's newest token; a user's presence tells them.  None when out of
+ * memory. */
+void live_set_roles(struct live *live, struct subject *subj, const struct principal *p);
 /* Another token for the same connection. */
 NODISCARD enum refusal live_refresh(struct live *live, struct connection *conn,
                                     const struct token *tok);

@@ -7,11 +7,30 @@
 #include <string.h>
 #include <time.h>
 
-enum { FLUSH_MAX = 1000 }; /* users per TICK */
+enum {
+    FLUSH_MAX = 1000,                        /* users per TICK */
+    PAYLOAD_SIZE = PRINCIPAL_NAME_SIZE + 256 /* a name's roles, each in quotes */
+};
+
+/* ,"roles":["a","b"]}: an encoded role has nothing that JSON would escape. */
+static int add_roles(char *payload, int len, const char *roles)
+{
+    const char *between = ",\"roles\":[";
+
+    for (const char *at = roles; at && *at;) {
+        int bytes = (int)strcspn(at, ",");
+
+        len +=
+            snprintf(payload + len, (size_t)(PAYLOAD_SIZE - len), "%s\"%.*s\"", between, bytes, at);
+        between = ",";
+        at += bytes + (at[bytes] == ',');
+    }
+    return len + snprintf(payload + len, (size_t)(PAYLOAD_SIZE - len), "%s}", roles ? "]" : "");
+}
 
 static void publish(const struct subject *subj, bool is_gone)
 {
-    char topic[sizeof(ACL_PRESENCE_PREFIX) + PRINCIPAL_ID_MAX], payload[96] = "";
+    char topic[sizeof(ACL_PRESENCE_PREFIX) + PRINCIPAL_ID_MAX], payload[PAYLOAD_SIZE] = "";
     time_t now = time(NULL);
     struct tm utc;
     int len = 0;
@@ -19,9 +38,11 @@ static void publish(const struct subject *subj, bool is_gone)
     snprintf(topic, sizeof(topic), ACL_PRESENCE_PREFIX "%s", strchr(subj->key, '/') + 1);
     if (!is_gone && gmtime_r(&now, &utc))
         len = snprintf(payload, sizeof(payload),
-                       "{\"connections\":%u,\"at\":\"%04d-%02d-%02dT%02d:%02d:%02dZ\"}",
+                       "{\"connections\":%u,\"at\":\"%04d-%02d-%02dT%02d:%02d:%02dZ\"",
                        subj->connections, utc.tm_year + 1900, utc.tm_mon + 1, utc.tm_mday,
                        utc.tm_hour, utc.tm_min, utc.tm_sec);
+    if (len > 0)
+        len = add_roles(payload, len, subj->roles);
     (void)mosquitto_broker_publish_copy(NULL, topic, len, payload, 1, true, NULL);
 }
 

@@ -22,6 +22,10 @@ static void what_the_plugin_tells_is_read(void **state)
         {ALICE, "{\"connections\":0}", 0, 0, 0},
         {ALICE, "", 0, 0, 0}, /* the retained message went */
         {ALICE, "{\"connections\":1,\"later\":[]}", 0, 1, 0},
+        {ALICE, "{\"connections\":1,\"roles\":[\"a\",\"b%20c\"]}", 0, 1, 0},
+        {ALICE, "{\"connections\":1,\"roles\":\"a\"}", ERR_INVALID, 0, 0},
+        {ALICE, "{\"connections\":1,\"roles\":[\"a,b\"]}", ERR_INVALID, 0, 0},
+        {ALICE, "{\"connections\":1,\"roles\":[7]}", ERR_INVALID, 0, 0},
         {"notify/v1/presence/a%20b", "{\"connections\":1}", 0, 1, 0},
         {ALICE, "{}", ERR_INVALID, 0, 0},
         {ALICE, "{\"connections\":-1}", ERR_INVALID, 0, 0},
@@ -52,6 +56,7 @@ static void what_the_plugin_tells_is_read(void **state)
             assert_string_equal(told.user, strrchr(cases[i].topic, '/') + 1);
             assert_int_equal(told.connections, cases[i].connections);
             assert_int_equal(told.at_ms, cases[i].at_ms);
+            assert_string_equal(told.roles, strstr(cases[i].payload, "roles") ? "a,b%20c" : "");
         }
         arena_free(arena);
     }
