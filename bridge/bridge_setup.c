@@ -28,21 +28,21 @@ void bridge_channel_configs(const struct config *config, struct channel_config o
     }
 }
 
-/* "sms email" to a bit set; an unknown word was refused by config_check. */
-static unsigned channel_set(const char *words)
+/* "sms email"; an unknown word is passed over. */
+static void read_channels(const char *words, struct route_type *route)
 {
-    unsigned set = 0;
     char word[16];
     int used;
 
     while (words && sscanf(words, " %15s%n", word, &used) == 1) {
         enum channel channel;
 
-        if (!channel_parse(word, &channel))
-            set |= 1u << channel;
         words += used;
+        if (channel_parse(word, &channel) || (route->channels & 1u << channel))
+            continue;
+        route->channels |= 1u << channel;
+        route->order[route->order_count++] = channel;
     }
-    return set;
 }
 
 static enum offline_policy offline_policy(const char *word)
@@ -65,10 +65,12 @@ struct type_config *bridge_type_configs(const struct config *config)
             .base_ms = from->base_ms,
             .max_ms = from->max_ms,
             .factor = from->factor,
-            .channels = channel_set(from->channels),
+            .route = {.is_first = strcmp(from->offline, "next_channel") == 0,
+                      .escalate_after_ms = from->escalate_after_ms},
             .offline = offline_policy(from->offline),
             .is_at_most_once = strcmp(from->unknown, "at_most_once") == 0,
         };
+        read_channels(from->channels, &types[i].route);
         if (config_tracking(from->tracking, &types[i].tracking))
             types[i].tracking = 0; /* config_read() has refused it before */
     }

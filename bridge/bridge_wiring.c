@@ -193,11 +193,11 @@ static unsigned available(void *ctx)
     return bridge->available;
 }
 
-static unsigned type_channels(void *ctx, const char *type)
+static const struct route_type *type_route(void *ctx, const char *type)
 {
     struct bridge *bridge = ctx;
 
-    return dispatch_type_channels(bridge->dispatch, type);
+    return dispatch_type_route(bridge->dispatch, type);
 }
 
 /* Is word in a list that is separated by spaces, or does the list name all? */
@@ -647,7 +647,7 @@ struct ingest_ops bridge_ingest_ops(struct bridge *bridge)
 {
     return (struct ingest_ops){
         .available = available,
-        .type_channels = type_channels,
+        .type_route = type_route,
         .may_reach = may_reach,
         .choose = choose,
         .admit = admit,

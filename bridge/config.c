@@ -169,6 +169,8 @@ static const struct key type_keys[] = {
      "dead_letter, "
      "hold (it waits until it expires) or next_channel (it waits, and the next of `channels` is "
      "told)."},
+    {"types", "escalate_after", KIND_DURATION, AT(escalate_after_ms), "-1", 1000, 7 * DAY,
+     "With next_channel: the next is told after this as well, unless the user has acknowledged."},
     {"types", "unknown", KIND_TEXT, AT(unknown), "repeat", 0, 0,
      "What a sent request without an answer means where the provider drops no repeats: repeat, or "
      "at_most_once (a dead letter, outcome_unknown)."},

@@ -40,6 +40,7 @@ struct config_type {
     const char *unknown;  /* "repeat" or "at_most_once" */
     const char *tracking; /* space-separated, or NULL */
     const char *offline;  /* "dead_letter", "hold" or "next_channel" */
+    int64_t escalate_after_ms;
 };
 
 struct config {

@@ -87,7 +87,7 @@ struct request {
     unsigned channels; /* bit set by enum channel; 0 when the request names none */
     enum channel channel_order[CHANNEL_COUNT]; /* as listed, for route "first" */
     size_t channel_count;
-    bool is_route_first;
+    bool has_route, is_route_first;
     int64_t escalate_after_ms; /* -1 when absent */
     enum priority priority;
     enum receipts_wanted receipts;

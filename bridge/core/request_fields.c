@@ -93,6 +93,7 @@ static bool decode_route(struct fields *fields, const struct json *value)
     };
     struct request *request = request_of(fields);
 
+    request->has_route = true;
     if (value->kind == JSON_KIND_STRING)
         return decode_mode(fields, value);
     if (!fields_decode(fields, value, table, sizeof table / sizeof *table,

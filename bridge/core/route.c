@@ -45,16 +45,13 @@ static bool is_served(const struct request *request, struct rejection *rejection
     if (request->has_group)
         return refuse(rejection, REJECT_NOT_ALLOWED, "/group",
                       "digests are not served by this version");
-    if (request->is_route_first)
-        return refuse(rejection, REJECT_NOT_ALLOWED, "/route",
-                      "escalation is not served by this version; use all");
     if (request->to == RECIPIENT_TOPIC)
         return refuse(rejection, REJECT_NOT_ALLOWED, "/to/topic",
                       "named lists are not served by this version; use users");
     return true;
 }
 
-static bool choose_channels(const struct request *request, unsigned type_channels,
+static bool choose_channels(const struct request *request, const struct route_type *type,
                             unsigned available, struct route *route, struct rejection *rejection)
 {
     unsigned all = reach[request->to].all;
@@ -63,7 +60,7 @@ static bool choose_channels(const struct request *request, unsigned type_channel
     if (channels & ~all)
         return refuse(rejection, REJECT_BAD_VALUE, "/channels", reach[request->to].why);
     if (!channels)
-        channels = type_channels & all;
+        channels = type ? type->channels & all : 0;
     if (!channels)
         channels = BIT(reach[request->to].first);
     if (channels & ~available)
@@ -82,7 +79,35 @@ static unsigned bits(unsigned set)
     return count;
 }
 
-bool route_request(const struct request *request, unsigned type_channels, unsigned available,
+static void put_in_order(struct route *route, const enum channel *order, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (route->channels & BIT(order[i]))
+            route->order[route->order_count++] = order[i];
+}
+
+/* In the order in which they were listed where that matters, else in that of their numbers. */
+static void choose_order(const struct request *request, const struct route_type *type,
+                         struct route *route)
+{
+    bool is_types = !request->has_route && type && type->is_first;
+
+    route->order_count = 0;
+    route->is_first = request->is_route_first || is_types;
+    route->escalate_after_ms = is_types ? type->escalate_after_ms : request->escalate_after_ms;
+    if (route->is_first && request->channels)
+        put_in_order(route, request->channel_order, request->channel_count);
+    else if (route->is_first && type)
+        put_in_order(route, type->order, type->order_count);
+    if (route->order_count == 0)
+        for (int channel = 0; channel < CHANNEL_COUNT; channel++)
+            if (route->channels & BIT(channel))
+                route->order[route->order_count++] = (enum channel)channel;
+    if (route->order_count == 1)
+        route->is_first = false;
+}
+
+bool route_request(const struct request *request, const struct route_type *type, unsigned available,
                    struct arena *arena, struct route *route, struct rejection *rejection)
 {
     static const char *nobody[] = {""};
@@ -90,8 +115,9 @@ bool route_request(const struct request *request, unsigned type_channels, unsign
     bool is_encoded = request->to == RECIPIENT_USER || request->to == RECIPIENT_ROLE;
 
     if (!is_served(request, rejection) ||
-        !choose_channels(request, type_channels, available, route, rejection))
+        !choose_channels(request, type, available, route, rejection))
         return false;
+    choose_order(request, type, route);
     route->kind = request->to;
     route->recipients = request->recipients;
     route->recipient_count = count;

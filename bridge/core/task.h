@@ -59,6 +59,7 @@ struct task {
     bool is_starting; /* that row is being written: the node is in a list of the dispatcher's */
     bool is_acked;    /* its user confirmed while it was under way */
     bool is_replay;   /* tried before, in this life or an earlier one */
+    bool is_step;     /* others go before or after it */
     bool is_woken;    /* brought back because its user came */
     int64_t tried_ms; /* boot: when the attempt began that is being judged */
     const char *user; /* whose address the recipient is; NULL: nobody's, or the recipient itself */

@@ -101,7 +101,7 @@ void pg_array_add_time(struct pg_array *array, int64_t wall_us)
         return;
     }
     put_integer(&array->buf, 8, 4);
-    put_integer(&array->buf, wall_us - EPOCH_US, 8);
+    put_integer(&array->buf, wall_us == INT64_MAX ? INT64_MAX : wall_us - EPOCH_US, 8);
     array->count++;
 }
 

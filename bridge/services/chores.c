@@ -13,6 +13,7 @@
 #define STAGE_BITE    1000 /* rows one staging moves at most: as many may be waiting */
 #define RESOLVE_TICKS 5
 #define RESOLVE_BITE  5000
+#define SWEEP_TICKS   10
 #define PURGE_TICKS   60
 #define DAY_MS        INT64_C(86400000)
 #define DAILY_TICKS   3600
@@ -117,6 +118,8 @@ static void run(struct chores *chores)
                                NULL);
     err |= trim(chores);
     err |= store_release(chores->store, on_released, chores);
+    if (chores->tick % SWEEP_TICKS == 3)
+        err |= store_steps_sweep(chores->store, on_counted, NULL);
     if (chores->tick % PURGE_TICKS == 1)
         err |= store_purge_keys(chores->store, clock_wall_ms(), on_counted, NULL);
     if (chores->tick % DAILY_TICKS == 2)

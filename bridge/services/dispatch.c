@@ -213,11 +213,11 @@ const struct type_config *dispatch_type(struct dispatch *dispatch, const char *n
     return index ? &dispatch->types[index - 1] : NULL;
 }
 
-unsigned dispatch_type_channels(struct dispatch *dispatch, const char *type)
+const struct route_type *dispatch_type_route(struct dispatch *dispatch, const char *type)
 {
     const struct type_config *config = dispatch_type(dispatch, type);
 
-    return config ? config->channels : 0;
+    return config ? &config->route : NULL;
 }
 
 struct retry_policy dispatch_policy(struct dispatch *dispatch, const struct task *task)

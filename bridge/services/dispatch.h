@@ -18,6 +18,7 @@
 #include "core/fence.h"
 #include "core/queue_stats.h"
 #include "core/receipt.h"
+#include "core/route.h"
 #include "core/slots.h"
 #include "core/task.h"
 #include "core/throttle.h"
@@ -44,7 +45,7 @@ struct type_config {
     int attempts; /* -1: the channel's */
     int64_t base_ms, max_ms;
     double factor;
-    unsigned channels; /* bit set; 0: in-app */
+    struct route_type route;
     enum offline_policy offline;
     bool is_at_most_once; /* an unknown outcome is the end, not repeated */
     unsigned tracking;    /* of its mails: JOB_TRACK_... */
@@ -110,8 +111,8 @@ struct choice {
 };
 /* The destination for a new delivery; ERR_NOT_FOUND when none is configured that fits. */
 NODISCARD int dispatch_choose(struct dispatch *dispatch, const struct choice *choice, int32_t *id);
-/* The type's channels; 0 when nothing is configured for it. */
-unsigned dispatch_type_channels(struct dispatch *dispatch, const char *type);
+/* The type's channels; NULL when nothing is configured for it. */
+const struct route_type *dispatch_type_route(struct dispatch *dispatch, const char *type);
 /* Reserves room for one delivery; false: store it as ready.  Pair with one of the next two. */
 bool dispatch_admit(struct dispatch *dispatch, int32_t destination);
 /* Takes the task, whose commit is done. */

@@ -71,6 +71,7 @@ struct task *dispatch_make(struct note **before, const struct claimed *row)
     task->attempts = row->attempts;
     task->desk = row->desk;
     task->is_replay = row->is_replay;
+    task->is_step = row->is_step;
     task->suppressed = row->suppressed;
     return task;
 }

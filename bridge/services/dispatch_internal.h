@@ -42,8 +42,8 @@ struct destination {
     bool has_backlog;               /* more is ready in the database than the last claim took */
     unsigned share[PRIORITY_COUNT]; /* what the last claim brought of each */
     int64_t watermark_ms[PRIORITY_COUNT];
-    int64_t next_claim_ms; /* boot clock */
-    int64_t next_sweep_ms; /* claim without a watermark */
+    int64_t next_claim_ms;  /* boot clock */
+    int64_t next_sweep_ms;  /* claim without a watermark */
     struct queue_flow flow; /* since the start; read by dispatch_flows() */
     struct metric *outcomes[OUTCOME_COUNT], *queued, *inflight, *breaker, *took;
     struct metric *moves[BREAKER_COUNT];

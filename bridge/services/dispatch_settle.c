@@ -93,6 +93,7 @@ void dispatch_judge(struct dispatch *dispatch, struct task *task, const struct o
         .number = is_tried ? tries : 0,
         .due_ms = now_ms + verdict.delay_ms,
         .dead_since_ms = outcome->dead_since_ms,
+        .is_step = task->is_step,
         .destination = ((struct destination *)task->destination)->id,
         .is_awaited = ((struct destination *)task->destination)->config.has_receipts,
         .outcome = &item->outcome,
@@ -112,7 +113,7 @@ static void count(struct destination *destination, const struct settlement *row)
     bool is_tried = row->number > 0;
 
     flow->attempts += is_tried;
-    if (row->state == DELIVERY_READY) {
+    if (kind_of(row->state) == SETTLE_RETRY) {
         flow->retried += is_tried;
     } else if (row->state == DELIVERY_DEAD) {
         flow->failed++;
@@ -182,6 +183,36 @@ static void on_row(void *ctx, uint64_t id, uint64_t notification, int attempts)
     finish(batch->dispatch, item, true);
 }
 
+/* Its siblings, of whom one has done it, are of the same notification, and in the batch yet. */
+static void on_off(void *ctx, const struct called_off *off)
+{
+    struct batch *batch = ctx;
+    struct dispatch *dispatch = batch->dispatch;
+
+    if (batch->generation != dispatch->generation)
+        return;
+    metric_add(dispatch->settled[DELIVERY_CANCELLED], 1);
+    for (struct list_node *node = list_first(&batch->items); node;
+         node = list_next(&batch->items, node)) {
+        const struct settling *item = CONTAINER_OF(node, struct settling, node);
+        const struct note *note = item->task->note;
+        struct receipt receipt = {
+            .id = note->request,
+            .notification = note->id,
+            .status = delivery_state_name(DELIVERY_CANCELLED),
+            .channel = channel_name(off->channel),
+            .user = off->user[0] ? off->user : NULL,
+            .at_ms = dispatch_wall_ms(dispatch),
+        };
+
+        if (note->id != off->notification)
+            continue;
+        if (note->receipts != RECEIPTS_NONE)
+            dispatch->ops.receipt(dispatch->ops.ctx, note->service, &receipt);
+        return;
+    }
+}
+
 static void put_back(struct batch *batch, int err)
 {
     struct list *waiting = &batch->dispatch->settling[batch->kind];
@@ -215,7 +246,7 @@ static void on_recorded(void *ctx, uint64_t id, int number, int state)
         return;
     item = idmap_get(&batch->by_id, id);
     if (item && number == item->row.number &&
-        state == (item->row.state == DELIVERY_READY ? -1 : (int)item->row.state))
+        state == (kind_of(item->row.state) == SETTLE_RETRY ? -1 : (int)item->row.state))
         item->is_recorded = true;
 }
 
@@ -319,7 +350,7 @@ static int send_batch(struct dispatch *dispatch, struct batch *batch, size_t cou
     static int (*const store[SETTLE_KINDS])(struct store *, int64_t, const struct settlement *,
                                             size_t, const struct settled *) = {
         [SETTLE_FINAL] = store_settle, [SETTLE_RETRY] = store_retry, [SETTLE_BURY] = store_bury};
-    struct settled settled = {on_row, on_done, batch};
+    struct settled settled = {.on_off = on_off, .on_row = on_row, .on_done = on_done, .ctx = batch};
 
     /* In the order of ids, so that two bridges cannot wait for each other's rows. */
     qsort(batch->rows, count, sizeof(*batch->rows), by_id);

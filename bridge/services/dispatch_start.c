@@ -140,7 +140,7 @@ void dispatch_start_turn(struct dispatch *dispatch)
             .outcome = &outcome,
         };
     }
-    settled = (struct settled){on_row, on_done, starting};
+    settled = (struct settled){.on_row = on_row, .on_done = on_done, .ctx = starting};
     dispatch->is_starting = true;
     if (store_start(dispatch->store, dispatch->fence->epoch, rows, count, &settled))
         on_done(starting, ERR_CLOSED);

@@ -22,6 +22,8 @@ struct stranger {
     uint64_t delivery, notification;
     int attempts;
     const char *user;
+    enum delivery_state state;
+    enum channel channel;
 };
 
 struct events {
@@ -46,7 +48,7 @@ struct events {
     uint64_t *ended; /* of the batch: doubted, and gone */
     size_t ended_count;
     int64_t held_since_ms;
-    struct metric *messages, *malformed, *acked, *late;
+    struct metric *messages, *malformed, *acked, *late, *called_off;
 };
 
 /* One statement under way. */
@@ -73,6 +75,8 @@ struct events *events_new(struct loop *loop, const struct events_config *config,
                                     "User events that could not be read.", NULL);
     events->acked = metrics_get(metrics, METRIC_COUNTER, "tocsin_acks_total",
                                 "Acknowledgements that ended a delivery.", NULL);
+    events->called_off = metrics_get(metrics, METRIC_COUNTER, "tocsin_steps_called_off_total",
+                                     "Deliveries that an acknowledgement has made needless.", NULL);
     events->late =
         metrics_get(metrics, METRIC_COUNTER, "tocsin_acks_late_total",
                     "Acknowledgements of what was over, unknown or somebody else's.", NULL);
@@ -115,7 +119,9 @@ static void on_event(struct events *events, const struct topic_up *up,
     }
     if (kind != ACK_ACK) {
         events->ops.mark(events->ops.ctx, up->id, &ack);
-        return;
+        /* Whoever reads it has been shown it. */
+        if (kind != ACK_READ && kind != ACK_CLICK)
+            return;
     }
     events->ops.heard(events->ops.ctx, up->id);
     user = arena_strdup(events->arena, up->id);
@@ -218,9 +224,9 @@ static void on_about(void *ctx, const struct about *about)
         struct receipt receipt = {
             .id = about->request,
             .notification = about->notification,
-            .status = "delivered",
-            .channel = channel_name(CHANNEL_IN_APP),
-            .user = stranger->user,
+            .status = delivery_state_name(stranger->state),
+            .channel = channel_name(stranger->channel),
+            .user = stranger->user[0] ? stranger->user : NULL,
             .attempt = stranger->attempts,
             .at_ms = clock_wall_ms(),
         };
@@ -272,42 +278,46 @@ static void ask_about(struct events *events)
 
 /* ---- the batch ---- */
 
-static void add_stranger(struct events *events, uint64_t id, uint64_t notification, int attempts,
-                         const char *user)
+static void add_stranger(struct events *events, const struct acked_row *row)
 {
     if (events->stranger_count == events->stranger_capacity) {
         events->stranger_capacity = events->stranger_capacity ? events->stranger_capacity * 2 : 64;
         events->strangers =
             xrealloc(events->strangers, events->stranger_capacity * sizeof(*events->strangers));
     }
-    events->strangers[events->stranger_count++] =
-        (struct stranger){id, notification, attempts, arena_strdup(events->arena, user)};
+    events->strangers[events->stranger_count++] = (struct stranger){
+        row->id,    row->notification, row->attempts, arena_strdup(events->arena, row->user),
+        row->state, row->channel};
 }
 
-static void on_acked(void *ctx, uint64_t id, uint64_t notification, int attempts, const char *user)
+/* Called off is told as what it is, by whatever channel it would have gone. */
+static void on_acked(void *ctx, const struct acked_row *row)
 {
     struct storing *storing = ctx;
     struct events *events = storing->events;
+    bool is_off = row->state == DELIVERY_CANCELLED;
 
-    metric_add(events->acked, 1);
-    idmap_remove(&events->doubted, id);
-    if (events->ops.acked(events->ops.ctx, id))
+    metric_add(is_off ? events->called_off : events->acked, 1);
+    if (!is_off)
+        idmap_remove(&events->doubted, row->id);
+    if (!is_off && events->ops.acked(events->ops.ctx, row->id))
         return;
     if (storing->generation == events->generation)
-        add_stranger(events, id, notification, attempts, user);
-    else if (events->doubted.count < DOUBTED_MAX)
-        idmap_set(&events->doubted, id, events); /* its lane was lost meanwhile: it comes again */
+        add_stranger(events, row);
+    else if (!is_off && events->doubted.count < DOUBTED_MAX)
+        idmap_set(&events->doubted, row->id,
+                  events); /* its lane was lost meanwhile: it comes again */
 }
 
 /* ---- after a doubt ---- */
 
-static void on_ended(void *ctx, uint64_t id, uint64_t notification, int attempts, const char *user)
+static void on_ended(void *ctx, const struct acked_row *row)
 {
     struct storing *storing = ctx;
     struct events *events = storing->events;
 
-    if (storing->generation == events->generation && !events->ops.acked(events->ops.ctx, id))
-        add_stranger(events, id, notification, attempts, user);
+    if (storing->generation == events->generation && !events->ops.acked(events->ops.ctx, row->id))
+        add_stranger(events, row);
 }
 
 static void on_ended_done(void *ctx, int err)

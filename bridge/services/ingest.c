@@ -236,7 +236,8 @@ static void on_delivery(void *ctx, uint64_t id, int64_t seq, bool is_leased)
     entry = entry_of(ingest, id);
     one = plan_of(entry, id);
     if (!is_leased) {
-        ingest->ops.poke(ingest->ops.ctx, one->destination);
+        if (!one->step)
+            ingest->ops.poke(ingest->ops.ctx, one->destination);
         return;
     }
     task = task_new(note_of(entry), id, one->recipient, one->user);
@@ -244,6 +245,7 @@ static void on_delivery(void *ctx, uint64_t id, int64_t seq, bool is_leased)
     task->channel = one->channel;
     task->recipient_kind = one->kind;
     task->suppressed = one->suppressed;
+    task->is_step = one->head != 0;
     one->is_admitted = false;
     ingest->ops.enter(ingest->ops.ctx, one->destination, task);
 }
@@ -354,6 +356,27 @@ static void on_stored(void *ctx, int err)
     next_range(ingest);
 }
 
+static enum delivery_state state_of(const struct plan *one)
+{
+    if (one->step)
+        return DELIVERY_HELD;
+    return one->is_admitted ? DELIVERY_LEASED : DELIVERY_READY;
+}
+
+/* A step that is not the first is due when the one before was not acknowledged for so long. */
+static int64_t due_ms(const struct entry *entry, const struct plan *one)
+{
+    int64_t at_ms = entry->request->deliver_at_ms;
+
+    if (!one->step)
+        return at_ms;
+    if (entry->route.escalate_after_ms < 0)
+        return DELIVERY_ROW_NEVER;
+    if (at_ms < id_wall_ms(entry->id))
+        at_ms = id_wall_ms(entry->id);
+    return at_ms + (int64_t)one->step * entry->route.escalate_after_ms;
+}
+
 static void add_rows(struct ingest *ingest, const struct entry *entry)
 {
     const struct request *request = entry->request;
@@ -380,14 +403,15 @@ static void add_rows(struct ingest *ingest, const struct entry *entry)
         struct delivery_row delivery = {
             .id = one->id,
             .notification = entry->id,
-            .due_ms = request->deliver_at_ms,
+            .due_ms = due_ms(entry, one),
             .destination = one->destination,
             .channel = one->channel,
             .priority = request->priority,
-            .state = one->is_admitted ? DELIVERY_LEASED : DELIVERY_READY,
+            .state = state_of(one),
             .recipient_kind = (int)one->kind,
             .recipient = one->recipient,
             .user = one->user,
+            .head = one->head,
         };
 
         ingest_rows_add_delivery(&ingest->rows, &delivery);

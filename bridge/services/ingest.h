@@ -19,6 +19,7 @@
 #include "channels/adapter.h"
 #include "core/fence.h"
 #include "core/receipt.h"
+#include "core/route.h"
 #include "core/task.h"
 #include "core/topic.h"
 #include "io/mqtt.h"
@@ -31,9 +32,9 @@ struct ingest_config {
 };
 
 struct ingest_ops {
-    /* The channels that have a destination, and those of a type (0: no policy). */
+    /* The channels that have a destination, and those of a type (NULL: no policy). */
     unsigned (*available)(void *ctx);
-    unsigned (*type_channels)(void *ctx, const char *type);
+    const struct route_type *(*type_route)(void *ctx, const char *type);
     /* May this service address that many people at once (requests.broadcast, requests.roles)? */
     bool (*may_reach)(void *ctx, const char *service, enum recipient_kind kind);
     /* As dispatch_choose(). */

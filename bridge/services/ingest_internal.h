@@ -22,6 +22,9 @@ struct plan {
     const char *user;       /* whose target that is; NULL: the request named it itself */
     enum reason suppressed; /* REASON_NONE: it may be sent */
     bool is_admitted;       /* room is reserved for it */
+    size_t step;            /* where channels go one after the other: its place; 0 goes at once */
+    size_t for_whom;        /* which of the request's recipients */
+    uint64_t head;          /* the delivery whose acknowledgement ends the others; 0: no steps */
 };
 
 /* A target of a user. */

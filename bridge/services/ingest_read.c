@@ -95,13 +95,15 @@ static bool choose_destinations(struct ingest *ingest, struct entry *entry)
         return false;
     }
     entry->plans = arena_zalloc(ingest->arena, count * sizeof(*entry->plans));
-    for (int channel = 0; channel < CHANNEL_COUNT; channel++) {
-        if (!(route->channels & 1u << channel))
-            continue;
+    for (size_t step = 0; step < route->order_count; step++) {
+        enum channel channel = route->order[step];
+
         for (size_t i = 0; i < route->recipient_count; i++) {
             bool is_asked = entry->needs && channel != CHANNEL_IN_APP;
             const struct need *need = is_asked ? &entry->needs[asked++] : NULL;
-            struct plan one = {.channel = (enum channel)channel,
+            struct plan one = {.channel = channel,
+                               .step = route->is_first ? step : 0,
+                               .for_whom = i,
                                .kind = route->kind,
                                .recipient = route->recipients[i],
                                .suppressed = need ? need->suppressed : REASON_NONE};
@@ -125,6 +127,7 @@ static void plan(struct ingest *ingest, struct entry *entry, int64_t now_ms)
         return;
     for (size_t i = 0; is_now && i < entry->plan_count; i++)
         entry->plans[i].is_admitted =
+            !entry->plans[i].step &&
             ingest->ops.admit(ingest->ops.ctx, entry->plans[i].destination);
 }
 
@@ -151,6 +154,25 @@ static uint64_t take_id(struct ingest *ingest, const struct entry *entry, int64_
     return id_take(&ingest->ids, now_ms, count < ID_RUN_MAX ? count : ID_RUN_MAX);
 }
 
+/*
+ * What one recipient gets one after the other belongs together by its head: their in-app delivery,
+ * which is what they acknowledge, or else the first.
+ */
+static void set_heads(struct ingest *ingest, struct entry *entry)
+{
+    size_t count = entry->route.recipient_count;
+    uint64_t *heads = arena_zalloc(ingest->arena, count * sizeof(*heads));
+
+    for (size_t i = 0; i < entry->plan_count; i++) {
+        const struct plan *one = &entry->plans[i];
+
+        if (!heads[one->for_whom] || one->channel == CHANNEL_IN_APP)
+            heads[one->for_whom] = one->id;
+    }
+    for (size_t i = 0; i < entry->plan_count; i++)
+        entry->plans[i].head = heads[entry->plans[i].for_whom];
+}
+
 bool ingest_plan(struct ingest *ingest, struct entry *entry)
 {
     int64_t now_ms = clock_wall_ms();
@@ -166,6 +188,8 @@ bool ingest_plan(struct ingest *ingest, struct entry *entry)
         id = id_next(id);
         entry->plans[i].id = id;
     }
+    if (entry->route.is_first)
+        set_heads(ingest, entry);
     return true;
 }
 
@@ -182,7 +206,7 @@ static void prepare(struct ingest *ingest, struct entry *entry)
             "this service is not among those that may (requests.broadcast, requests.roles)"};
         return;
     }
-    if (!route_request(request, ingest->ops.type_channels(ingest->ops.ctx, request->type),
+    if (!route_request(request, ingest->ops.type_route(ingest->ops.ctx, request->type),
                        ingest->ops.available(ingest->ops.ctx), ingest->arena, &entry->route,
                        &entry->rejection))
         return;
@@ -264,7 +288,7 @@ static void show(struct ingest *ingest, const struct entry *entry)
             .expires_ms = request->expires_at_ms,
         };
 
-        if (one->channel == CHANNEL_IN_APP)
+        if (one->channel == CHANNEL_IN_APP && !one->step)
             ingest->ops.show(ingest->ops.ctx, &job);
     }
     shown = xmalloc(sizeof(*shown));

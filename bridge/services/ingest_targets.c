@@ -37,14 +37,16 @@ static size_t make_needs(struct ingest *ingest, struct entry *entry)
     size_t count = 0;
 
     entry->needs = arena_zalloc(ingest->arena, route->deliveries * sizeof(*entry->needs));
-    for (int channel = CHANNEL_IN_APP + 1; channel < CHANNEL_COUNT; channel++) {
-        if (!(route->channels & 1u << channel))
+    for (size_t step = 0; step < route->order_count; step++) {
+        enum channel channel = route->order[step];
+
+        if (channel == CHANNEL_IN_APP)
             continue;
         for (size_t i = 0; i < route->recipient_count; i++) {
             struct need *need = &entry->needs[count++];
 
             need->entry = entry;
-            need->channel = (enum channel)channel;
+            need->channel = channel;
             need->recipient = route->recipients[i];
             need->last = &need->first;
         }

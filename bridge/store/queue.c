@@ -2,6 +2,7 @@
 #include "store/queue.h"
 
 #include "base/alloc.h"
+#include "store/queue_sql.h"
 #include "store/store_internal.h"
 
 #include <stdlib.h>
@@ -16,8 +17,9 @@
     "   WHERE a.delivery = u.id AND a.number = u.attempts + 1 AND a.outcome = 8"         \
     "   AND a.state IS NULL LIMIT 1) END,"                                               \
     " CASE WHEN u.recipient_kind >= 4 THEN " STORE_SUPPRESSED(                           \
-        "u.channel", "u.recipient", "n.type") " END, u.user_id,"                         \
-                                              " u.is_unsure, u.desk, u.last_reason <> 0"
+        "u.channel", "u.recipient",                                                      \
+        "n.type") " END, u.user_id,"                                                     \
+                  " u.is_unsure, u.desk, u.last_reason <> 0, u.head <> 0"
 #define CLAIMED_NOTIFICATION \
     " CROSS JOIN LATERAL"    \
     " (SELECT * FROM notification WHERE id = u.notification LIMIT 1) n"
@@ -96,76 +98,16 @@ const struct pg_statement store_sql_reconcile = {
            " (SELECT FROM unnest($2::bigint[]) AS k(id) WHERE k.id = delivery.id)",
 };
 
-/*
- * What a provider says of an address, learnt in the commit that ends the delivery: outcome 6 is
- * dead_target, reasons 19 to 21 are opted_out, bounced and complained.  By ARRAY(), so that the
- * index on the address is the way in; most batches have none of them.  `due` is since when the
- * provider holds it dead, where it says so: what was registered after that is another life.
- */
-#define LEARN                                                                               \
-    "t AS (UPDATE target AS t SET is_active = false, changed_at = now(), reason ="          \
-    "   (SELECT max(x.reason) FROM x WHERE x.outcome = 6 AND x.channel = t.channel"         \
-    "     AND x.recipient = t.address)"                                                     \
-    "   WHERE t.address = ANY (ARRAY(SELECT recipient FROM x WHERE outcome = 6"             \
-    "     AND recipient_kind >= 4))"                                                        \
-    "   AND t.is_active AND EXISTS (SELECT FROM x WHERE x.outcome = 6"                      \
-    "     AND x.channel = t.channel AND x.recipient = t.address"                            \
-    "     AND (x.due IS NULL OR x.due >= t.last_seen))),"                                   \
-    "w AS (INSERT INTO suppression (channel, address, reason, source)"                      \
-    "   SELECT channel, CASE channel WHEN 3 THEN lower(recipient COLLATE \"C\")"            \
-    "     ELSE recipient END, reason, 'provider' FROM x WHERE outcome = 6"                  \
-    "   AND reason BETWEEN 19 AND 21 AND recipient_kind >= 4 AND length(recipient) <= 2048" \
-    "   ORDER BY 1, 2 ON CONFLICT DO NOTHING),"
-
-#define SETTLE_COLUMNS                                                                           \
-    "unnest($2::bigint[], $3::smallint[], $4::smallint[], $5::smallint[], $6::timestamptz[],"    \
-    " $7::smallint[], $8::smallint[], $9::int[], $10::smallint[], $11::text[], $12::text[],"     \
-    " $13::text[], $14::int[]) AS r(id, to_state, tries, number, due, outcome, reason, status, " \
-    "segments,"                                                                                  \
-    " code, provider_id, detail, via)"
-#define ATTEMPT_COLUMNS                                                                        \
-    "attempt (at, delivery, notification, epoch, destination, status, number, channel,"        \
-    " outcome, reason, segments, state, recipient_kind, recipient, code, provider_id, detail," \
-    " user_id)"
-
-/* $15: the destinations whose providers report later; a message of theirs is remembered. */
 const struct pg_statement store_sql_settle = {
     .name = "settle",
     .params = 15,
-    .sql = "WITH x AS (DELETE FROM delivery d USING " SETTLE_COLUMNS
-           " WHERE d.id = ANY ($2::bigint[]) AND d.id = r.id AND d.epoch = $1::bigint"
-           " AND d.state = 1"
-           " RETURNING d.notification, d.destination, d.channel, d.recipient_kind, d.recipient, "
-           "d.user_id, r.*)," LEARN "h AS (INSERT INTO " ATTEMPT_COLUMNS
-           " SELECT clock_timestamp(), id, notification, $1::bigint, via, status, number,"
-           " channel, outcome, reason, segments, to_state, recipient_kind, recipient, code,"
-           " provider_id, detail, nullif(user_id, '') FROM x),"
-           "s AS (INSERT INTO sent (provider_id, destination, delivery, notification, at, number,"
-           "   channel, recipient_kind, recipient, user_id)"
-           " SELECT provider_id, via, id, notification, clock_timestamp(), number, channel,"
-           "   recipient_kind, recipient, nullif(user_id, '') FROM x"
-           " WHERE to_state = 3 AND provider_id IS NOT NULL AND via = ANY ($15::int[])"
-           " ON CONFLICT (provider_id, destination) DO NOTHING)"
-           "SELECT id, notification, tries FROM x",
+    .sql = QUEUE_SETTLE QUEUE_PLAIN,
 };
 
 const struct pg_statement store_sql_retry = {
     .name = "retry",
     .params = 14,
-    .sql = "WITH x AS (UPDATE delivery d SET state = r.to_state, epoch = NULL, due_at = r.due,"
-           " destination = r.via,"
-           " attempts = r.tries, last_reason = r.reason,"
-           " is_unsure = d.is_unsure OR r.outcome = 8 FROM " SETTLE_COLUMNS
-           " WHERE d.id = ANY ($2::bigint[]) AND d.id = r.id AND d.epoch = $1::bigint"
-           " AND d.state = 1"
-           " RETURNING d.notification, d.destination, d.channel, d.recipient_kind, d.recipient,"
-           "   d.user_id, r.*),"
-           "h AS (INSERT INTO " ATTEMPT_COLUMNS
-           " SELECT clock_timestamp(), id, notification, $1::bigint, via, status, number,"
-           " channel, outcome, reason, segments, NULL, recipient_kind, recipient, code,"
-           " provider_id, detail, nullif(user_id, '') FROM x"
-           " WHERE number > 0)"
-           "SELECT id, notification, tries FROM x",
+    .sql = QUEUE_RETRY QUEUE_PLAIN,
 };
 
 /* Says that the request of an attempt may have left, before it does. */
@@ -187,50 +129,59 @@ const struct pg_statement store_sql_start = {
 const struct pg_statement store_sql_bury = {
     .name = "bury",
     .params = 14,
-    .sql =
-        "WITH x AS (DELETE FROM delivery d USING " SETTLE_COLUMNS
-        " WHERE d.id = ANY ($2::bigint[]) AND d.id = r.id AND d.epoch = $1::bigint"
-        " AND d.state = 1"
-        " RETURNING d.notification, d.destination, d.channel, d.seq, d.priority,"
-        "   d.recipient_kind, d.recipient, d.user_id, r.*)," LEARN
-        "h AS (INSERT INTO " ATTEMPT_COLUMNS
-        " SELECT clock_timestamp(), id, notification, $1::bigint, via, status, number,"
-        " channel, outcome, reason, segments, to_state, recipient_kind, recipient, code,"
-        " provider_id, detail, nullif(user_id, '') FROM x),"
-        "b AS (INSERT INTO dead_letter AS o (delivery, notification, service, request, type, seq,"
-        " destination, channel, priority, attempts, reason, recipient_kind, recipient, died_at,"
-        " code, detail, user_id)"
-        " SELECT x.id, x.notification, n.service, n.request, n.type, x.seq, x.via,"
-        " x.channel, x.priority, x.tries, x.reason, x.recipient_kind, x.recipient,"
-        " clock_timestamp(), x.code, x.detail, nullif(x.user_id, '')"
-        " FROM x CROSS JOIN LATERAL"
-        " (SELECT service, request, type FROM notification WHERE id = x.notification LIMIT 1) n"
-        " ON CONFLICT (delivery) DO UPDATE SET is_dead = true, status = 0,"
-        " attempts = excluded.attempts, reason = excluded.reason, died_at = excluded.died_at,"
-        " destination = excluded.destination, code = excluded.code, detail = excluded.detail,"
-        " resolved_by = NULL, is_pinned = false)"
-        "SELECT id, notification, tries FROM x",
+    .sql = QUEUE_BURY QUEUE_PLAIN,
 };
+
+/*
+ * What goes one after the other ends with it: steps that are to come, and those between two tries.
+ * Both are found by their head, which is the delivery acknowledged, and belong to the same user.
+ */
+#define WHOSE(row) \
+    "CASE WHEN " row ".recipient_kind = 0 THEN " row ".recipient ELSE " row ".user_id END"
 
 const struct pg_statement store_sql_ack = {
     .name = "ack",
     .params = 3,
-    .sql = "WITH x AS (DELETE FROM delivery d USING unnest($2::bigint[], $3::text[])"
-           " AS r(id, recipient)"
-           " WHERE d.id = ANY ($2::bigint[]) AND d.id = r.id AND d.recipient = r.recipient"
-           " AND d.channel = 0"
-           " AND d.recipient_kind = 0"
-           " RETURNING d.id, d.notification, d.destination, d.attempts, d.recipient),"
-           "h AS (INSERT INTO " ATTEMPT_COLUMNS
-           " SELECT clock_timestamp(), id, notification, $1::bigint, destination, 0, attempts + 1,"
-           " 0, 0, 0, 0, 4, 0, recipient, NULL, NULL, NULL, NULL FROM x)"
-           "SELECT id, notification, attempts + 1, recipient FROM x",
+    .sql =
+        "WITH x AS (DELETE FROM delivery d USING unnest($2::bigint[], $3::text[])"
+        " AS r(id, recipient)"
+        " WHERE d.id = ANY ($2::bigint[]) AND d.id = r.id AND d.recipient = r.recipient"
+        " AND d.channel = 0"
+        " AND d.recipient_kind = 0"
+        " RETURNING d.id, d.notification, d.destination, d.attempts, d.recipient),"
+        "c AS (DELETE FROM scheduled s USING unnest($2::bigint[], $3::text[])"
+        " AS r(id, recipient)"
+        " WHERE s.head = ANY ($2::bigint[]) AND s.head <> 0 AND s.head = r.id"
+        " AND " WHOSE("s") " = r.recipient RETURNING s.*),"
+                           "e AS (DELETE FROM delivery s USING unnest($2::bigint[], $3::text[])"
+                           " AS r(id, recipient)"
+                           " WHERE s.head = ANY ($2::bigint[]) AND s.head <> 0 AND s.head = r.id"
+                           " AND s.id <> r.id AND s.state IN (0, 2)"
+                           " AND " WHOSE(
+                               "s") " = r.recipient RETURNING s.*),"
+                                    "y AS (SELECT id, notification, destination, attempts, "
+                                    "channel, recipient_kind,"
+                                    "   recipient, user_id FROM c UNION ALL SELECT id, "
+                                    "notification, destination, attempts,"
+                                    "   channel, recipient_kind, recipient, user_id FROM e),"
+                                    "h AS (INSERT INTO " ATTEMPT_COLUMNS
+                                    " SELECT clock_timestamp(), id, notification, $1::bigint, "
+                                    "destination, 0, attempts + 1,"
+                                    " 0, 0, 0, 0, 4, 0, recipient, NULL, NULL, NULL, NULL FROM x"
+                                    " UNION ALL SELECT clock_timestamp(), id, notification, "
+                                    "$1::bigint, destination, 0,"
+                                    " attempts, channel, 10, 0, 0, 8, recipient_kind, recipient, "
+                                    "NULL, NULL, NULL,"
+                                    " nullif(user_id, '') FROM y)"
+                                    "SELECT id, notification, attempts + 1, recipient, 4, 0 FROM x"
+                                    " UNION ALL SELECT id, notification, attempts, " WHOSE(
+                                        "y") ", 8, channel FROM y",
 };
 
 const struct pg_statement store_sql_ended = {
     .name = "ended",
     .params = 2,
-    .sql = "SELECT delivery, notification, number, recipient FROM attempt"
+    .sql = "SELECT delivery, notification, number, recipient, 4, 0 FROM attempt"
            " WHERE delivery = ANY ($2::bigint[]) AND epoch = $1::bigint AND state = 4"
            " AND at > now() - interval '1 hour'",
 };
@@ -285,7 +236,8 @@ static void on_claimed(void *ctx, int err, const struct pg_result *result)
         row.user = pg_text(result, i, 21);
         row.desk = (unsigned)pg_int(result, i, 23);
         row.is_replay = row.attempts > 0 || pg_int(result, i, 24) != 0;
-        row.was_dead = pg_int(result, i, 25) != 0;
+        row.is_step = pg_int(result, i, 25) != 0;
+        row.was_dead = pg_int(result, i, 26) != 0;
         claim.on_row(claim.ctx, &row);
     }
     claim.on_done(claim.ctx, err);
@@ -369,16 +321,32 @@ int store_reconcile(struct store *store, int64_t epoch, const uint64_t *known, s
     return err;
 }
 
+/* A call, and whether its statement also names what it has called off. */
+struct settle_call {
+    struct settled settled;
+    bool has_steps;
+};
+
 static void on_settled(void *ctx, int err, const struct pg_result *result)
 {
-    struct settled *call = ctx;
-    struct settled settled = *call;
+    struct settle_call *held = ctx;
+    struct settle_call call = *held;
+    struct settled *settled = &call.settled;
 
-    free(call);
-    for (int i = 0; !err && i < pg_rows(result); i++)
-        settled.on_row(settled.ctx, (uint64_t)pg_int(result, i, 0), (uint64_t)pg_int(result, i, 1),
-                       (int)pg_int(result, i, 2));
-    settled.on_done(settled.ctx, err);
+    free(held);
+    for (int i = 0; !err && i < pg_rows(result); i++) {
+        struct called_off off = {.id = (uint64_t)pg_int(result, i, 0),
+                                 .notification = (uint64_t)pg_int(result, i, 1)};
+
+        if (!call.has_steps || pg_is_null(result, i, 3)) {
+            settled->on_row(settled->ctx, off.id, off.notification, (int)pg_int(result, i, 2));
+            continue;
+        }
+        off.channel = (enum channel)pg_int(result, i, 3);
+        off.user = pg_text(result, i, 4);
+        settled->on_off(settled->ctx, &off);
+    }
+    settled->on_done(settled->ctx, err);
 }
 
 static void on_acked(void *ctx, int err, const struct pg_result *result)
@@ -387,9 +355,18 @@ static void on_acked(void *ctx, int err, const struct pg_result *result)
     struct acked acked = *call;
 
     free(call);
-    for (int i = 0; !err && i < pg_rows(result); i++)
-        acked.on_row(acked.ctx, (uint64_t)pg_int(result, i, 0), (uint64_t)pg_int(result, i, 1),
-                     (int)pg_int(result, i, 2), pg_text(result, i, 3));
+    for (int i = 0; !err && i < pg_rows(result); i++) {
+        struct acked_row row = {
+            .id = (uint64_t)pg_int(result, i, 0),
+            .notification = (uint64_t)pg_int(result, i, 1),
+            .attempts = (int)pg_int(result, i, 2),
+            .user = pg_text(result, i, 3),
+            .state = (enum delivery_state)pg_int(result, i, 4),
+            .channel = (enum channel)pg_int(result, i, 5),
+        };
+
+        acked.on_row(acked.ctx, &row);
+    }
     acked.on_done(acked.ctx, err);
 }
 
@@ -449,6 +426,32 @@ static void fill_awaited(struct pg_array *out, const struct settlement *items, s
     }
 }
 
+static bool has_steps(const struct settlement *items, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (items[i].is_step && items[i].state != DELIVERY_READY)
+            return true;
+    return false;
+}
+
+/* The form of a statement that also moves the steps that follow; false: it has none. */
+static bool with_steps(const struct pg_statement **statement)
+{
+    static const struct pg_statement *const forms[][2] = {
+        {&store_sql_settle, &store_sql_settle_steps},
+        {&store_sql_retry, &store_sql_retry_steps},
+        {&store_sql_bury, &store_sql_bury_steps},
+    };
+
+    for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]); i++) {
+        if (forms[i][0] != *statement)
+            continue;
+        *statement = forms[i][1];
+        return true;
+    }
+    return false;
+}
+
 static int send_settlements(struct store *store, const struct pg_statement *statement,
                             int64_t epoch, const struct settlement *items, size_t count,
                             const struct settled *settled)
@@ -457,10 +460,10 @@ static int send_settlements(struct store *store, const struct pg_statement *stat
         PG_INT8, PG_INT2, PG_INT2, PG_INT2, PG_TIMESTAMPTZ, PG_INT2, PG_INT2,
         PG_INT4, PG_INT2, PG_TEXT, PG_TEXT, PG_TEXT,        PG_INT4};
     struct pg_array columns[SETTLE_ARRAYS];
-    struct settled *call = xmalloc(sizeof(*call));
+    struct settle_call *call = xmalloc(sizeof(*call));
     int err;
 
-    *call = *settled;
+    *call = (struct settle_call){*settled, has_steps(items, count) && with_steps(&statement)};
     for (unsigned i = 0; i < SETTLE_ARRAYS; i++)
         pg_array_init(&columns[i], types[i]);
     for (size_t i = 0; i < count; i++)
@@ -469,7 +472,7 @@ static int send_settlements(struct store *store, const struct pg_statement *stat
     pg_add_int8(&store->params, epoch);
     for (unsigned i = 0; i < SETTLE_ARRAYS; i++)
         pg_add_array(&store->params, &columns[i]);
-    if (statement == &store_sql_settle) {
+    if (statement->params == SETTLE_ARRAYS + 2) {
         struct pg_array awaited;
 
         fill_awaited(&awaited, items, count);

@@ -32,6 +32,7 @@ struct claimed { /* strings borrowed for the callback */
     bool is_unsure;         /* an attempt of it was sent in full and not answered */
     bool is_replay;         /* it was tried before */
     bool was_dead;          /* woken from a dead letter */
+    bool is_step;           /* others go before or after it */
     enum reason suppressed; /* REASON_NONE: the recipient may be sent to */
     unsigned desk;          /* set of enum task_desk */
 };
@@ -79,13 +80,22 @@ struct settlement {
     int number;                /* of this attempt; 0 when none was made */
     int64_t due_ms;            /* READY, HELD: wall */
     int64_t dead_since_ms;     /* a dead target that was registered later stays; 0: any dies */
+    bool is_step;              /* others wait for how it ends */
     int32_t destination;       /* by which it was tried, and is to be tried again */
     bool is_awaited;           /* SENT: its provider may report later */
     const struct outcome *outcome;
 };
 
+/* A delivery that was called off because another of its steps has reached the user. */
+struct called_off {
+    uint64_t id, notification;
+    enum channel channel;
+    const char *user; /* "" when the request named the address itself */
+};
+
 /* Names what was really ours; notification for receipts of rows memory has lost. */
 struct settled {
+    void (*on_off)(void *ctx, const struct called_off *off); /* before the rows that did it */
     void (*on_row)(void *ctx, uint64_t id, uint64_t notification, int attempts);
     void (*on_done)(void *ctx, int err);
     void *ctx;
@@ -107,8 +117,15 @@ struct ack_item {
     uint64_t id;
     const char *user;
 };
+struct acked_row {
+    uint64_t id, notification;
+    int attempts;
+    const char *user;
+    enum delivery_state state; /* DELIVERED, or CANCELLED: a step that has become needless */
+    enum channel channel;
+};
 struct acked { /* names what was really there and this user's */
-    void (*on_row)(void *ctx, uint64_t id, uint64_t notification, int attempts, const char *user);
+    void (*on_row)(void *ctx, const struct acked_row *row);
     void (*on_done)(void *ctx, int err);
     void *ctx;
 };

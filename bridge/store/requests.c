@@ -12,10 +12,10 @@
 #include <string.h>
 
 /*
- * $1 epoch; $2.. notification columns; $16.. delivery columns, of which the last, whose the
- * address is, may be empty (unnest() fills it up with nulls).  What is not due yet goes to
- * `scheduled`, where it has no inbox number.  A batch sent under an epoch that is over is stored
- * as ready, for whoever claims it.
+ * $1 epoch; $2.. notification columns; $16.. delivery columns, of which the last two, whose the
+ * address is and the head of the steps, may be empty (unnest() fills them up with nulls).  What is
+ * not due yet goes to `scheduled`, where it has no inbox number.  A batch sent under an epoch that
+ * is over is stored as ready, for whoever claims it.
  */
 #define INGEST(returning, more)                                                                \
     "WITH k AS ("                                                                              \
@@ -39,8 +39,8 @@
     " SELECT x.*, x.channel = 0 AND x.kind = 0 AND x.due_at <= now() AS is_inbox"              \
     " FROM unnest($16::bigint[], $17::bigint[], $18::timestamptz[], $19::int[],"               \
     "   $20::smallint[], $21::smallint[], $22::smallint[], $23::smallint[], $24::text[],"      \
-    "   $25::text[]) AS x(id, notification, due_at, destination, channel, priority, state,"    \
-    "   kind, recipient, user_id)"                                                             \
+    "   $25::text[], $26::bigint[]) AS x(id, notification, due_at, destination, channel,"      \
+    "   priority, state, kind, recipient, user_id, head)"                                      \
     " JOIN k ON k.notification = x.notification),"                                             \
     "u AS ("                                                                                   \
     " INSERT INTO inbox_user AS c (user_id, last_seq, unread, unseen)"                         \
@@ -61,18 +61,18 @@
     " WHERE epoch = $1::bigint AND lease_until > clock_timestamp()),"                          \
     "d AS ("                                                                                   \
     " INSERT INTO delivery (id, notification, due_at, epoch, seq, destination, channel,"       \
-    "   priority, state, recipient_kind, recipient, user_id)"                                  \
+    "   priority, state, recipient_kind, recipient, user_id, head)"                            \
     " SELECT s.id, s.notification, s.due_at,"                                                  \
     "   CASE WHEN s.state = 1 AND l.is_live THEN $1::bigint END,"                              \
     "   s.seq, s.destination, s.channel, s.priority,"                                          \
     "   CASE WHEN s.state = 1 AND l.is_live THEN 1 ELSE 0 END, s.kind, s.recipient,"           \
-    "   coalesce(s.user_id, '')"                                                               \
+    "   coalesce(s.user_id, ''), coalesce(s.head, 0)"                                          \
     " FROM s, l WHERE s.due_at <= now()),"                                                     \
     "e AS ("                                                                                   \
     " INSERT INTO scheduled (id, notification, due_at, destination, channel, priority, state," \
-    "   recipient_kind, recipient, user_id)"                                                   \
-    " SELECT id, notification, due_at, destination, channel, priority, 0, kind, recipient,"    \
-    "   coalesce(user_id, '')"                                                                 \
+    "   recipient_kind, recipient, user_id, head)"                                             \
+    " SELECT id, notification, due_at, destination, channel, priority, state & 2, kind,"       \
+    "   recipient, coalesce(user_id, ''), coalesce(head, 0)"                                   \
     " FROM s WHERE due_at > now())" more "SELECT true, notification, 0::bigint, false FROM k"  \
     " UNION ALL SELECT false, s.id, s.seq, s.state = 1 AND l.is_live AND s.due_at <= now()"    \
     " FROM s, l"
@@ -184,8 +184,9 @@ void ingest_rows_init(struct ingest_rows *rows)
     static const enum pg_type notification[] = {PG_INT8,        PG_DATE, PG_UUID, PG_INT8, PG_TEXT,
                                                 PG_TEXT,        PG_TEXT, PG_INT2, PG_INT2, PG_INT4,
                                                 PG_TIMESTAMPTZ, PG_TEXT, PG_TEXT, PG_BYTEA};
-    static const enum pg_type delivery[] = {PG_INT8, PG_INT8, PG_TIMESTAMPTZ, PG_INT4, PG_INT2,
-                                            PG_INT2, PG_INT2, PG_INT2,        PG_TEXT, PG_TEXT};
+    static const enum pg_type delivery[] = {PG_INT8, PG_INT8, PG_TIMESTAMPTZ, PG_INT4,
+                                            PG_INT2, PG_INT2, PG_INT2,        PG_INT2,
+                                            PG_TEXT, PG_TEXT, PG_INT8};
 
     rows->bytes = 0;
     rows->has_more = false;
@@ -240,13 +241,21 @@ void ingest_rows_add(struct ingest_rows *rows, const struct notification_row *ro
     rows->has_more = rows->has_more || row->collapse_key || row->expires_ms;
 }
 
+/* A column that began to matter late has nulls for the rows before. */
+static void catch_up(struct pg_array *column, int32_t count)
+{
+    while (column->count < count)
+        pg_array_add_null(column);
+}
+
 void ingest_rows_add_delivery(struct ingest_rows *rows, const struct delivery_row *row)
 {
     struct pg_array *column = rows->delivery;
 
     pg_array_add_int(&column[0], (int64_t)row->id);
     pg_array_add_int(&column[1], (int64_t)row->notification);
-    pg_array_add_time(&column[2], row->due_ms * 1000);
+    pg_array_add_time(&column[2],
+                      row->due_ms == DELIVERY_ROW_NEVER ? INT64_MAX : row->due_ms * 1000);
     pg_array_add_int(&column[3], row->destination);
     pg_array_add_int(&column[4], row->channel);
     pg_array_add_int(&column[5], row->priority);
@@ -255,11 +264,14 @@ void ingest_rows_add_delivery(struct ingest_rows *rows, const struct delivery_ro
     pg_array_add_text(&column[8], row->recipient);
     rows->has_more = rows->has_more || row->recipient_kind == RECIPIENT_ROLE ||
                      row->recipient_kind == RECIPIENT_BROADCAST;
-    if (!row->user && !column[9].count)
-        return;
-    while (column[9].count + 1 < column[8].count)
-        pg_array_add_text(&column[9], NULL);
-    pg_array_add_text(&column[9], row->user);
+    if (row->user || column[9].count) {
+        catch_up(&column[9], column[8].count - 1);
+        pg_array_add_text(&column[9], row->user);
+    }
+    if (row->head || column[10].count) {
+        catch_up(&column[10], column[8].count - 1);
+        pg_array_add_int(&column[10], (int64_t)row->head);
+    }
 }
 
 static void on_ingested(void *ctx, int err, const struct pg_result *result)

@@ -32,17 +32,21 @@ struct notification_row {
 
 struct delivery_row {
     uint64_t id, notification;
-    int64_t due_ms; /* wall; 0 = now */
+    int64_t due_ms; /* wall; 0 = now; or DELIVERY_ROW_NEVER */
     int32_t destination;
     enum channel channel;
     enum priority priority;
-    int state; /* DELIVERY_READY or DELIVERY_LEASED */
+    int state; /* DELIVERY_READY or DELIVERY_LEASED, or DELIVERY_HELD: a step that waits */
     int recipient_kind;
     const char *recipient;
     const char *user; /* whose address that is; NULL when the request named it itself */
+    uint64_t head;    /* 0: it goes by itself */
 };
 
-enum { INGEST_NOTIFICATION_COLUMNS = 14, INGEST_DELIVERY_COLUMNS = 10 };
+/* Due when something else says so. */
+#define DELIVERY_ROW_NEVER (-1)
+
+enum { INGEST_NOTIFICATION_COLUMNS = 14, INGEST_DELIVERY_COLUMNS = 11 };
 struct ingest_rows {
     struct pg_array notification[INGEST_NOTIFICATION_COLUMNS];
     struct pg_array delivery[INGEST_DELIVERY_COLUMNS];

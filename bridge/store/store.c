@@ -31,13 +31,15 @@ static const char control_settings[] = "SET jit = off; SET lock_timeout = '2s';"
                                        "SET idle_in_transaction_session_timeout = '10s'";
 
 const struct pg_statement *const store_intake_statements[] = {
-    &store_sql_ingest, &store_sql_ingest_more, &store_sql_key_lookup,
-    &store_sql_claim,  &store_sql_reconcile,   &store_sql_reach,
-    &store_sql_wake,   &store_sql_release,     NULL};
+    &store_sql_ingest,      &store_sql_ingest_more,
+    &store_sql_key_lookup,  &store_sql_claim,
+    &store_sql_reconcile,   &store_sql_reach,
+    &store_sql_wake,        &store_sql_release,
+    &store_sql_steps_sweep, NULL};
 const struct pg_statement *const store_settle_statements[] = {
-    &store_sql_settle, &store_sql_retry, &store_sql_bury,
-    &store_sql_ack,    &store_sql_ended, &store_sql_recorded,
-    &store_sql_start,  &store_sql_about, NULL};
+    &store_sql_settle,      &store_sql_retry,      &store_sql_bury,  &store_sql_settle_steps,
+    &store_sql_retry_steps, &store_sql_bury_steps, &store_sql_ack,   &store_sql_ended,
+    &store_sql_recorded,    &store_sql_start,      &store_sql_about, NULL};
 const struct pg_statement *const store_control_statements[] = {&store_sql_register,
                                                                &store_sql_heartbeat,
                                                                &store_sql_lanes,
@@ -202,6 +204,15 @@ void store_on_done(void *ctx, int err, const struct pg_result *result)
     free(call);
     if (copy.fn)
         ((store_done_fn *)copy.fn)(copy.ctx, err);
+}
+
+void store_on_count(void *ctx, int err, const struct pg_result *result)
+{
+    struct store_call *call = ctx;
+    struct store_call copy = *call;
+
+    free(call);
+    ((void (*)(void *, int, int64_t))copy.fn)(copy.ctx, err, err ? 0 : pg_int(result, 0, 0));
 }
 
 int store_send(struct store *store, unsigned connection, const struct pg_statement *statement,

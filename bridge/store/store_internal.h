@@ -55,6 +55,8 @@ extern const struct pg_statement *const store_desk_statements[];
 extern const struct pg_statement store_sql_reach, store_sql_targets_put, store_sql_targets,
     store_sql_targets_drop, store_sql_suppress, store_sql_unsuppress, store_sql_suppressions;
 extern const struct pg_statement store_sql_wake, store_sql_release;
+extern const struct pg_statement store_sql_settle_steps, store_sql_retry_steps,
+    store_sql_bury_steps, store_sql_steps_sweep;
 extern const struct pg_statement store_sql_ingest, store_sql_ingest_more, store_sql_key_lookup,
     store_sql_claim, store_sql_reconcile;
 extern const struct pg_statement store_sql_settle, store_sql_retry, store_sql_bury, store_sql_ack,
@@ -109,6 +111,8 @@ int store_mark_range(struct store *store, const struct pg_statement *statement,
                      const struct inbox_mark_call *call);
 /* For statements whose rows do not matter: a pg_result_fn whose ctx is a struct store_call. */
 void store_on_done(void *ctx, int err, const struct pg_result *result);
+/* The same for a statement that answers with one number; fn is void (void *, int, int64_t). */
+void store_on_count(void *ctx, int err, const struct pg_result *result);
 /* Sends, with a call that on_result frees; frees it at once when sending fails. */
 int store_send(struct store *store, unsigned connection, const struct pg_statement *statement,
                const struct pg_params *params, pg_result_fn *on_result, void (*fn)(void),

@@ -30,10 +30,11 @@ const struct pg_statement store_sql_stage = {
             "m") ","
                  "d AS (INSERT INTO delivery (id, notification, due_at, seq, destination, channel,"
                  "   priority, state, attempts, crashes, last_reason, recipient_kind, recipient,"
-                 "   user_id)"
+                 "   user_id, head)"
                  " SELECT id, notification, due_at, new_seq, destination, channel, priority, 0, "
                  "attempts,"
-                 "   crashes, last_reason, recipient_kind, recipient, user_id FROM s RETURNING 1)"
+                 "   crashes, last_reason, recipient_kind, recipient, user_id, head FROM s "
+                 "RETURNING 1)"
                  "SELECT count(*) FROM d",
 };
 
@@ -68,19 +69,10 @@ const struct pg_statement store_sql_old_partitions = {
     .sql = "SELECT drop_partitions($1::int)::bigint",
 };
 
-static void on_count(void *ctx, int err, const struct pg_result *result)
-{
-    struct store_call *held = ctx;
-    struct store_call call = *held;
-
-    free(held);
-    ((store_count_fn *)call.fn)(call.ctx, err, err ? 0 : pg_int(result, 0, 0));
-}
-
 static int send(struct store *store, const struct pg_statement *statement, store_count_fn *on_done,
                 void *ctx)
 {
-    return store_send(store, STORE_CONTROL, statement, &store->params, on_count,
+    return store_send(store, STORE_CONTROL, statement, &store->params, store_on_count,
                       (void (*)(void))on_done, ctx);
 }
 
@@ -93,7 +85,7 @@ int store_stage(struct store *store, store_count_fn *on_done, void *ctx)
 int store_release(struct store *store, store_count_fn *on_done, void *ctx)
 {
     pg_params_clear(&store->params);
-    return store_send(store, STORE_INTAKE, &store_sql_release, &store->params, on_count,
+    return store_send(store, STORE_INTAKE, &store_sql_release, &store->params, store_on_count,
                       (void (*)(void))on_done, ctx);
 }
 

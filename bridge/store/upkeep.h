@@ -20,6 +20,8 @@ NODISCARD int store_purge_keys(struct store *store, int64_t now_wall_ms, store_c
 /* Drops the day partitions of what is older than keep_days (request keys: 15 days). */
 NODISCARD int store_drop_partitions(struct store *store, int keep_days, store_count_fn *on_done,
                                     void *ctx);
+/* Releases steps that nothing is under way for any more: see store/steps.c. */
+NODISCARD int store_steps_sweep(struct store *store, store_count_fn *on_done, void *ctx);
 /* Makes ready what was held until now. */
 NODISCARD int store_release(struct store *store, store_count_fn *on_done, void *ctx);
 

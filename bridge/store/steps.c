@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * steps - channels one after the other: what the end of one does to those that follow
+ *
+ * A step that is to come lies in `scheduled` as held, due when the one before was not acknowledged
+ * for so long, or never of itself (infinity).  In the transaction that records how a delivery
+ * ended:
+ *
+ *   delivered             what is to come is called off
+ *   sent                  the same where nothing is due of itself; else that is waited for
+ *   dead, held, expired,  the next step is due now, and those after it as much earlier; unless
+ *   suppressed            another delivery of the same step has been sent, or is still under way
+ *
+ * All of one recipient have the same head.  Whether another is under way is what the statement's
+ * snapshot says: two bridges that end the last two at once may each see the other's; what nobody
+ * has released then, store_steps_sweep() does.
+ */
+#include "store/queue_sql.h"
+#include "store/store_internal.h"
+#include "store/upkeep.h"
+
+#define OF_HEADS(row, from) \
+    row ".head = ANY (ARRAY(SELECT head FROM " from ")) AND " row ".head <> 0"
+
+/* e: how each step ended, by head; n: the step that is due next. */
+#define STEPS                                                                                      \
+    ",e AS (SELECT head, channel, bool_or(to_state = 4) AS is_done, bool_or(to_state = 3) AS "     \
+    "is_sent"                                                                                      \
+    " FROM x WHERE head <> 0 AND to_state <> 0 GROUP BY head, channel),"                           \
+    "c AS (DELETE FROM scheduled s USING e WHERE " OF_HEADS(                                       \
+        "s",                                                                                       \
+        "e") " AND s.head = e.head"                                                                \
+             " AND (e.is_done OR (e.is_sent AND s.due_at = 'infinity')) RETURNING s.*),"           \
+             "m AS (UPDATE scheduled s SET reached = e.channel FROM e WHERE " OF_HEADS(            \
+                 "s",                                                                              \
+                 "e") " AND s.head = e.head AND e.is_sent AND NOT e.is_done AND s.due_at < "       \
+                      "'infinity'),"                                                               \
+                      "n AS (SELECT e.head, f.channel, f.due_at FROM e CROSS JOIN LATERAL"         \
+                      "   (SELECT s.channel, s.due_at, s.reached FROM scheduled s WHERE s.head = " \
+                      "e.head"                                                                     \
+                      "     AND s.head <> 0 ORDER BY s.id LIMIT 1) f"                              \
+                      "   WHERE NOT e.is_done AND NOT e.is_sent AND f.reached <> e.channel"        \
+                      "   AND (SELECT d.id FROM delivery d WHERE d.head = e.head AND d.head <> 0 " \
+                      "AND d.state <> 2"                                                           \
+                      "     AND d.id <> ALL ($2::bigint[]) LIMIT 1) IS NULL),"                     \
+                      "p AS (UPDATE scheduled s SET due_at = CASE WHEN s.channel = n.channel"      \
+                      "     THEN least(s.due_at, now()) WHEN s.due_at = 'infinity' THEN s.due_at"  \
+                      "     ELSE s.due_at - greatest(n.due_at - now(), interval '0') END"          \
+                      "   FROM n WHERE " OF_HEADS(                                                 \
+                          "s", "n") " AND s.head = n.head),"                                       \
+                                    "y AS (INSERT INTO " ATTEMPT_COLUMNS                           \
+                                    " SELECT clock_timestamp(), id, notification, $1::bigint, "    \
+                                    "destination, 0, attempts, channel,"                           \
+                                    " 10, 0, 0, 8, recipient_kind, recipient, NULL, NULL, NULL, "  \
+                                    "nullif(user_id, '') FROM c)"                                  \
+                                    "SELECT id, notification, attempts::int, channel,"             \
+                                    " CASE WHEN recipient_kind = 0 THEN recipient ELSE user_id "   \
+                                    "END FROM c"                                                   \
+                                    " UNION ALL SELECT id, notification, tries, NULL, NULL FROM x"
+
+const struct pg_statement store_sql_settle_steps = {
+    .name = "settle_steps",
+    .params = 15,
+    .sql = QUEUE_SETTLE STEPS,
+};
+
+const struct pg_statement store_sql_retry_steps = {
+    .name = "retry_steps",
+    .params = 14,
+    .sql = QUEUE_RETRY STEPS,
+};
+
+const struct pg_statement store_sql_bury_steps = {
+    .name = "bury_steps",
+    .params = 14,
+    .sql = QUEUE_BURY STEPS,
+};
+
+/* A first step that is itself still to come is in `scheduled` with a time of its own. */
+const struct pg_statement store_sql_steps_sweep = {
+    .name = "steps_sweep",
+    .params = 0,
+    .sql = "WITH g AS (SELECT DISTINCT head FROM scheduled WHERE head <> 0 AND due_at = 'infinity'"
+           "   LIMIT 10000),"
+           "n AS (SELECT g.head, f.channel FROM g CROSS JOIN LATERAL"
+           "   (SELECT s.channel FROM scheduled s WHERE s.head = g.head AND s.head <> 0"
+           "     ORDER BY s.id LIMIT 1) f"
+           "   WHERE (SELECT d.id FROM delivery d WHERE d.head = g.head AND d.head <> 0"
+           "     AND d.state <> 2 LIMIT 1) IS NULL"
+           "   AND (SELECT s.id FROM scheduled s WHERE s.head = g.head AND s.head <> 0"
+           "     AND s.due_at < 'infinity' LIMIT 1) IS NULL),"
+           "p AS (UPDATE scheduled s SET due_at = now() FROM n WHERE " OF_HEADS(
+               "s", "n") " AND s.head = n.head AND s.channel = n.channel AND s.due_at = 'infinity' "
+                         "RETURNING 1)"
+                         "SELECT count(*) FROM p",
+};
+
+int store_steps_sweep(struct store *store, store_count_fn *on_done, void *ctx)
+{
+    pg_params_clear(&store->params);
+    return store_send(store, STORE_INTAKE, &store_sql_steps_sweep, &store->params, store_on_count,
+                      (void (*)(void))on_done, ctx);
+}
