@@ -3,6 +3,8 @@
  * load - the load generator
  *
  *   load notify   --url U --secret-file F   requests, inboxes, acks, receipts
+ *   load reconnect --url U --secret-file F --count N
+ *                                           users who come at once
  *   load raw-mqtt --url U --secret-file F   what the broker alone can do
  *   load raw-pg   --postgres C              what Postgres alone can do
  *
@@ -11,6 +13,7 @@
  */
 #include "options.h"
 #include "raw.h"
+#include "reconnect.h"
 #include "traffic.h"
 
 #define EXIT_USAGE 2
@@ -26,6 +29,8 @@ int main(int argc, char **argv)
         return (int)raw_mqtt_run(&o);
     case LOAD_RAW_PG:
         return (int)raw_pg_run(&o);
+    case LOAD_RECONNECT:
+        return (int)reconnect_run(&o);
     case LOAD_NOTIFY:
     default:
         return (int)traffic_run(&o);

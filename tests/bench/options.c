@@ -53,7 +53,7 @@ static const struct row rows[] = {
 
 static void usage(void)
 {
-    fputs("usage: load notify|raw-mqtt|raw-pg [--option value ...]\n", stderr);
+    fputs("usage: load notify|reconnect|raw-mqtt|raw-pg [--option value ...]\n", stderr);
     for (size_t i = 0; i < ROWS; i++)
         fprintf(stderr, "  --%-12s %s\n", rows[i].name, rows[i].help);
 }
@@ -112,9 +112,9 @@ static int check(const struct load_options *o)
 
 static int parse_mode(struct load_options *o, const char *word)
 {
-    static const char *const names[] = {"notify", "raw-mqtt", "raw-pg"};
+    static const char *const names[] = {"notify", "reconnect", "raw-mqtt", "raw-pg"};
 
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 4; i++) {
         if (strcmp(word, names[i]) == 0) {
             o->mode = (enum load_mode)i;
             return 0;

@@ -11,7 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum load_mode { LOAD_NOTIFY, LOAD_RAW_MQTT, LOAD_RAW_PG };
+enum load_mode { LOAD_NOTIFY, LOAD_RECONNECT, LOAD_RAW_MQTT, LOAD_RAW_PG };
 
 struct load_options {
     enum load_mode mode;
