@@ -6,6 +6,7 @@
 #include "base/timefmt.h"
 #include "channels/callback.h"
 #include "services/callbacks.h"
+#include "services/jwks.h"
 #include "core/alert.h"
 
 #include <errno.h>
@@ -128,9 +129,11 @@ static const struct key keys[] = {
      "Who is notified, as a list: `[user:alice, role:ops, email:a@example.org, phone:+4915..., "
      "url:https://...]`; default nobody. Requests of type tocsin.alert."},
     {"jwks", "url", KIND_TEXT, AT(jwks.url), NULL, 0, 0,
-     "Where an identity provider publishes its keys (RFC 7517); fetched into jwks.file."},
+     "Where an identity provider publishes its keys (RFC 7517); fetched into jwks.file. A list for "
+     "up to eight of them."},
     {"jwks", "file", KIND_FILE, AT(jwks.file), NULL, 0, 0,
-     "The file that the broker's plugin watches (plugin_opt_jwks_file)."},
+     "The file that the broker's plugin watches (plugin_opt_jwks_file); a list of as many as "
+     "there are URLs."},
     {"jwks", "ca_file", KIND_FILE, AT(jwks.ca_file), NULL, 0, 0,
      "PEM file of the authorities trusted for jwks.url."},
     {"jwks", "every", KIND_DURATION, AT(jwks.every_ms), "5m", 1000, DAY,
@@ -482,6 +485,10 @@ static void check(struct reader *reader)
     check_recipients(reader);
     if (!config->jwks.url != !config->jwks.file)
         fail(reader, 0, "jwks", "give both url and file, or neither");
+    else if (config->jwks.url && jwks_count(config->jwks.url) > 1 &&
+             (jwks_count(config->jwks.url) > JWKS_MAX ||
+              jwks_count(config->jwks.url) != jwks_count(config->jwks.file)))
+        fail(reader, 0, "jwks.file", "give one file for each URL, at most eight");
     if (config->queue.poll_max_ms < config->queue.poll_min_ms)
         fail(reader, 0, "queue.poll_max", "must not be less than queue.poll_min");
     for (size_t i = 0; i < config->destination_count && !reader->err; i++) {

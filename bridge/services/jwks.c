@@ -19,45 +19,55 @@
 #define BACKOFF_MIN_MS 1000
 #define ETAG_BYTES     128
 
-struct jwks {
-    struct loop *loop;
-    struct jwks_config config;
-    struct http_client *http;
+/* One provider's set. */
+struct source {
+    struct jwks *jwks;
+    char *url, *file;
     struct loop_timer timer;
     char etag[ETAG_BYTES], new_etag[ETAG_BYTES];
     char *body; /* being written */
     size_t body_bytes;
     int write_err;
-    bool is_closing;
     int64_t backoff_ms;
+};
+
+struct jwks {
+    struct loop *loop;
+    struct jwks_config config;
+    struct http_client *http;
+    struct source sources[JWKS_MAX];
+    size_t count;
+    bool is_closing;
     struct rng rng;
     struct metric *fetched, *failed;
 };
 
 static void on_timer(void *ctx);
 
-static void arm(struct jwks *jwks, int64_t after_ms)
+static void arm(struct source *source, int64_t after_ms)
 {
-    if (!jwks->is_closing)
-        loop_timer_start(jwks->loop, &jwks->timer, after_ms, on_timer, jwks);
+    if (!source->jwks->is_closing)
+        loop_timer_start(source->jwks->loop, &source->timer, after_ms, on_timer, source);
 }
 
-static void fail(struct jwks *jwks, const char *why, int status)
+static void fail(struct source *source, const char *why, int status)
 {
+    struct jwks *jwks = source->jwks;
+
     metric_add(jwks->failed, 1);
-    log_warn("jwks.failed", LOG_STR("why", why), LOG_INT("status", status),
-             LOG_MS("again", jwks->backoff_ms));
-    arm(jwks, (int64_t)rng_below(&jwks->rng, (uint64_t)jwks->backoff_ms) + 1);
-    jwks->backoff_ms *= 2;
-    if (jwks->backoff_ms > jwks->config.every_ms)
-        jwks->backoff_ms = jwks->config.every_ms;
+    log_warn("jwks.failed", LOG_STR("file", source->file), LOG_STR("why", why),
+             LOG_INT("status", status), LOG_MS("again", source->backoff_ms));
+    arm(source, (int64_t)rng_below(&jwks->rng, (uint64_t)source->backoff_ms) + 1);
+    source->backoff_ms *= 2;
+    if (source->backoff_ms > jwks->config.every_ms)
+        source->backoff_ms = jwks->config.every_ms;
 }
 
-static void done(struct jwks *jwks)
+static void done(struct source *source)
 {
-    metric_add(jwks->fetched, 1);
-    jwks->backoff_ms = BACKOFF_MIN_MS;
-    arm(jwks, jwks->config.every_ms);
+    metric_add(source->jwks->fetched, 1);
+    source->backoff_ms = BACKOFF_MIN_MS;
+    arm(source, source->jwks->config.every_ms);
 }
 
 /* A set with at least one key; what kind of keys is the plugin's to judge. */
@@ -95,98 +105,131 @@ static int write_all(int fd, const char *bytes, size_t length)
 
 static void write_file(void *ctx)
 {
-    struct jwks *jwks = ctx;
+    struct source *source = ctx;
     char path[4096];
     int fd;
 
-    jwks->write_err = ERR_IO;
-    if (snprintf(path, sizeof(path), "%s.new", jwks->config.file) >= (int)sizeof(path))
+    source->write_err = ERR_IO;
+    if (snprintf(path, sizeof(path), "%s.new", source->file) >= (int)sizeof(path))
         return;
     /* Public keys: the broker runs as another user and must be able to read them. */
     fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
     if (fd < 0)
         return;
-    jwks->write_err = write_all(fd, jwks->body, jwks->body_bytes);
+    source->write_err = write_all(fd, source->body, source->body_bytes);
     close(fd);
-    if (!jwks->write_err && rename(path, jwks->config.file))
-        jwks->write_err = ERR_IO;
+    if (!source->write_err && rename(path, source->file))
+        source->write_err = ERR_IO;
 }
 
 static void on_written(void *ctx)
 {
-    struct jwks *jwks = ctx;
+    struct source *source = ctx;
 
-    free(jwks->body);
-    jwks->body = NULL;
-    if (jwks->is_closing)
+    free(source->body);
+    source->body = NULL;
+    if (source->jwks->is_closing)
         return;
-    if (jwks->write_err) {
-        fail(jwks, "the file could not be written", 0);
+    if (source->write_err) {
+        fail(source, "the file could not be written", 0);
         return;
     }
-    memcpy(jwks->etag, jwks->new_etag, sizeof(jwks->etag));
-    log_info("jwks.updated", LOG_INT("bytes", jwks->body_bytes));
-    done(jwks);
+    memcpy(source->etag, source->new_etag, sizeof(source->etag));
+    log_info("jwks.updated", LOG_STR("file", source->file), LOG_INT("bytes", source->body_bytes));
+    done(source);
 }
 
 /* ---- the request ---- */
 
 static void on_response(void *ctx, const struct http_response *response)
 {
-    struct jwks *jwks = ctx;
+    struct source *source = ctx;
     const char *etag = http_response_header(response, "ETag");
 
-    if (jwks->is_closing || response->fail == HTTP_FAIL_CLOSED)
+    if (source->jwks->is_closing || response->fail == HTTP_FAIL_CLOSED)
         return;
     if (response->fail || (response->status != 200 && response->status != 304)) {
-        fail(jwks, "no key set in the answer", response->status);
+        fail(source, "no key set in the answer", response->status);
         return;
     }
     if (response->status == 304) {
-        done(jwks);
+        done(source);
         return;
     }
     if (!is_key_set(response->body, response->body_bytes)) {
-        fail(jwks, "the answer is not a key set; the last good one stays", response->status);
+        fail(source, "the answer is not a key set; the last good one stays", response->status);
         return;
     }
-    snprintf(jwks->new_etag, sizeof(jwks->new_etag), "%s",
+    snprintf(source->new_etag, sizeof(source->new_etag), "%s",
              etag && strlen(etag) < ETAG_BYTES ? etag : "");
-    jwks->body = xmalloc(response->body_bytes);
-    jwks->body_bytes = response->body_bytes;
-    memcpy(jwks->body, response->body, response->body_bytes);
-    loop_work(jwks->loop, write_file, on_written, jwks);
+    source->body = xmalloc(response->body_bytes);
+    source->body_bytes = response->body_bytes;
+    memcpy(source->body, response->body, response->body_bytes);
+    loop_work(source->jwks->loop, write_file, on_written, source);
 }
 
 static void on_timer(void *ctx)
 {
-    struct jwks *jwks = ctx;
-    struct http_header headers[] = {{"Accept", "application/json"}, {"If-None-Match", jwks->etag}};
+    struct source *source = ctx;
+    struct http_header headers[] = {{"Accept", "application/json"},
+                                    {"If-None-Match", source->etag}};
     struct http_request request = {
         .method = "GET",
-        .url = jwks->config.url,
+        .url = source->url,
         .headers = headers,
-        .header_count = jwks->etag[0] ? 2 : 1,
-        .ca_file = jwks->config.ca_file,
+        .header_count = source->etag[0] ? 2 : 1,
+        .ca_file = source->jwks->config.ca_file,
         .connect_ms = TIMEOUT_MS / 2,
         .timeout_ms = TIMEOUT_MS,
         .response_max = BYTES_MAX,
     };
 
-    if (http_send(jwks->http, &request, on_response, jwks))
-        fail(jwks, "the request could not be sent", 0);
+    if (http_send(source->jwks->http, &request, on_response, source))
+        fail(source, "the request could not be sent", 0);
+}
+
+/* The words of a list, or the whole text where it is of one. */
+static size_t split(const char *text, bool is_one, char *words[JWKS_MAX])
+{
+    size_t count = 0;
+
+    if (is_one) {
+        words[0] = xstrdup(text);
+        return 1;
+    }
+    for (; *text && count < JWKS_MAX; text += strspn(text, " ")) {
+        size_t length = strcspn(text, " ");
+
+        words[count++] = xstrndup(text, length);
+        text += length;
+    }
+    return count;
+}
+
+size_t jwks_count(const char *list)
+{
+    size_t count = 0;
+
+    for (; *list; list += strspn(list, " ")) {
+        count++;
+        list += strcspn(list, " ");
+    }
+    return count;
 }
 
 struct jwks *jwks_open(struct loop *loop, const struct jwks_config *config,
                        struct http_client *http, struct metrics *metrics)
 {
     struct jwks *jwks = xcalloc(1, sizeof(*jwks));
+    char *urls[JWKS_MAX], *files[JWKS_MAX];
+    bool is_one = jwks_count(config->url) == 1;
     uint64_t seed;
 
     jwks->loop = loop;
     jwks->config = *config;
     jwks->http = http;
-    jwks->backoff_ms = BACKOFF_MIN_MS;
+    jwks->count = split(config->url, is_one, urls);
+    (void)split(config->file, is_one, files);
     random_bytes(&seed, sizeof(seed));
     rng_init(&jwks->rng, seed);
     jwks->fetched = metrics_get(metrics, METRIC_COUNTER, "tocsin_jwks_fetched_total",
@@ -194,17 +237,26 @@ struct jwks *jwks_open(struct loop *loop, const struct jwks_config *config,
     jwks->failed =
         metrics_get(metrics, METRIC_COUNTER, "tocsin_jwks_failed_total",
                     "Key sets that could not be fetched; the last good one stays.", NULL);
-    arm(jwks, 0);
+    for (size_t i = 0; i < jwks->count; i++) {
+        jwks->sources[i] = (struct source){
+            .jwks = jwks, .url = urls[i], .file = files[i], .backoff_ms = BACKOFF_MIN_MS};
+        arm(&jwks->sources[i], 0);
+    }
     return jwks;
 }
 
 void jwks_close(struct jwks *jwks)
 {
     jwks->is_closing = true;
-    loop_timer_stop(&jwks->timer);
+    for (size_t i = 0; i < jwks->count; i++)
+        loop_timer_stop(&jwks->sources[i].timer);
 }
 
 void jwks_free(struct jwks *jwks)
 {
+    for (size_t i = 0; i < jwks->count; i++) {
+        free(jwks->sources[i].url);
+        free(jwks->sources[i].file);
+    }
     free(jwks);
 }

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from process import wait_until
+from process import ServerError, wait_until
 
 
 class Issuer:
@@ -71,3 +71,30 @@ def test_the_set_is_fetched_renewed_and_never_replaced_by_something_worse(new_st
     issuer.serve("three")
     wait_until(lambda: kid() == "three", 15, "the third set")
     assert stack.bridge.metrics()["tocsin_jwks_failed_total"] >= 5
+
+
+def test_each_of_several_issuers_has_a_file_of_its_own(new_stack, issuer, tmp_path):
+    other = Issuer()
+    issuer.serve("one")
+    other.serve("two")
+    files = [tmp_path / "one.jwks", tmp_path / "two.jwks"]
+    new_stack(settings={
+        "jwks.url": ["http://127.0.0.1:%d/keys" % i.server.server_port for i in (issuer, other)],
+        "jwks.file": [str(file) for file in files], "jwks.every": "1s"})
+
+    def kids():
+        return [json.loads(file.read_text())["keys"][0]["kid"] if file.exists() else None
+                for file in files]
+    wait_until(lambda: kids() == ["one", "two"], 10, "both sets")
+    other.status = 500  # one that is down says nothing of the other
+    issuer.serve("three")
+    wait_until(lambda: kids() == ["three", "two"], 15, "the first one's new set")
+    other.server.shutdown()
+    other.server.server_close()
+
+
+def test_as_many_files_as_urls_are_asked_for(new_stack):
+    stack = new_stack(bridges=0, settings={"jwks.url": ["http://127.0.0.1:1/a", "http://127.0.0.1:1/b"],
+                                           "jwks.file": ["/tmp/a"]})
+    with pytest.raises(ServerError, match="one file for each URL"):
+        stack.add_bridge()
