@@ -136,6 +136,7 @@ void dispatch_free(struct dispatch *dispatch)
         free((char *)(uintptr_t)dispatch->destinations[i]->config.name);
         free(dispatch->destinations[i]);
     }
+    idmap_fini(&dispatch->suppressed_ids);
     idmap_fini(&dispatch->tasks);
     waker_free(dispatch->waker);
     strmap_fini(&dispatch->type_by_name);
@@ -641,6 +642,7 @@ int64_t dispatch_turn(struct dispatch *dispatch)
         next_ms = run_destinations(dispatch);
     if (store_is_up(dispatch->store)) {
         dispatch_rates_turn(dispatch);
+        next_ms = sooner(next_ms, dispatch_suppress_turn(dispatch));
         dispatch_start_turn(dispatch);
         dispatch_settle_turn(dispatch);
         if (dispatch->knows_pauses && !dispatch->is_draining) {

@@ -87,6 +87,10 @@ struct dispatch {
     bool is_asking_pauses;
     bool knows_pauses; /* what admins have stopped was read once: before that nothing is sent */
     int64_t next_pauses_ms; /* boot clock */
+    bool is_looking;        /* for new suppressions */
+    int64_t next_look_ms;   /* boot clock */
+    int64_t suppressed_since;
+    struct idmap suppressed_ids; /* seen by the last look */
     bool is_draining, wants_reconcile, is_reconciling;
     struct waker *waker;
     size_t woken;        /* tasks in memory that were woken */
@@ -125,6 +129,8 @@ void dispatch_give_back(struct dispatch *dispatch, struct destination *held);
  */
 void dispatch_share_pause(struct dispatch *dispatch, struct destination *destination,
                           int64_t before_ms);
+/* dispatch_suppress.c: returns the ms until the next look, -1 when nothing waits */
+int64_t dispatch_suppress_turn(struct dispatch *dispatch);
 /* dispatch_start.c */
 /* The type forbids a repeat that may be a second message. */
 bool dispatch_is_at_most_once(struct dispatch *dispatch, const struct task *task);

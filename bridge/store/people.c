@@ -104,6 +104,15 @@ const struct pg_statement store_sql_suppressions = {
            " AND id > $3::bigint ORDER BY id LIMIT $4::int",
 };
 
+/* Without $1 the newest: whoever asks for the first time has read the older ones otherwise. */
+const struct pg_statement store_sql_suppressed_since = {
+    .name = "suppressed_since",
+    .params = 2,
+    .sql = "SELECT id, channel, address, scope, reason, source, created_at FROM suppression"
+           " WHERE id > coalesce($1::bigint, (SELECT max(id) FROM suppression) - $2::int)"
+           " ORDER BY id LIMIT $2::int",
+};
+
 static void on_count(void *ctx, int err, const struct pg_result *result)
 {
     struct store_call *held = ctx;
@@ -314,6 +323,26 @@ int store_suppressions(struct store *store, const struct suppression_filter *fil
     pg_add_int8(&store->params, (int64_t)filter->after);
     pg_add_int4(&store->params, filter->limit);
     err = pg_send(store->pg[STORE_CONTROL], &store_sql_suppressions, &store->params,
+                  on_suppressions, held);
+    if (err)
+        free(held);
+    return err;
+}
+
+int store_suppressed_since(struct store *store, int64_t after, int limit,
+                           const struct suppression_call *call)
+{
+    struct suppression_call *held = xmalloc(sizeof(*held));
+    int err;
+
+    *held = *call;
+    pg_params_clear(&store->params);
+    if (after >= 0)
+        pg_add_int8(&store->params, after);
+    else
+        pg_add_null(&store->params);
+    pg_add_int4(&store->params, limit);
+    err = pg_send(store->pg[STORE_CONTROL], &store_sql_suppressed_since, &store->params,
                   on_suppressions, held);
     if (err)
         free(held);

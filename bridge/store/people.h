@@ -109,5 +109,8 @@ struct suppression_call {
 };
 NODISCARD int store_suppressions(struct store *store, const struct suppression_filter *filter,
                                  const struct suppression_call *call);
+/* Those numbered after `after`, at most limit; -1: the newest. */
+NODISCARD int store_suppressed_since(struct store *store, int64_t after, int limit,
+                                     const struct suppression_call *call);
 
 #endif

@@ -53,7 +53,8 @@ extern const struct pg_statement *const store_control_statements[];
 extern const struct pg_statement *const store_desk_statements[];
 
 extern const struct pg_statement store_sql_reach, store_sql_targets_put, store_sql_targets,
-    store_sql_targets_drop, store_sql_suppress, store_sql_unsuppress, store_sql_suppressions;
+    store_sql_targets_drop, store_sql_suppress, store_sql_unsuppress, store_sql_suppressions,
+    store_sql_suppressed_since;
 extern const struct pg_statement store_sql_wake, store_sql_release;
 extern const struct pg_statement store_sql_settle_steps, store_sql_retry_steps,
     store_sql_bury_steps, store_sql_steps_sweep;

@@ -259,6 +259,38 @@ def test_what_waited_is_looked_at_again_before_it_is_sent(stack, shop):
     assert len(sent_to(stack, "twilio", number)) == 1
 
 
+def test_what_waits_in_memory_is_looked_at_again_before_it_is_sent(tmp_path):
+    """Behind a rate: asked about when it came, and again when its turn comes."""
+    import servers
+    rates = {"destinations.%s.rate_per_minute" % name: 12 for name in ("twilio", "sendgrid")}
+    with servers.Stack(tmp_path, settings=rates) as stack, Client(stack, "service", "shop") as shop:
+        shop.subscribe("down/#")
+
+        def wait_memory(destination, count):
+            name = 'tocsin_destination_queued{channel="%s",destination="%s"}' % destination
+            wait_until(lambda: stack.bridge.metrics()[name] == count, 10, "%d to wait" % count)
+        numbers = [phone() for _ in range(3)]
+        names = [ask(shop, {"phone": number}) for number in numbers]
+        shop.receipt(names[0], "sent")
+        wait_memory(("sms", "twilio"), 2)
+        result(shop.rpc("suppression.add", {"channel": "sms", "address": numbers[1]}))
+        ended = shop.receipt(names[1], "suppressed", 20)
+        assert ended["reason"] == "opted_out"
+        shop.receipt(names[2], "sent", 20)
+        assert sent_to(stack, "twilio", numbers[1]) == []
+        # Mail: without case, and for one type alone.
+        mail = fresh("Some.One") + "@Example.org"
+        names = [ask(shop, {"email": fresh("x") + "@example.org"}, ("email",)),
+                 ask(shop, {"email": mail}, ("email",), type="news"),
+                 ask(shop, {"email": mail}, ("email",), type="invoice")]
+        shop.receipt(names[0], "sent")
+        wait_memory(("email", "sendgrid"), 2)
+        result(shop.rpc("suppression.add", {"channel": "email", "address": mail.lower(),
+                                            "type": "news"}))
+        shop.receipt(names[1], "suppressed", 20)
+        shop.receipt(names[2], "sent", 20)
+
+
 def test_an_opt_out_that_the_provider_knows_of_is_learnt(stack, shop):
     user, number = fresh("u"), phone()
     result(shop.rpc("user.upsert", {"user": user, "phones": [number]}))
