@@ -147,6 +147,16 @@ class Cluster:
         self.standby.sql("select pg_promote(true, 60)", "postgres")
         self.primary, self.standby = self.standby, self.primary
 
+    def split(self):
+        """The standby is promoted while the primary only seemed gone, and is writable again.
+
+        It waits for a standby that will not come back, so that nothing it commits is answered.
+        """
+        self.primary.pause()
+        self.standby.sql("select pg_promote(true, 60)", "postgres")
+        self.primary.resume()
+        self.primary, self.standby = self.standby, self.primary
+
     def disk(self, node):
         """(file that fills the disk, free bytes) of a node."""
         found = os.statvfs(node.place)

@@ -233,6 +233,10 @@ def failover_back(rig):
     rig.postgres.attach_standby()
 
 
+def split_brain(rig):
+    rig.postgres.split()
+
+
 # Providers
 
 def provider(rig, provider, **rule):
@@ -309,6 +313,7 @@ FAULTS = {
     "postgres.full": Fault("postgres", lasting(2, 6, spare_kb=(0, 256, 4096)), postgres_full,
                            postgres_full_back, rest=4.0),
     "postgres.failover": Fault("postgres", lasting(1, 6), failover, failover_back, rest=6.0),
+    "postgres.split": Fault("postgres", lasting(2, 9), split_brain, failover_back, rest=6.0),
     "standby.stop": Fault("postgres", lasting(1, 8), standby_stop, standby_cont, rest=3.0),
     "provider.slow": scripted(3, 12, delay_ms=(300, 1500, 4000, 12000)),
     "provider.failing": scripted(3, 12, status=(500, 502, 503), share=(0.3, 1)),

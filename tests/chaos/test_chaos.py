@@ -46,6 +46,12 @@ def test_only_takes_a_fault_or_a_family():
         schedule(1, 300, FAULTS, ["weather"])
 
 
+def test_every_fault_has_its_line_in_the_matrix():
+    with open(os.path.join(servers.ROOT, "docs", "reliability.md")) as file:
+        text = file.read()
+    assert [name for name in FAULTS if "`%s`" % name not in text] == []
+
+
 class Echo(threading.Thread):
     """Sends back what it gets."""
 
