@@ -209,3 +209,15 @@ def test_a_flood_of_one_service_does_not_hold_up_another(new_stack):
             calm.receipt("c%d" % n, "sent", 30)
         assert time.monotonic() - started < 3.5  # 200 before it would take five seconds
         assert len([r for r in flood.receipts() if r["status"] == "sent"]) < 200
+
+
+def test_without_a_timeout_of_its_own_a_request_ends_before_the_lease(new_stack):
+    """Else another bridge could take the delivery over while the request is still out."""
+    stack = new_stack(settings={"bridge.lease": "3s"})
+    stack.providers.control("POST", "/behaviour", {"provider": "twilio", "answers": ["hang"]})
+    with Client(stack, "service", "shop") as shop:
+        shop.subscribe("down/receipt")
+        shop.publish("up/request", {"id": "one", "type": "t", "title": "t", "body": "b",
+                                    "to": {"phone": "+15550000001"}, "receipts": "all"})
+        shop.receipt("one", "accepted")
+        assert shop.receipt("one", "retrying", 8)["attempt"] == 1  # the usual timeout is 10 s
