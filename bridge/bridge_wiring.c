@@ -345,6 +345,13 @@ static void on_swept(void *ctx)
     poke(ctx);
 }
 
+static int64_t untold_ms(void *ctx)
+{
+    struct bridge *bridge = ctx;
+
+    return outbox_oldest_ms(bridge->outbox);
+}
+
 /* ---- the database comes and goes ---- */
 
 static void ask_destination(struct bridge_destination *destination);
@@ -703,7 +710,8 @@ struct desk_ops bridge_desk_ops(struct bridge *bridge)
 
 struct membership_ops bridge_membership_ops(struct bridge *bridge)
 {
-    return (struct membership_ops){on_joined, on_fenced, on_lane, on_unsent, on_swept, bridge};
+    return (struct membership_ops){on_joined, on_fenced, on_lane, on_unsent,
+                                   on_swept,  untold_ms, bridge};
 }
 
 struct outbox *bridge_open_outbox(struct bridge *bridge, const struct outbox_config *config)

@@ -90,6 +90,12 @@ static void shutdown_turn(struct bridge *bridge)
           !dispatch_busy(bridge->dispatch)) ||
          is_late)) {
         events_close(bridge->events);
+        if (outbox_waiting(bridge->outbox)) {
+            /* Our epoch is not ended by us: whoever finds it over tells what we could not. */
+            log_warn("bridge.untold", LOG_INT("messages", outbox_waiting(bridge->outbox)));
+            on_left(bridge);
+            return;
+        }
         enter_stage(bridge, BRIDGE_LEAVING, LEAVE_MS);
         membership_leave(bridge->membership, on_left, bridge);
         is_late = false;

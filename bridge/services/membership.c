@@ -15,6 +15,7 @@
 #define SWEEP_EVERY_MS    60000
 /* A dead bridge may have settled this long before its last heartbeat without telling. */
 #define UNSENT_SLACK_MS 5000
+#define UNTOLD_MAX      64
 #define CLOCK_APART_MS  2000
 /*
  * With how many heartbeats after the database was away we tell again what we settled ourselves.
@@ -22,6 +23,13 @@
  * slower than our new connections.
  */
 #define TELL_BEATS 2
+
+/* An epoch that has ended, whose services are still to be told; 0: a free place. */
+struct untold {
+    struct membership *membership;
+    int64_t epoch, since_ms;
+    bool is_asked;
+};
 
 struct membership {
     struct loop *loop;
@@ -39,6 +47,7 @@ struct membership {
     int64_t beat_wall_ms;   /* of the last heartbeat that was answered */
     int64_t doubt_since_ms; /* wall; what was settled since then may be untold */
     int doubt_beats;        /* heartbeats that still tell it; 0: nothing is in doubt */
+    struct untold untold[UNTOLD_MAX];
     void (*on_left)(void *ctx);
     void *left_ctx;
 };
@@ -172,15 +181,51 @@ static void on_endings_done(void *ctx, int err)
         log_warn("membership.untold", LOG_STR("err", err_name(err)));
 }
 
+static void on_untold(void *ctx, const struct ending *ending)
+{
+    struct untold *untold = ctx;
+
+    on_ending(untold->membership, ending);
+}
+
+static void on_untold_done(void *ctx, int err)
+{
+    struct untold *untold = ctx;
+
+    on_endings_done(untold->membership, err);
+    untold->is_asked = false;
+    if (!err)
+        untold->epoch = 0;
+}
+
+/* Asks for what the dead did not tell; again with a later heartbeat where that fails. */
+static void tell_for_the_dead(struct membership *membership)
+{
+    for (size_t i = 0; i < UNTOLD_MAX; i++) {
+        struct untold *untold = &membership->untold[i];
+        struct endings_call call = {on_untold, on_untold_done, untold};
+
+        if (untold->epoch && !untold->is_asked)
+            untold->is_asked = store_unsent(membership->store, untold->epoch,
+                                            untold->since_ms - UNSENT_SLACK_MS, &call) == 0;
+    }
+}
+
 static void on_dead(void *ctx, int64_t epoch, int64_t since_ms)
 {
     struct membership *membership = ctx;
-    struct endings_call call = {on_ending, on_endings_done, membership};
 
     log_warn("membership.reaped", LOG_INT("epoch", epoch));
     membership->is_reap_due = true;
-    if (store_unsent(membership->store, epoch, since_ms - UNSENT_SLACK_MS, &call))
-        log_warn("membership.untold", LOG_INT("epoch", epoch));
+    for (size_t i = 0; i < UNTOLD_MAX; i++) {
+        struct untold *untold = &membership->untold[i];
+
+        if (untold->epoch)
+            continue;
+        *untold = (struct untold){membership, epoch, since_ms, false};
+        return;
+    }
+    log_warn("membership.untold", LOG_INT("epoch", epoch)); /* so many at once */
 }
 
 /*
@@ -217,6 +262,7 @@ static void on_reaped(void *ctx, int err)
     bool is_late = loop_now_ms(membership->loop) - membership->swept_ms > SWEEP_EVERY_MS;
 
     membership->is_reaping = false;
+    tell_for_the_dead(membership);
     if (err || (!membership->is_reap_due && !is_late))
         return;
     membership->is_reap_due = store_sweep(membership->store, on_swept, membership) != 0;
@@ -276,6 +322,7 @@ static void on_beat(void *ctx, int err, int64_t wall_us)
     steer(membership, wall_us);
     set_fence(membership, membership->beat_sent_ms);
     resolve_doubt(membership);
+    tell_for_the_dead(membership);
     if (store_lanes(membership->store, membership->fence->epoch, &lanes))
         log_warn("membership.lanes", LOG_STR("err", "not sent"));
     reap(membership);
@@ -286,8 +333,9 @@ static void beat(struct membership *membership)
     if (membership->is_beating)
         return;
     membership->beat_sent_ms = loop_now_ms(membership->loop);
-    membership->is_beating = store_heartbeat(membership->store, membership->fence->epoch,
-                                             membership->config.lease_ms, on_beat, membership) == 0;
+    membership->is_beating =
+        store_heartbeat(membership->store, membership->fence->epoch, membership->config.lease_ms,
+                        membership->ops.untold_ms(membership->ops.ctx), on_beat, membership) == 0;
 }
 
 static void on_timer(void *ctx)

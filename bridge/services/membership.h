@@ -33,7 +33,8 @@ struct membership_ops {
     void (*on_lane)(void *ctx, enum lane lane);
     /* Another bridge's epoch is over; what it settled since may not have been told. */
     void (*on_unsent)(void *ctx, const struct ending *ending);
-    void (*on_swept)(void *ctx); /* orphans are ready again */
+    void (*on_swept)(void *ctx);     /* orphans are ready again */
+    int64_t (*untold_ms)(void *ctx); /* how long the oldest receipt has been waiting to be told */
     void *ctx;
 };
 

@@ -15,13 +15,15 @@ struct message {
     outbox_result_fn *on_result;
     void *ctx;
     bool is_retained;
-    uint64_t seq; /* kept: grows in the order in which they came */
+    uint64_t seq;    /* kept: grows in the order in which they came */
+    int64_t kept_ms; /* boot clock */
     size_t bytes;
     char *payload; /* behind the topic */
     char topic[];
 };
 
 struct outbox {
+    struct loop *loop;
     struct mqtt *mqtt;
     struct list waiting;   /* kept, to be handed to the library */
     struct list under_way; /* kept, handed over, in order */
@@ -144,6 +146,7 @@ struct outbox *outbox_open(struct loop *loop, const struct outbox_config *config
     list_init(&outbox->waiting);
     list_init(&outbox->under_way);
     list_init(&outbox->watched);
+    outbox->loop = loop;
     outbox->bytes_max = config->bytes_max;
     outbox->on_change = on_change;
     outbox->ctx = ctx;
@@ -198,6 +201,16 @@ size_t outbox_waiting(const struct outbox *outbox)
     return outbox->waiting.count + outbox->under_way.count;
 }
 
+int64_t outbox_oldest_ms(const struct outbox *outbox)
+{
+    /* Both are in order, and what is under way came before what waits. */
+    const struct list *list = outbox->under_way.count ? &outbox->under_way : &outbox->waiting;
+
+    if (!list->count)
+        return 0;
+    return loop_now_ms(outbox->loop) - CONTAINER_OF(list->head.next, struct message, node)->kept_ms;
+}
+
 uint64_t outbox_mark(const struct outbox *outbox)
 {
     return outbox->last_seq;
@@ -223,6 +236,7 @@ void outbox_keep(struct outbox *outbox, const char *topic, const void *payload, 
 
     message->is_retained = is_retained;
     message->seq = ++outbox->last_seq;
+    message->kept_ms = loop_now_ms(outbox->loop);
     outbox->bytes += bytes;
     metric_set(outbox->queue_bytes, (double)outbox->bytes);
     list_push_back(&outbox->waiting, &message->node);

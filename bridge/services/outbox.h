@@ -35,6 +35,9 @@ bool outbox_is_full(const struct outbox *outbox);
 /* Kept messages without their PUBACK. */
 size_t outbox_waiting(const struct outbox *outbox);
 
+/* For how long the oldest of them has been kept; 0 when there is none. */
+int64_t outbox_oldest_ms(const struct outbox *outbox);
+
 /* Payload is copied.  Never fails: the bound is the caller's to respect. */
 void outbox_keep(struct outbox *outbox, const char *topic, const void *payload, size_t bytes,
                  bool is_retained);

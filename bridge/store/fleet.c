@@ -19,9 +19,10 @@ const struct pg_statement store_sql_register = {
 
 const struct pg_statement store_sql_heartbeat = {
     .name = "heartbeat",
-    .params = 2,
+    .params = 3,
     .sql =
-        "UPDATE bridge SET lease_until = clock_timestamp() + $2::bigint * interval '1 millisecond'"
+        "UPDATE bridge SET lease_until = clock_timestamp() + $2::bigint * interval '1 millisecond',"
+        " told_until = clock_timestamp() - $3::bigint * interval '1 millisecond'"
         " WHERE epoch = $1::bigint RETURNING clock_timestamp()",
 };
 
@@ -53,8 +54,9 @@ const struct pg_statement store_sql_reap = {
     .sql = "WITH x AS (DELETE FROM bridge WHERE epoch <> $1::bigint"
            " AND (name = $4::text AND epoch < $1::bigint"
            "   OR lease_until < clock_timestamp() - $3::bigint * interval '1 millisecond')"
-           " RETURNING epoch, lease_until)"
-           "SELECT epoch, lease_until - $2::bigint * interval '1 millisecond' FROM x",
+           " RETURNING epoch, lease_until - $2::bigint * interval '1 millisecond' AS beat_at,"
+           "   told_until)"
+           "SELECT epoch, least(beat_at, told_until) FROM x",
 };
 
 const struct pg_statement store_sql_sweep = {
@@ -141,12 +143,13 @@ static void on_heartbeat(void *ctx, int err, const struct pg_result *result)
     ((void (*)(void *, int, int64_t))call.fn)(call.ctx, err, err ? 0 : pg_time_us(result, 0, 0));
 }
 
-int store_heartbeat(struct store *store, int64_t epoch, int64_t lease_ms,
+int store_heartbeat(struct store *store, int64_t epoch, int64_t lease_ms, int64_t untold_ms,
                     void (*on_done)(void *ctx, int err, int64_t wall_us), void *ctx)
 {
     pg_params_clear(&store->params);
     pg_add_int8(&store->params, epoch);
     pg_add_int8(&store->params, lease_ms);
+    pg_add_int8(&store->params, untold_ms);
     return store_send(store, STORE_CONTROL, &store_sql_heartbeat, &store->params, on_heartbeat,
                       (void (*)(void))on_done, ctx);
 }

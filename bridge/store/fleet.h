@@ -18,16 +18,16 @@ struct registered {
  * name: NULL, or what only one process at a time can have (host and port it listens on).
  * `registered` is NULL on errors.
  */
-NODISCARD int store_register(struct store *store, const char *name, const char *host, int node,
-                             int64_t lease_ms,
-                             void (*on_done)(void *ctx, int err,
-                                             const struct registered *registered),
-                             void *ctx);
+NODISCARD int store_register(
+    struct store *store, const char *name, const char *host, int node, int64_t lease_ms,
+    void (*on_done)(void *ctx, int err, const struct registered *registered), void *ctx);
 /*
  * ERR_FENCED in the callback when our row is gone.  A lease that ran out is revived while the row
  * is there: until it is deleted nobody touches what is ours.  wall_us is the database's clock.
+ * untold_ms: for how long the oldest thing that services were not told yet has been waiting.
  */
 NODISCARD int store_heartbeat(struct store *store, int64_t epoch, int64_t lease_ms,
+                              int64_t untold_ms,
                               void (*on_done)(void *ctx, int err, int64_t wall_us), void *ctx);
 
 struct lanes_call {
