@@ -332,6 +332,8 @@ static void on_unsent(void *ctx, const struct ending *ending)
         .at_ms = ending->at_ms,
     };
 
+    if (ending->state == DELIVERY_DEAD)
+        desk_tell(bridge->desk, ending->delivery);
     if (ending->recipient_kind >= RECIPIENT_EMAIL) {
         log_mask(ending->recipient, masked, sizeof(masked));
         receipt.target = masked;
@@ -705,7 +707,7 @@ struct queue_stats_ops bridge_queue_stats_ops(struct bridge *bridge)
 
 struct desk_ops bridge_desk_ops(struct bridge *bridge)
 {
-    return (struct desk_ops){poke_one, destination_ids, destination_id, bridge};
+    return (struct desk_ops){poke_one, destination_ids, destination_id, on_dead, bridge};
 }
 
 struct membership_ops bridge_membership_ops(struct bridge *bridge)

@@ -95,5 +95,6 @@ struct desk *desk_new(struct loop *loop, struct asks *asks, struct store *store,
 void desk_free(struct desk *desk)
 {
     desk_feed_stop(desk);
+    free(desk->untold);
     free(desk);
 }

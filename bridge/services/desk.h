@@ -4,11 +4,13 @@
  *
  * desk_read.c answers questions, desk_change.c accepts retries and verdicts, and desk_feed.c puts
  * accepted retries into the queue: on every bridge, and only as fast as the queue takes them, so
- * that a retry of a hundred thousand delays nobody's live traffic.
+ * that a retry of a hundred thousand delays nobody's live traffic.  desk_tell.c publishes what a
+ * bridge died over.
  */
 #ifndef TOCSIN_SERVICES_DESK_H
 #define TOCSIN_SERVICES_DESK_H
 #include "core/fence.h"
+#include "core/task.h"
 #include "io/loop.h"
 #include "services/asks.h"
 
@@ -22,11 +24,16 @@ struct desk_ops {
     size_t (*destinations)(void *ctx, int32_t ids[DESK_DESTINATIONS_MAX]);
     /* 0 when there is none of this name. */
     int32_t (*destination_id)(void *ctx, const char *name);
+    /* Publishes a dead letter, as dispatch's; all is borrowed for the call. */
+    void (*dead)(void *ctx, const struct task *task, const struct outcome *outcome, int attempts,
+                 const char *destination);
     void *ctx;
 };
 
 struct desk *desk_new(struct loop *loop, struct asks *asks, struct store *store,
                       const struct fence *fence, const struct desk_ops *ops);
 void desk_free(struct desk *desk);
+/* A bridge that is dead recorded this death, and may not have told: it is told soon. */
+void desk_tell(struct desk *desk, uint64_t delivery);
 
 #endif

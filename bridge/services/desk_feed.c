@@ -80,6 +80,7 @@ static void on_timer(void *ctx)
     struct dead_feed_call call = {on_fed, on_done, desk};
 
     loop_timer_start(desk->loop, &desk->timer, IDLE_MS, on_timer, desk);
+    desk_tell_turn(desk);
     if (desk->is_feeding || desk->changing || !store_is_up(desk->store) || !desk->fence->epoch)
         return;
     take_stock(desk);

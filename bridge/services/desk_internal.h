@@ -18,6 +18,10 @@ struct desk {
     size_t room_count;
     bool is_feeding, has_waiting;
     size_t changing; /* changes under way: they go first */
+    /* desk_tell.c: the first `telling` of untold are being read */
+    uint64_t *untold;
+    size_t untold_count, untold_room, telling;
+    bool is_telling;
 };
 
 /* The own state of the questions, and of the changes. */
@@ -51,6 +55,8 @@ void desk_ignore(struct ask *ask);
 
 void desk_feed_start(struct desk *desk);
 void desk_feed_stop(struct desk *desk);
+/* Called every second or so: tells what desk_tell() has gathered. */
+void desk_tell_turn(struct desk *desk);
 /* There is something to feed. */
 void desk_feed_poke(struct desk *desk);
 

@@ -72,3 +72,28 @@ def test_killed_here_each_retry_is_sent_once(new_stack, label, times):
     assert retries == [["1"]], "each was put back once"
     audited = int(stack.postgres.value("select sum((result::json->>'retried')::int) from audit"))
     assert audited == COUNT, "each is in the audit, also of the call that was cut short"
+
+
+def test_a_death_that_was_recorded_and_not_told_is_told(new_stack):
+    stack = new_stack(start=False, settings={"bridge.lease": "2s"})
+    if not has_crash_points(stack.build or servers.build_dir()):
+        pytest.skip("this build has no crash points: build the preset debug or asan")
+    stack.start()
+    stack.bridge.stop()
+    stack.bridge.env["TOCSIN_CRASH_AT"] = "settle.committed:1"
+    stack.bridge.start()
+    with Client(stack, "admin", "ops") as ops, Client(stack, "service", "shop") as shop:
+        ops.subscribe("notify/v1/dlq/#")
+        shop.publish("up/request", [{"id": "d%d" % n, "type": "t", "title": "t%d" % n, "body": "b",
+                                     "to": {"user": "nobody"}, "retry": {"attempts": 1}}
+                                    for n in range(5)])
+        wait_until(lambda: not stack.bridge.running or None, 30, "the crash")
+        (dead,) = stack.postgres.sql("select count(*) from dead_letter")[0]
+        assert int(dead) > 0 and not ops.messages
+        del stack.bridge.env["TOCSIN_CRASH_AT"]
+        stack.bridge.start()
+        for n in range(5):
+            message = ops.wait(lambda m, n=n: m.json["request"] == "d%d" % n, 30)
+            assert message.topic == "notify/v1/dlq/in_app/user_offline"
+            assert message.json["content"]["title"] == "t%d" % n
+            assert (message.json["user"], message.json["attempts"]) == ("nobody", 1)

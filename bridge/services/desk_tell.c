@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: MIT */
+/* Dead letters that a bridge recorded and may not have lived to publish: published again. */
+#include "services/desk_internal.h"
+
+#include "base/alloc.h"
+#include "base/log.h"
+#include "core/request.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Read at once, with their content of 64 KiB at most; and remembered at most. */
+#define BITE       100
+#define UNTOLD_MAX 20000
+
+static void tell_next(struct desk *desk);
+
+static void on_row(void *ctx, const struct dead_row *row)
+{
+    struct desk *desk = ctx;
+    struct note source = {
+        .id = row->notification,
+        .priority = (enum priority)row->priority,
+        .created_ms = row->created_ms,
+        .expires_ms = row->expires_ms,
+        .service = row->service,
+        .request = row->request,
+        .type = row->type,
+        .collapse_key = row->collapse_key,
+        .content = row->edited ? row->edited : row->content,
+        .content_bytes = row->edited ? row->edited_bytes : row->content_bytes,
+    };
+    struct outcome outcome;
+    struct task *task;
+
+    if (!source.content)
+        return;
+    task = task_new(note_new(&source), row->delivery, row->recipient, row->user);
+    task->channel = (enum channel)row->channel;
+    task->recipient_kind = (enum recipient_kind)row->recipient_kind;
+    outcome_set(&outcome, OUTCOME_PERMANENT, (enum reason)row->reason, row->detail);
+    snprintf(outcome.code, sizeof(outcome.code), "%s", row->code ? row->code : "");
+    desk->ops.dead(desk->ops.ctx, task, &outcome, row->attempts, row->destination);
+    task_free(task);
+}
+
+static void on_told(void *ctx, int err)
+{
+    struct desk *desk = ctx;
+
+    desk->is_telling = false;
+    if (err) {
+        log_warn("desk.untold", LOG_STR("err", err_name(err)));
+        return; /* the next that is to be told brings them along */
+    }
+    memmove(desk->untold, desk->untold + desk->telling,
+            (desk->untold_count - desk->telling) * sizeof(*desk->untold));
+    desk->untold_count -= desk->telling;
+    tell_next(desk);
+}
+
+static void tell_next(struct desk *desk)
+{
+    struct dead_filter filter = {
+        .channel = -1, .statuses = 1u << DEAD_PENDING_REVIEW, .ids = desk->untold};
+    struct dead_call call = {on_row, on_told, desk};
+
+    if (desk->is_telling || !desk->untold_count)
+        return;
+    desk->telling = desk->untold_count < BITE ? desk->untold_count : BITE;
+    filter.id_count = desk->telling;
+    desk->is_telling = store_dlq_list(desk->store, &filter, 0, BITE, true, &call) == 0;
+}
+
+void desk_tell(struct desk *desk, uint64_t delivery)
+{
+    if (desk->untold_count == UNTOLD_MAX) {
+        log_warn("desk.untold", LOG_ID("delivery", delivery));
+        return;
+    }
+    if (desk->untold_count == desk->untold_room) {
+        desk->untold_room = desk->untold_room ? desk->untold_room * 2 : 64;
+        desk->untold = xrealloc(desk->untold, desk->untold_room * sizeof(*desk->untold));
+    }
+    desk->untold[desk->untold_count++] = delivery;
+}
+
+void desk_tell_turn(struct desk *desk)
+{
+    tell_next(desk);
+}
