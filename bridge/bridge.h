@@ -34,6 +34,7 @@
 #include "services/receipts.h"
 #include "services/tracking.h"
 #include "services/requests_desk.h"
+#include "services/retention.h"
 #include "store/store.h"
 
 /* A destination as configured, and its number once the database has told it. */
@@ -82,6 +83,7 @@ struct bridge {
     struct queue_stats *queue_stats;
     struct membership *membership;
     struct chores *chores;
+    struct retention *retention;
     struct jwks *jwks; /* NULL: none configured */
     char *lane_ids[LANE_COUNT], *outbox_id, *presence_id;
     struct loop_timer drain_timer, watchdog_timer, reload_timer;
@@ -126,6 +128,7 @@ struct desk_ops bridge_desk_ops(struct bridge *bridge);
 struct pauses_ops bridge_pauses_ops(struct bridge *bridge);
 struct queue_stats_ops bridge_queue_stats_ops(struct bridge *bridge);
 struct alerts_ops bridge_alerts_ops(struct bridge *bridge);
+struct retention_ops bridge_retention_ops(struct bridge *bridge);
 struct membership_ops bridge_membership_ops(struct bridge *bridge);
 /* The inbox and its badges. */
 void bridge_open_inbox(struct bridge *bridge);

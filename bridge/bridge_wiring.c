@@ -695,6 +695,11 @@ struct pauses_ops bridge_pauses_ops(struct bridge *bridge)
     return (struct pauses_ops){is_configured, bridge};
 }
 
+struct retention_ops bridge_retention_ops(struct bridge *bridge)
+{
+    return (struct retention_ops){is_speaker, touch, bridge};
+}
+
 struct alerts_ops bridge_alerts_ops(struct bridge *bridge)
 {
     return (struct alerts_ops){is_speaker, is_broker_up, publish_if_up, request, bridge};

@@ -103,7 +103,12 @@ static const struct key keys[] = {
     {"presence", "replay_rate", KIND_NUMBER, AT(presence.replay_rate), "5000", 1, 1e6,
      "Deliveries a second that a bridge brings back for users who have come, at most."},
     {"retention", "days", KIND_NUMBER, AT(retention.days), "30", 1, 3650,
-     "Notifications and attempts are kept this long, then dropped by day."},
+     "Notifications and attempts are kept this long, then dropped by day; what is not over, and "
+     "dead letters, keep theirs."},
+    {"retention", "inbox_days", KIND_NUMBER, AT(retention.inbox_days), "0", 0, 3650,
+     "Entries of inboxes are kept this long; 0: as days. history says when that cut it."},
+    {"retention", "reject_days", KIND_NUMBER, AT(retention.reject_days), "30", 1, 3650,
+     "What could not be stored as it was (ingest_reject) is kept this long."},
     {"retention", "callback_days", KIND_NUMBER, AT(retention.callback_days), "14", 1, 3650,
      "What providers reported is kept this long as it came; also how long repeats are known."},
     {"retention", "resolve_after", KIND_DURATION, AT(retention.resolve_ms), "14d", 0, 3650 * DAY,

@@ -74,7 +74,7 @@ struct config {
         int64_t users, settle_ms, replay_rate;
     } presence;
     struct {
-        int64_t days, callback_days, resolve_ms;
+        int64_t days, inbox_days, reject_days, callback_days, resolve_ms;
     } retention;
     struct {
         const char *key_file, *former_key_file;

@@ -357,11 +357,17 @@ static void open_membership(struct bridge *bridge)
         .grace_ms = config->bridge.lease_ms,
     };
     struct membership_ops ops = bridge_membership_ops(bridge);
+    struct retention_config retention = {(int)config->retention.days,
+                                         (int)config->retention.inbox_days,
+                                         (int)config->retention.reject_days};
+    struct retention_ops retention_ops = bridge_retention_ops(bridge);
     struct chores_config chores = {(int)config->retention.days, config->retention.resolve_ms};
 
     bridge->membership =
         membership_new(bridge->loop, &membership, bridge->store, &bridge->fence, &ops);
     bridge->chores = bridge_open_chores(bridge, &chores);
+    bridge->retention = retention_new(bridge->loop, &retention, bridge->store, &bridge->fence,
+                                      bridge->metrics, &retention_ops);
 }
 
 static void open_store(struct bridge *bridge)
@@ -404,6 +410,7 @@ static void bridge_close(struct bridge *bridge)
     store_close(bridge->store);
     queue_stats_free(bridge->queue_stats);
     alerts_free(bridge->alerts);
+    retention_free(bridge->retention);
     chores_free(bridge->chores);
     outbox_close(bridge->outbox);
     membership_free(bridge->membership);

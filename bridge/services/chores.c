@@ -5,7 +5,6 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "store/dlq.h"
-#include "store/removal.h"
 
 #include <stdlib.h>
 
@@ -15,8 +14,6 @@
 #define RESOLVE_BITE  5000
 #define SWEEP_TICKS   10
 #define PURGE_TICKS   60
-#define DAY_MS        INT64_C(86400000)
-#define DAILY_TICKS   3600
 
 struct chores {
     struct loop *loop;
@@ -27,7 +24,6 @@ struct chores {
     void (*on_staged)(void *ctx);
     void *ctx;
     unsigned tick;
-    bool is_trimming_inboxes, is_trimming_shared;
     bool is_staging;
     bool is_resolving; /* retries that have ended: the last bite was full */
 };
@@ -74,34 +70,6 @@ static void on_released(void *ctx, int err, int64_t count)
         chores->on_staged(chores->ctx);
 }
 
-/* After a full bite the next follows within a tick. */
-static void on_trimmed_inboxes(void *ctx, int err, int64_t count)
-{
-    struct chores *chores = ctx;
-
-    chores->is_trimming_inboxes = !err && count >= TRIM_BITE;
-}
-
-static void on_trimmed_shared(void *ctx, int err, int64_t count)
-{
-    struct chores *chores = ctx;
-
-    chores->is_trimming_shared = !err && count >= TRIM_BITE;
-}
-
-static int trim(struct chores *chores)
-{
-    int64_t before_ms = clock_wall_ms() - (int64_t)chores->config.keep_days * DAY_MS;
-    bool is_time = chores->tick % PURGE_TICKS == 5;
-    int err = 0;
-
-    if (is_time || chores->is_trimming_inboxes)
-        err |= store_trim_inboxes(chores->store, before_ms, on_trimmed_inboxes, chores);
-    if (is_time || chores->is_trimming_shared)
-        err |= store_trim_shared(chores->store, before_ms, on_trimmed_shared, chores);
-    return err;
-}
-
 /* A chore that could not be sent now is due again soon enough. */
 static void run(struct chores *chores)
 {
@@ -116,16 +84,11 @@ static void run(struct chores *chores)
     if (chores->tick % PURGE_TICKS == 4)
         err |= store_dlq_purge(chores->store, clock_wall_ms(), chores->config.keep_days, on_counted,
                                NULL);
-    err |= trim(chores);
     err |= store_release(chores->store, on_released, chores);
     if (chores->tick % SWEEP_TICKS == 3)
         err |= store_steps_sweep(chores->store, on_counted, NULL);
     if (chores->tick % PURGE_TICKS == 1)
         err |= store_purge_keys(chores->store, clock_wall_ms(), on_counted, NULL);
-    if (chores->tick % DAILY_TICKS == 2)
-        err |= store_keep_partitions(chores->store, on_counted, NULL);
-    if (chores->tick % DAILY_TICKS == 3)
-        err |= store_drop_partitions(chores->store, chores->config.keep_days, on_counted, NULL);
     if (err)
         log_debug("chores.unsent", LOG_INT("tick", chores->tick));
 }

@@ -2,7 +2,7 @@
 /*
  * chores - the regular work on the database that no request triggers
  *
- * Staging what has come due, partitions, forgetting old keys, dead letters that are over.
+ * Staging what has come due, forgetting old keys, dead letters that are over.
  * Every bridge runs them; each is a bounded bite that two may take at once without harm.
  */
 #ifndef TOCSIN_SERVICES_CHORES_H

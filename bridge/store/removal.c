@@ -12,7 +12,7 @@
 _Static_assert(DELIVERY_SUPPRESSED == 6 && OUTCOME_SUPPRESSED == 11 && REASON_COLLAPSED == 24,
                "as in store_sql_collapse");
 _Static_assert(DELIVERY_CANCELLED == 8 && OUTCOME_CANCELLED == 10, "as in store_sql_retract");
-_Static_assert(REMOVAL_BITE == 1000 && TRIM_BITE == 5000, "as in the statements");
+_Static_assert(REMOVAL_BITE == 1000, "as in the statements");
 
 /*
  * What x (of delivery) and y (of scheduled) have removed, ended.  An in-app delivery is removed
@@ -113,23 +113,6 @@ const struct pg_statement store_sql_retract = {
            "o AS (SELECT delivery FROM b UNION ALL SELECT delivery FROM shared"
            "   WHERE delivery > $2::bigint AND delivery < $3::bigint"
            "   AND notification = $2::bigint)," REMOVE TELL_RETRACTED,
-};
-
-/* Deleted entries count in no counter any more. */
-const struct pg_statement store_sql_trim_inboxes = {
-    .name = "trim_inboxes",
-    .params = 1,
-    .sql = "WITH o AS (SELECT user_id, delivery FROM inbox WHERE delivery < $1::bigint"
-           "   ORDER BY delivery LIMIT 5000),"
-           "u AS (SELECT user_id FROM inbox_user WHERE user_id = ANY (ARRAY(SELECT user_id FROM o))"
-           "   ORDER BY user_id FOR UPDATE),"
-           "g AS (DELETE FROM inbox WHERE delivery = ANY (ARRAY(SELECT o.delivery FROM o"
-           "   JOIN u ON u.user_id = o.user_id)) RETURNING user_id, state, is_seen),"
-           "c AS (UPDATE inbox_user c SET unread = greatest(c.unread - d.unread, 0),"
-           "   unseen = greatest(c.unseen - d.unseen, 0) FROM (SELECT user_id,"
-           "     sum((state = 0)::int) AS unread, sum((state < 3 AND NOT is_seen)::int) AS unseen"
-           "     FROM g GROUP BY user_id) d WHERE c.user_id = d.user_id)"
-           "SELECT count(*) FROM g",
 };
 
 /* Marks follow the numbers that were cut before: one broadcast may have a million of them. */
@@ -235,21 +218,10 @@ static void on_trimmed(void *ctx, int err, const struct pg_result *result)
     ((store_count_fn *)call.fn)(call.ctx, err, err ? 0 : pg_int(result, 0, 0));
 }
 
-static int trim(struct store *store, const struct pg_statement *statement, int64_t before_ms,
-                store_count_fn *on_done, void *ctx)
+int store_trim_shared(struct store *store, int64_t before_ms, store_count_fn *on_done, void *ctx)
 {
     pg_params_clear(&store->params);
     pg_add_int8(&store->params, (int64_t)id_first_of(before_ms));
-    return store_send(store, STORE_DESK, statement, &store->params, on_trimmed,
+    return store_send(store, STORE_DESK, &store_sql_trim_shared, &store->params, on_trimmed,
                       (void (*)(void))on_done, ctx);
-}
-
-int store_trim_inboxes(struct store *store, int64_t before_ms, store_count_fn *on_done, void *ctx)
-{
-    return trim(store, &store_sql_trim_inboxes, before_ms, on_done, ctx);
-}
-
-int store_trim_shared(struct store *store, int64_t before_ms, store_count_fn *on_done, void *ctx)
-{
-    return trim(store, &store_sql_trim_shared, before_ms, on_done, ctx);
 }

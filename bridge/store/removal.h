@@ -42,13 +42,10 @@ NODISCARD int store_retract(struct store *store, int64_t epoch, uint64_t notific
                             const struct removal_call *call);
 
 /*
- * Retention: trims what is older than `before` (wall ms), one bite of inboxes (at most
- * TRIM_BITE entries) or of what was told to many and the keys of what was replaced.  Whoever asks
- * for a history that reaches there is told that it is not complete.
+ * Retention: trims what is older than `before` (wall ms) of what was told to many, and the keys of
+ * what was replaced, in bites.  Whoever asks for a history that reaches there is told that it is
+ * not complete.  Users' own entries: store/retention.h.
  */
-#define TRIM_BITE 5000
-NODISCARD int store_trim_inboxes(struct store *store, int64_t before_ms, store_count_fn *on_done,
-                                 void *ctx);
 NODISCARD int store_trim_shared(struct store *store, int64_t before_ms, store_count_fn *on_done,
                                 void *ctx);
 

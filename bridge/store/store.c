@@ -50,9 +50,7 @@ const struct pg_statement *const store_control_statements[] = {&store_sql_regist
                                                                &store_sql_unsent,
                                                                &store_sql_destination,
                                                                &store_sql_stage,
-                                                               &store_sql_partitions,
                                                                &store_sql_purge_keys,
-                                                               &store_sql_old_partitions,
                                                                &store_sql_reject,
                                                                &store_sql_targets_put,
                                                                &store_sql_targets,
@@ -91,14 +89,20 @@ const struct pg_statement *const store_control_statements[] = {&store_sql_regist
                                                                NULL};
 
 const struct pg_statement *const store_desk_statements[] = {
-    &store_sql_destinations,       &store_sql_pause_destination, &store_sql_pause_channel,
-    &store_sql_resume_destination, &store_sql_resume_channel,    &store_sql_report_flows,
-    &store_sql_queue_counts,       &store_sql_queue_flows,       &store_sql_forget_flows,
-    &store_sql_dlq_list,           &store_sql_dlq_count,         &store_sql_dlq_stats,
-    &store_sql_dlq_tries,          &store_sql_dlq_mark,          &store_sql_dlq_feed,
-    &store_sql_dlq_purge,          &store_sql_trim_inboxes,      &store_sql_trim_shared,
-    &store_sql_resolve_retried,    &store_sql_resolve_old,       &store_sql_alerts,
-    &store_sql_alert_save,         &store_sql_audit_list,        NULL};
+    &store_sql_destinations,    &store_sql_pause_destination,
+    &store_sql_pause_channel,   &store_sql_resume_destination,
+    &store_sql_resume_channel,  &store_sql_report_flows,
+    &store_sql_queue_counts,    &store_sql_queue_flows,
+    &store_sql_forget_flows,    &store_sql_dlq_list,
+    &store_sql_dlq_count,       &store_sql_dlq_stats,
+    &store_sql_dlq_tries,       &store_sql_dlq_mark,
+    &store_sql_dlq_feed,        &store_sql_dlq_purge,
+    &store_sql_trim_inbox,      &store_sql_trim_shared,
+    &store_sql_resolve_retried, &store_sql_resolve_old,
+    &store_sql_alerts,          &store_sql_alert_save,
+    &store_sql_make_partitions, &store_sql_drop_partition,
+    &store_sql_trim_leftovers,  &store_sql_trim_rejects,
+    &store_sql_audit_list,      NULL};
 
 static void on_up(void *ctx)
 {

@@ -65,14 +65,15 @@ extern const struct pg_statement store_sql_settle, store_sql_retry, store_sql_bu
 extern const struct pg_statement store_sql_take_slots, store_sql_pause, store_sql_pauses;
 extern const struct pg_statement store_sql_destinations, store_sql_pause_destination,
     store_sql_pause_channel, store_sql_resume_destination, store_sql_resume_channel;
+extern const struct pg_statement store_sql_make_partitions, store_sql_drop_partition,
+    store_sql_trim_leftovers, store_sql_trim_inbox, store_sql_trim_rejects;
 extern const struct pg_statement store_sql_alerts, store_sql_alert_save;
 extern const struct pg_statement store_sql_report_flows, store_sql_queue_counts,
     store_sql_queue_flows, store_sql_forget_flows;
 extern const struct pg_statement store_sql_register, store_sql_heartbeat, store_sql_lanes,
     store_sql_lane_drop, store_sql_reap, store_sql_sweep, store_sql_leave, store_sql_unsent,
     store_sql_destination;
-extern const struct pg_statement store_sql_stage, store_sql_partitions, store_sql_purge_keys,
-    store_sql_old_partitions, store_sql_reject;
+extern const struct pg_statement store_sql_stage, store_sql_purge_keys, store_sql_reject;
 extern const struct pg_statement store_sql_about, store_sql_status, store_sql_status_head,
     store_sql_cancel, store_sql_audit;
 extern const struct pg_statement store_sql_dlq_list, store_sql_dlq_count, store_sql_dlq_stats,
@@ -86,7 +87,7 @@ extern const struct pg_statement store_sql_inbox_mark, store_sql_inbox_mark_all,
     store_sql_inbox_badges, store_sql_inbox_rising, store_sql_inbox_falling;
 extern const struct pg_statement store_sql_shared_rising, store_sql_shared_falling,
     store_sql_shared_mark, store_sql_shared_mark_all;
-extern const struct pg_statement store_sql_trim_inboxes, store_sql_trim_shared;
+extern const struct pg_statement store_sql_trim_shared;
 extern const struct pg_statement store_sql_collapse, store_sql_expire, store_sql_retract;
 
 /* A callback kept over a statement. */

@@ -48,12 +48,6 @@ const struct pg_statement store_sql_release = {
            "SELECT count(*) FROM x",
 };
 
-const struct pg_statement store_sql_partitions = {
-    .name = "partitions",
-    .params = 0,
-    .sql = "SELECT keep_partitions()::bigint",
-};
-
 const struct pg_statement store_sql_purge_keys = {
     .name = "purge_keys",
     .params = 1,
@@ -63,11 +57,6 @@ const struct pg_statement store_sql_purge_keys = {
            "SELECT count(*) FROM x",
 };
 
-const struct pg_statement store_sql_old_partitions = {
-    .name = "old_partitions",
-    .params = 1,
-    .sql = "SELECT drop_partitions($1::int)::bigint",
-};
 
 static int send(struct store *store, const struct pg_statement *statement, store_count_fn *on_done,
                 void *ctx)
@@ -89,22 +78,9 @@ int store_release(struct store *store, store_count_fn *on_done, void *ctx)
                       (void (*)(void))on_done, ctx);
 }
 
-int store_keep_partitions(struct store *store, store_count_fn *on_done, void *ctx)
-{
-    pg_params_clear(&store->params);
-    return send(store, &store_sql_partitions, on_done, ctx);
-}
-
 int store_purge_keys(struct store *store, int64_t now_wall_ms, store_count_fn *on_done, void *ctx)
 {
     pg_params_clear(&store->params);
     pg_add_int8(&store->params, (int64_t)id_first_of(now_wall_ms - 7 * 86400000LL));
     return send(store, &store_sql_purge_keys, on_done, ctx);
-}
-
-int store_drop_partitions(struct store *store, int keep_days, store_count_fn *on_done, void *ctx)
-{
-    pg_params_clear(&store->params);
-    pg_add_int4(&store->params, keep_days);
-    return send(store, &store_sql_old_partitions, on_done, ctx);
 }

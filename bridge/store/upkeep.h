@@ -12,14 +12,9 @@ typedef void store_count_fn(void *ctx, int err, int64_t count);
 
 /* Moves what has come due from `scheduled` into the queue. */
 NODISCARD int store_stage(struct store *store, store_count_fn *on_done, void *ctx);
-/* Makes the day partitions of the coming week. */
-NODISCARD int store_keep_partitions(struct store *store, store_count_fn *on_done, void *ctx);
 /* Forgets request keys without a date that are older than seven days. */
 NODISCARD int store_purge_keys(struct store *store, int64_t now_wall_ms, store_count_fn *on_done,
                                void *ctx);
-/* Drops the day partitions of what is older than keep_days (request keys: 15 days). */
-NODISCARD int store_drop_partitions(struct store *store, int keep_days, store_count_fn *on_done,
-                                    void *ctx);
 /* Releases steps that nothing is under way for any more: see store/steps.c. */
 NODISCARD int store_steps_sweep(struct store *store, store_count_fn *on_done, void *ctx);
 /* Makes ready what was held until now. */

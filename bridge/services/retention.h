@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * retention - what is old enough is taken away while traffic flows
+ *
+ * The bridge that speaks for all does it: partitions by the day, all else in bites, one bite at a
+ * time and a second between two.  What finds a table locked comes back later; what has found
+ * nothing to do comes back in a minute, partitions in an hour.
+ *
+ * Not here: callbacks' rows (callbacks.h) and dead letters (chores.h), which have their own terms.
+ */
+#ifndef TOCSIN_SERVICES_RETENTION_H
+#define TOCSIN_SERVICES_RETENTION_H
+#include "base/metrics.h"
+#include "core/fence.h"
+#include "io/loop.h"
+#include "store/store.h"
+
+struct retention;
+
+struct retention_config {
+    int keep_days;
+    int inbox_days; /* 0: as keep_days */
+    int reject_days;
+};
+
+struct retention_ops {
+    bool (*is_speaker)(void *ctx);
+    void (*touch)(void *ctx, const char *user); /* the user's counters have changed */
+    void *ctx;
+};
+
+struct retention *retention_new(struct loop *loop, const struct retention_config *config,
+                                struct store *store, const struct fence *fence,
+                                struct metrics *metrics, const struct retention_ops *ops);
+/* The store is closed before. */
+void retention_free(struct retention *retention);
+
+#endif

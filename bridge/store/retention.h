@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * retention - what is old enough is taken away, a day's partition or a bite at a time
+ *
+ * All statements go over the desk.  Each is one short transaction; one that would have to wait for
+ * a lock gives up and says so, since everybody else would wait behind it.
+ */
+#ifndef TOCSIN_STORE_RETENTION_H
+#define TOCSIN_STORE_RETENTION_H
+#include "store/store.h"
+#include "store/upkeep.h"
+
+/* Rows that one bite takes at most. */
+#define RETENTION_BITE 500
+
+struct retention_terms {
+    int keep_days, inbox_days, reject_days;
+    int64_t now_wall_ms;
+};
+/* count: -1 when the locks were not to be had, else how much was done; try again until it is 0. */
+typedef int store_retention_fn(struct store *store, const struct retention_terms *terms,
+                               store_count_fn *on_done, void *ctx);
+
+/* Makes the day partitions of the coming week. */
+NODISCARD store_retention_fn store_make_partitions;
+/* Drops the oldest day that is over; what is still needed of it stays. */
+NODISCARD store_retention_fn store_drop_partition;
+/* Rows that day partitions left, once they are needed no more. */
+NODISCARD store_retention_fn store_trim_leftovers;
+NODISCARD store_retention_fn store_trim_rejects;
+
+struct trim_call {
+    void (*on_user)(void *ctx, const char *user); /* whose counters have changed */
+    void (*on_done)(void *ctx, int err, int64_t count);
+    void *ctx;
+};
+/* Entries of users' inboxes: the gap that they leave shows in history (`complete`: false). */
+NODISCARD int store_trim_inbox(struct store *store, const struct retention_terms *terms,
+                               const struct trim_call *call);
+
+#endif
