@@ -18,6 +18,8 @@ void email_rules_init(struct email_rules *rules, struct settings *settings)
 
     if (from && mailbox_parse(from, &rules->from) != 0)
         settings_fail(settings, "from must be an address or Name <address>");
+    else if (from && !rules->takes_utf8 && mailbox_needs_utf8(rules->from.address))
+        settings_fail(settings, "from: this provider takes addresses of ASCII letters only");
     if (reply_to && mailbox_parse(reply_to, &rules->reply_to) != 0)
         settings_fail(settings, "reply_to must be an address or Name <address>");
     rules->has_reply_to = reply_to != NULL;
@@ -161,6 +163,8 @@ static int choose_senders(struct call *call, const struct email_rules *rules, st
             return refuse(call, "this destination does not let requests choose the sender");
         if (mailbox_parse(content->from, from) != 0)
             return refuse(call, "content.email.from is not a mailbox");
+        if (mailbox_needs_utf8(from->address) && !rules->takes_utf8)
+            return refuse(call, "content.email.from: this provider takes ASCII letters only");
         email->from = from;
     }
     if (content->reply_to) {
@@ -202,6 +206,24 @@ static const char *subject_of(struct call *call)
     return content->body ? first_line(call->arena, content->body) : NULL;
 }
 
+/* The target as it is sent.  Which providers take more than ASCII says nothing of the target. */
+static int choose_address(struct call *call, const struct email_rules *rules, struct email *email)
+{
+    char *wire = arena_alloc(call->arena, MAILBOX_ADDRESS_MAX + 1);
+
+    if (!mailbox_address_is_valid(email->to) || mailbox_to_wire(email->to, wire) != 0) {
+        call_refuse(call, OUTCOME_DEAD_TARGET, REASON_TARGET_INVALID, "not an email address");
+        return ERR_INVALID;
+    }
+    if (mailbox_needs_utf8(wire) && !rules->takes_utf8) {
+        call_refuse(call, OUTCOME_PERMANENT, REASON_TARGET_INVALID,
+                    "this provider takes addresses of ASCII letters only");
+        return ERR_INVALID;
+    }
+    email->to = wire;
+    return 0;
+}
+
 int email_prepare(struct call *call, const struct email_rules *rules, struct email *email)
 {
     const struct content *content = &call->content;
@@ -216,10 +238,8 @@ int email_prepare(struct call *call, const struct email_rules *rules, struct ema
         .attachments = content->attachments,
         .attachment_count = content->attachment_count,
         .date_ms = call->job->created_ms};
-    if (!mailbox_address_is_valid(email->to)) {
-        call_refuse(call, OUTCOME_DEAD_TARGET, REASON_TARGET_INVALID, "not an email address");
+    if (choose_address(call, rules, email))
         return ERR_INVALID;
-    }
     if (!email->text && !email->html)
         return refuse(call, "an email needs a body, content.email.text or content.email.html");
     if (!email->subject || !text_is_clean(email->subject) || strlen(email->subject) > SUBJECT_MAX)

@@ -31,6 +31,7 @@ struct email {
 struct email_rules {
     struct mailbox from, reply_to;
     bool has_reply_to, may_choose_from;
+    bool takes_utf8;   /* before the @; set by the adapter, before email_rules_init() */
     unsigned carriers; /* mails under way with attachments that were fetched */
 };
 

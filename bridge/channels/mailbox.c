@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "channels/mailbox.h"
 #include "channels/encode.h"
+#include <idn2.h>
+#include <stdio.h>
 #include <string.h>
 
 #define LOCAL_MAX 64
@@ -14,19 +16,58 @@ bool mailbox_address_is_valid(const char *address)
     if (!at || local == 0 || local > LOCAL_MAX || strlen(address) > MAILBOX_ADDRESS_MAX)
         return false;
     for (const char *p = address; p < at; p++) {
-        if (*p <= 0x20 || *p == 0x7F || strchr(specials, *p))
+        if ((unsigned char)*p <= 0x20 || *p == 0x7F || strchr(specials, *p))
             return false;
     }
     if (at[1] == '\0' || at[1] == '.' || at[1] == '-')
         return false;
     for (const char *p = at + 1; *p; p++) {
         bool is_word = (*p >= '0' && *p <= '9') || (*p >= 'A' && *p <= 'Z') ||
-                       (*p >= 'a' && *p <= 'z') || *p == '-' || *p == '.';
+                       (*p >= 'a' && *p <= 'z') || *p == '-' || *p == '.' ||
+                       (unsigned char)*p >= 0x80;
 
         if (!is_word || (*p == '.' && (p[1] == '.' || p[1] == '\0')))
             return false;
     }
     return true;
+}
+
+static bool is_ascii(const char *text, size_t length)
+{
+    for (size_t i = 0; i < length; i++)
+        if ((unsigned char)text[i] >= 0x80)
+            return false;
+    return true;
+}
+
+bool mailbox_needs_utf8(const char *address)
+{
+    return !is_ascii(address, (size_t)(strrchr(address, '@') - address));
+}
+
+int mailbox_to_wire(const char *address, char out[MAILBOX_ADDRESS_MAX + 1])
+{
+    const char *domain = mailbox_domain(address);
+    size_t local = (size_t)(domain - address);
+    char *ascii = NULL;
+    int length;
+
+    if (!text_is_clean(address))
+        return ERR_INVALID;
+    if (is_ascii(domain, strlen(domain)))
+        return snprintf(out, MAILBOX_ADDRESS_MAX + 1, "%s", address) > MAILBOX_ADDRESS_MAX
+                   ? ERR_TOO_LARGE
+                   : 0;
+    if (idn2_lookup_u8((const uint8_t *)domain, (uint8_t **)&ascii,
+                       IDN2_NFC_INPUT | IDN2_NONTRANSITIONAL | IDN2_USE_STD3_ASCII_RULES) !=
+        IDN2_OK)
+        return ERR_INVALID;
+    length = snprintf(out, MAILBOX_ADDRESS_MAX + 1, "%.*s%s", (int)local, address, ascii);
+    idn2_free(ascii);
+    if (length > MAILBOX_ADDRESS_MAX)
+        return ERR_TOO_LARGE;
+    /* What looks like a letter may have become a blank or an @. */
+    return mailbox_address_is_valid(out) ? 0 : ERR_INVALID;
 }
 
 const char *mailbox_domain(const char *address)
@@ -60,6 +101,7 @@ int mailbox_parse(const char *text, struct mailbox *mailbox)
 {
     const char *open = strrchr(text, '<'), *address = text;
     size_t length = strlen(text);
+    char given[MAILBOX_ADDRESS_MAX + 1];
 
     mailbox->name[0] = '\0';
     if (open) {
@@ -75,7 +117,7 @@ int mailbox_parse(const char *text, struct mailbox *mailbox)
     }
     if (length > MAILBOX_ADDRESS_MAX)
         return ERR_TOO_LARGE;
-    memcpy(mailbox->address, address, length);
-    mailbox->address[length] = '\0';
-    return mailbox_address_is_valid(mailbox->address) ? 0 : ERR_INVALID;
+    memcpy(given, address, length);
+    given[length] = '\0';
+    return mailbox_address_is_valid(given) ? mailbox_to_wire(given, mailbox->address) : ERR_INVALID;
 }

@@ -62,6 +62,8 @@ static const struct error_row ERRORS[] = {
      .note = "the mailbox is full", .is_target_only = true},
     {.codes = "5.2.3,5.3.4", .kind = OUTCOME_PERMANENT, .reason = REASON_PAYLOAD_TOO_LARGE,
      .note = "the mail is too large"},
+    {.codes = "5.6.7", .kind = OUTCOME_PERMANENT, .reason = REASON_TARGET_INVALID,
+     .note = "the server takes addresses of ASCII letters only", .is_target_only = true},
     {.codes = "5.6.*", .kind = OUTCOME_PERMANENT, .reason = REASON_CONTENT_INVALID,
      .note = "the server cannot take this content"},
     {.codes = "5.7.*", .kind = OUTCOME_PERMANENT, .reason = REASON_PROVIDER_REJECTED,
@@ -181,6 +183,7 @@ static int smtp_open(const struct adapter_env *env, const struct adapter_setting
     if (settings.err)
         goto out;
     endpoint_init(&smtp->endpoint, env, &settings);
+    smtp->rules.takes_utf8 = true;
     email_rules_init(&smtp->rules, &settings);
     smtp->endpoint.may_fetch_private = settings_bool(&settings, "allow_private");
     read_server(smtp, &settings);

@@ -84,8 +84,7 @@ static bool decode_broadcast(struct fields *fields, const struct json *value)
 static bool decode_email(struct fields *fields, const struct json *value)
 {
     return decode_text(fields, value, RECIPIENT_EMAIL, 254, syntax_is_email,
-                       "email is one address of at most 254 characters, without a name; "
-                       "international domains in their xn-- form");
+                       "email is one address of at most 254 bytes, without a name");
 }
 
 static bool decode_phone(struct fields *fields, const struct json *value)

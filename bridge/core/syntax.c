@@ -4,6 +4,8 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "core/utf8.h"
+
 static bool is_digit(char c)
 {
     return c >= '0' && c <= '9';
@@ -111,12 +113,44 @@ bool syntax_is_phone(const char *text)
     return digits >= 7 && digits <= 15 && text[1] != '0' && text[1 + digits] == '\0';
 }
 
+/*
+ * Bytes of a letter beyond ASCII, as addresses may have them (RFC 6531): no blanks, controls or
+ * marks of punctuation that could pass for an address's own.  0 when it is none.
+ */
+static size_t foreign(const char *text)
+{
+    static const struct {
+        uint32_t first, last;
+    } ranges[] = {{0xA1, 0xAC},     {0xAE, 0x1FFF},   {0x2070, 0x2FFF},
+                  {0x3004, 0xD7FF}, {0xF900, 0xFDFF}, {0x10000, 0x10FFFF}};
+    uint32_t code = 0;
+    size_t bytes = (unsigned char)*text < 0x80 ? 0 : utf8_decode(text, strnlen(text, 4), &code);
+
+    for (size_t i = 0; bytes && i < sizeof(ranges) / sizeof(ranges[0]); i++)
+        if (code >= ranges[i].first && code <= ranges[i].last)
+            return bytes;
+    return 0;
+}
+
+/* Bytes from text on that are of the kind or foreign; how many characters they are. */
+static size_t wide_run(const char *text, bool (*is)(char c), size_t *characters)
+{
+    size_t run = 0, bytes;
+
+    for (*characters = 0;; ++*characters) {
+        bytes = is(text[run]) ? 1 : foreign(text + run);
+        if (bytes == 0)
+            return run;
+        run += bytes;
+    }
+}
+
 static bool is_domain(const char *text)
 {
     for (;;) {
-        size_t run = run_of(text, is_label_char);
+        size_t characters, run = wide_run(text, is_label_char, &characters);
 
-        if (run == 0 || run > 63 || text[0] == '-' || text[run - 1] == '-')
+        if (run == 0 || characters > 63 || text[0] == '-' || text[run - 1] == '-')
             return false;
         text += run;
         if (*text == '\0')
@@ -128,9 +162,9 @@ static bool is_domain(const char *text)
 
 bool syntax_is_email(const char *text)
 {
-    size_t local = run_of(text, is_local_char);
+    size_t characters, local = wide_run(text, is_local_char, &characters);
 
-    return local >= 1 && local <= 64 && text[local] == '@' && strlen(text) <= 254 &&
+    return characters >= 1 && characters <= 64 && text[local] == '@' && strlen(text) <= 254 &&
            is_domain(text + local + 1);
 }
 

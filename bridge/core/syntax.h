@@ -18,8 +18,8 @@ bool syntax_is_template(const char *text);
 bool syntax_is_phone(const char *text);
 /*
  * [A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@LABEL(\.LABEL)*, at most 254 bytes, where LABEL is
- * [A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])? : as browsers have it; international domains in
- * their xn-- form
+ * [A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])? : as browsers have it; and letters beyond ASCII
+ * wherever letters may be (RFC 6531)
  */
 bool syntax_is_email(const char *text);
 /* https?://[A-Za-z0-9\[][!#-;=?-\[\]_a-z~]* , at most 2,048 bytes */

@@ -264,7 +264,7 @@ static void begin(struct mail_session *session)
     }
     session->recipient = call->recipients;
     buf_printf(command(session, STEP_MAIL), "MAIL FROM:<%s> SIZE=%zu%s\r\n", call->from,
-               call->message_bytes, call->needs_utf8 ? " SMTPUTF8" : "");
+               call->message_bytes, call->needs_utf8 ? " BODY=8BITMIME SMTPUTF8" : "");
 }
 
 /* ---- replies ---- */

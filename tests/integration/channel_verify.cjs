@@ -327,6 +327,46 @@ const steps = {
       assert.strictEqual(parsed.attachments[1].contentId, '<logo>');
     }
   },
+  async smtp_to_an_address_beyond_ascii() {
+    const { SMTPServer } = require('smtp-server');
+    const { simpleParser } = require('mailparser');
+    for (const offered of [true, false]) {
+      let mail;
+      const server = new SMTPServer({ authOptional: true, hideSMTPUTF8: !offered,
+        disabledCommands: ['STARTTLS'],
+        onData: async (stream, session, done) => {
+          mail = { parsed: await simpleParser(stream), envelope: session.envelope };
+          done();
+        } });
+      await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
+      const out = await new Promise((resolve) => {
+        const child = spawn(probe.binary, ['smtp', 'host=127.0.0.1',
+          `port=${server.server.address().port}`, 'tls=none', `from=Bücher <info@bücher.example>`,
+          '@target=jürgen@bücher.example', `@content=${JSON.stringify(probe.rich)}`]);
+        let text = '';
+        child.stdout.on('data', (chunk) => { text += chunk; });
+        child.on('exit', () => resolve(text));
+      });
+      server.close(() => {});
+      const outcome = JSON.parse(out);
+      if (!offered) {
+        assert.deepStrictEqual([outcome.outcome, outcome.reason, outcome.status],
+          ['permanent', 'target_invalid', 553]);
+        assert.strictEqual(mail, undefined);
+        continue;
+      }
+      assert.strictEqual(outcome.outcome, 'accepted', out);
+      const { parsed, envelope } = mail;
+      // The server reads the xn-- form back.
+      assert.strictEqual(envelope.mailFrom.address, 'info@bücher.example');
+      assert.strictEqual(envelope.rcptTo[0].address, 'jürgen@bücher.example');
+      assert.match(parsed.headerLines.find((l) => l.key === 'from').line, /<info@xn--bcher-kva\./);
+      assert.strictEqual(envelope.mailFrom.args.SMTPUTF8, true);
+      assert.strictEqual(parsed.to.value[0].address.split('@')[0], 'jürgen');
+      assert.strictEqual(parsed.from.value[0].name, 'Bücher');
+      assert.strictEqual(parsed.subject, probe.rich.title);
+    }
+  },
 };
 
 (async () => {

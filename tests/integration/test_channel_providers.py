@@ -110,6 +110,26 @@ def test_the_mail_reads_back_as_it_was_meant(providers):
     assert files[1]["Content-ID"] == "<logo>"
 
 
+@pytest.mark.parametrize("adapter", EMAIL)
+@pytest.mark.parametrize("to,sent", [
+    ("anna@b\u00fccher.example", "anna@xn--bcher-kva.example"),
+    ("\u7528\u6237@\u4f8b\u5b50.\u5e7f\u544a", "\u7528\u6237@xn--fsqu00a.xn--4rr70v")],
+    ids=("domain", "name"))
+def test_an_address_beyond_ascii_goes_where_it_is_taken(providers, adapter, to, sent):
+    outcome = probe.one(providers.info, adapter, target=to)
+    records = [r for r in providers.requests(adapter) if r["op"] == "send"]
+    if adapter != "smtp" and not sent.isascii():
+        assert (outcome["outcome"], outcome["reason"]) == ("permanent", "target_invalid")
+        assert records == []
+        return
+    assert outcome["outcome"] == "accepted", outcome
+    (record,) = records
+    assert record["verdict"] == "accepted" and not record["warnings"]
+    assert sent in json.dumps(record["body"], ensure_ascii=False) or sent in record["target"]
+    if adapter == "smtp":
+        assert record["extra"]["rcpt_to"] == [sent]
+
+
 # Every error that the server knows of each provider, by the class it must end in; from the
 # tables of the providers' own documents, not from ours.
 CLASSES = {

@@ -234,11 +234,13 @@ for value in (False, 1, "true", {}):
     bad("broadcast %s" % text(value), "bad_value", "/to/broadcast", to={"broadcast": value})
 bad("an empty list name", "bad_value", "/to/topic", to={"topic": ""})
 for value in ("a@b", "a.b+c@example.org", "x" * 64 + "@example.org", "a@" + "b" * 63 + ".org",
-              "a@xn--mnchen-3ya.de", "!#$%&'*+/=?^_`{|}~-@example.org",
+              "a@xn--mnchen-3ya.de", "ä@b", "a@ö.de", "jürgen@bücher.example", "用户@例子.广告",
+              "\U0001f514@example.org", "!#$%&'*+/=?^_`{|}~-@example.org",
               "a@" + ".".join(["b" * 62] * 4)):
     good("email %s of %d" % (value[:20], len(value)), to={"email": value})
 for value in ("", "a", "@", "a@", "@b", "a@b@c", "a b@c", "a@b c", "A <a@b>", "a@-b", "a@b-", "a@b..c",
-              "a@b.", "a,b@c", "x" * 65 + "@example.org", "a@" + "b" * 64 + ".org", "ä@b", "a@ö.de",
+              "a@b.", "a,b@c", "x" * 65 + "@example.org", "a@" + "b" * 64 + ".org", "ä b@c", "a\u00a0b@c", "a@b\u3002c",
+              "a\uff20b", "\u202ea@b", "a@ö..de", "a@-ö.de",
               "a@b\r\nBcc: c@d", 'a"b@c', "a@[127.0.0.1]"):
     bad("email %s" % text(value), "bad_value", "/to/email", to={"email": value})
 bad("an address of 255 characters", "too_large", "/to/email",

@@ -107,6 +107,13 @@ static void mailboxes_are_taken_apart(void **unused)
         {"Tocsin <a@b.example>", "Tocsin", "a@b.example"},
         {"\"To, \\\"c\\\"\" <a@b.example>", "To, \"c\"", "a@b.example"},
         {"T\xc3\xb6 <a+b@b.example>", "T\xc3\xb6", "a+b@b.example"},
+        {"a@b\xc3\xbc"
+         "cher.example",
+         "", "a@xn--bcher-kva.example"},
+        {"j\xc3\xbcrgen@B\xc3\x9c"
+         "cher.example",
+         "", "j\xc3\xbcrgen@xn--bcher-kva.example"},
+        {"a@\xe4\xbe\x8b\xe5\xad\x90.\xe5\xb9\xbf\xe5\x91\x8a", "", "a@xn--fsqu00a.xn--4rr70v"},
     };
     static const char *const bad[] = {"",
                                       "a",
@@ -115,7 +122,11 @@ static void mailboxes_are_taken_apart(void **unused)
                                       "x <a@b.example",
                                       "x\r\ny <a@b.example>",
                                       "a@b@c",
-                                      "a b@c.example"};
+                                      "a b@c.example",
+                                      "a@\xc3.example",
+                                      "a@\xe2\x80\xae"
+                                      "b.example",
+                                      "a@\xef\xbc\xa0.example"};
     struct mailbox mailbox;
 
     (void)unused;
