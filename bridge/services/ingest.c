@@ -407,7 +407,7 @@ static void add_rows(struct ingest *ingest, const struct entry *entry)
             .destination = one->destination,
             .channel = one->channel,
             .priority = request->priority,
-            .state = state_of(one),
+            .state = (int)state_of(one),
             .recipient_kind = (int)one->kind,
             .recipient = one->recipient,
             .user = one->user,
