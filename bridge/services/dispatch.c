@@ -489,7 +489,9 @@ static bool judge_untried(struct dispatch *dispatch, struct task *task)
                     "the user has no address on this channel");
     } else if (task->suppressed) {
         outcome_set(&outcome, OUTCOME_SUPPRESSED, task->suppressed,
-                    "the address is on the suppression list");
+                    task->suppressed == REASON_COLLAPSED
+                        ? "a newer one of its collapse_key has replaced it"
+                        : "the address is on the suppression list");
     } else if (task->attempts > 0 && task->channel == CHANNEL_IN_APP &&
                task->recipient_kind == RECIPIENT_USER &&
                dispatch->ops.is_away(dispatch->ops.ctx, task->recipient)) {

@@ -7,19 +7,24 @@
 
 #include <stdlib.h>
 
-#define CLAIMED_COLUMNS                                                                  \
-    "u.id, u.notification, u.seq, u.due_at, n.created_at, n.expires_at, u.attempts,"     \
-    " u.crashes, n.receipts, u.recipient_kind, u.channel, u.priority, u.recipient,"      \
-    " n.service, n.request, n.type, n.collapse_key, n.retry,"                            \
-    " CASE WHEN u.desk & 4 = 0 THEN n.content ELSE (SELECT e.content FROM dead_letter l" \
-    "   JOIN edited_content e ON e.id = l.edited WHERE l.delivery = u.id LIMIT 1) END,"  \
-    " CASE WHEN u.crashes > 0 THEN (SELECT a.destination FROM attempt a"                 \
-    "   WHERE a.delivery = u.id AND a.number = u.attempts + 1 AND a.outcome = 8"         \
-    "   AND a.state IS NULL LIMIT 1) END,"                                               \
-    " CASE WHEN u.recipient_kind >= 4 THEN " STORE_SUPPRESSED(                           \
-        "u.channel", "u.recipient",                                                      \
-        "n.type") " END, u.user_id,"                                                     \
-                  " u.is_unsure, u.desk, u.last_reason <> 0, u.head <> 0"
+_Static_assert(REASON_COLLAPSED == 24, "as in CLAIMED_COLUMNS");
+
+#define CLAIM_SUPPRESSED STORE_SUPPRESSED("u.channel", "u.recipient", "n.type")
+/* 24: a newer one of its collapse_key came while a bridge had it. */
+#define CLAIMED_COLUMNS                                                                   \
+    "u.id, u.notification, u.seq, u.due_at, n.created_at, n.expires_at, u.attempts,"      \
+    " u.crashes, n.receipts, u.recipient_kind, u.channel, u.priority, u.recipient,"       \
+    " n.service, n.request, n.type, n.collapse_key, n.retry,"                             \
+    " CASE WHEN u.desk & 4 = 0 THEN n.content ELSE (SELECT e.content FROM dead_letter l"  \
+    "   JOIN edited_content e ON e.id = l.edited WHERE l.delivery = u.id LIMIT 1) END,"   \
+    " CASE WHEN u.crashes > 0 THEN (SELECT a.destination FROM attempt a"                  \
+    "   WHERE a.delivery = u.id AND a.number = u.attempts + 1 AND a.outcome = 8"          \
+    "   AND a.state IS NULL LIMIT 1) END,"                                                \
+    " CASE WHEN n.collapse_key IS NOT NULL AND EXISTS (SELECT FROM collapse c"            \
+    "   WHERE c.service = n.service AND c.key = n.collapse_key AND c.channel = u.channel" \
+    "   AND c.recipient_kind = u.recipient_kind AND c.recipient = u.recipient"            \
+    "   AND c.delivery > u.id) THEN 24 WHEN u.recipient_kind >= 4 THEN " CLAIM_SUPPRESSED \
+    " END, u.user_id, u.is_unsure, u.desk, u.last_reason <> 0, u.head <> 0"
 #define CLAIMED_NOTIFICATION \
     " CROSS JOIN LATERAL"    \
     " (SELECT * FROM notification WHERE id = u.notification LIMIT 1) n"

@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+import servers
 from client import Client
 
 SETTINGS = {
@@ -18,7 +19,6 @@ SETTINGS = {
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory):
-    import servers
     with servers.Stack(tmp_path_factory.mktemp("stack"), settings=SETTINGS) as made:
         yield made
     made.remove()
@@ -94,6 +94,18 @@ def test_retry_after_is_waited_for(stack, shop):
     name = hook(stack, shop, "later")
     shop.receipt(name, "delivered", 15)
     assert time.monotonic() - started >= 2.0
+
+
+def test_what_a_newer_one_replaced_while_it_was_being_sent_is_not_tried_again(stack, shop):
+    script(stack, "twilio", answers=["hang", "ok", "ok"])
+    old, new = sms(shop, to={"phone": "+15550109999"}, collapse_key="code"), None
+    shop._wait(lambda: "accepted" in statuses(shop, old), 10, "accepted")
+    servers.wait_until(lambda: len(stack.providers.control(
+        "GET", "/requests?provider=twilio")["requests"]) == 1, 10, "the first attempt", 0.05)
+    new = sms(shop, to={"phone": "+15550109999"}, collapse_key="code")
+    shop.receipt(new, "sent", 10)
+    assert shop.receipt(old, "suppressed", 20)["reason"] == "collapsed"
+    assert len(stack.providers.control("GET", "/requests?provider=twilio")["requests"]) == 2
 
 
 def test_throttling_costs_no_attempt(stack, shop):
