@@ -14,6 +14,7 @@ HOURS = 7200
 @pytest.fixture
 def stack(new_stack):
     stack = new_stack(start=False, settings={"channels.sms.retry_base": "300ms",
+                                             "channels.sms.retry_max": "1s",
                                              "channels.sms.jitter": False})
     for server in (stack.postgres, stack.broker, stack.providers):
         server.start()
