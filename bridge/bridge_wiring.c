@@ -233,11 +233,11 @@ static int choose(void *ctx, enum channel channel, enum recipient_kind kind, con
     return dispatch_choose(bridge->dispatch, &choice, destination);
 }
 
-static bool admit(void *ctx, int32_t destination)
+static bool admit(void *ctx, int32_t destination, const char *service)
 {
     struct bridge *bridge = ctx;
 
-    return dispatch_admit(bridge->dispatch, destination);
+    return dispatch_admit(bridge->dispatch, destination, service);
 }
 
 static void enter(void *ctx, int32_t destination, struct task *task)

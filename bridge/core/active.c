@@ -142,3 +142,10 @@ size_t active_count_of(const struct active_queue *queue, enum priority priority)
 {
     return queue->counts[priority];
 }
+
+size_t active_count_by(const struct active_queue *queue, const char *service)
+{
+    const struct active_flow *flow = strmap_get(&queue->flows, service);
+
+    return flow ? flow->count : 0;
+}

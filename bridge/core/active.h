@@ -32,5 +32,7 @@ struct active_entry *active_pop(struct active_queue *queue);
 void active_remove(struct active_queue *queue, struct active_entry *entry);
 size_t active_count(const struct active_queue *queue);
 size_t active_count_of(const struct active_queue *queue, enum priority priority);
+/* Of one service, all priorities. */
+size_t active_count_by(const struct active_queue *queue, const char *service);
 
 #endif

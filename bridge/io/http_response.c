@@ -48,9 +48,11 @@ static int64_t read_retry_after(const struct http_response *response)
     date = curl_getdate(value, NULL);
     if (date == (time_t)-1)
         return -1;
+    if (date <= 0)
+        return 0;
+    if ((int64_t)date > clock_wall_ms() / 1000 + RETRY_AFTER_MAX_S)
+        return RETRY_AFTER_MAX_S * 1000; /* and milliseconds of the year 60 billion overflow */
     wait_ms = (int64_t)date * 1000 - clock_wall_ms();
-    if (wait_ms > RETRY_AFTER_MAX_S * 1000)
-        return RETRY_AFTER_MAX_S * 1000;
     return wait_ms > 0 ? wait_ms : 0;
 }
 

@@ -16,6 +16,9 @@
 #define CAP_FACTOR 4
 /* Enough for a burst, little enough that another bridge gets its share of a longer one. */
 #define CAP_MIN 256
+/* A service with fewer waiting than TURN_MIN finds room beyond the cap, TURN_ROOM in all. */
+#define TURN_MIN  8
+#define TURN_ROOM 256
 /* Sends per destination and turn, so that one of them cannot hold up the loop. */
 #define SEND_BUDGET   512
 #define FULL_RETRY_MS 5
@@ -249,7 +252,35 @@ static bool has_room(const struct dispatch *dispatch, const struct destination *
            dispatch->bytes < dispatch->config.bytes_max;
 }
 
-bool dispatch_admit(struct dispatch *dispatch, int32_t id)
+static unsigned text_hash(const char *text)
+{
+    unsigned hash = 5381;
+
+    while (*text)
+        hash = hash * 33 + (unsigned char)*text++;
+    return hash;
+}
+
+/*
+ * A service with next to nothing waiting here is let in although the others have filled the
+ * room: behind what they keep in the database it would wait for all of it.  In memory the
+ * services take turns.
+ */
+static bool take_turn(const struct dispatch *dispatch, struct destination *destination,
+                      const char *service)
+{
+    uint8_t *turns = &destination->turns[text_hash(service) % TURN_SLOTS];
+
+    if (destination->held >= destination->cap + TURN_ROOM ||
+        dispatch->active >= dispatch->config.active_max + TURN_ROOM ||
+        dispatch->bytes >= dispatch->config.bytes_max || *turns >= TURN_MIN ||
+        active_count_by(destination->queue, service) >= TURN_MIN)
+        return false;
+    ++*turns; /* what a batch brings is not in the queue before its commit */
+    return true;
+}
+
+bool dispatch_admit(struct dispatch *dispatch, int32_t id, const char *service)
 {
     struct destination *destination = dispatch_find(dispatch, id);
 
@@ -257,7 +288,8 @@ bool dispatch_admit(struct dispatch *dispatch, int32_t id)
         return false;
     if (!has_room(dispatch, destination)) {
         destination->has_backlog = true;
-        return false;
+        if (!take_turn(dispatch, destination, service))
+            return false;
     }
     destination->held++;
     dispatch->active++;
@@ -636,6 +668,8 @@ int64_t dispatch_turn(struct dispatch *dispatch)
     int64_t next_ms = -1;
 
     dispatch->wall_offset_ms = clock_wall_ms() - clock_boot_ms();
+    for (size_t i = 0; i < dispatch->destination_count; i++)
+        memset(dispatch->destinations[i]->turns, 0, sizeof dispatch->destinations[i]->turns);
     metric_set(dispatch->active_gauge, (double)dispatch->active);
     if (!fence_may_send(dispatch->fence, now_ms))
         return -1;

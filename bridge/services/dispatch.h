@@ -114,7 +114,7 @@ NODISCARD int dispatch_choose(struct dispatch *dispatch, const struct choice *ch
 /* The type's channels; NULL when nothing is configured for it. */
 const struct route_type *dispatch_type_route(struct dispatch *dispatch, const char *type);
 /* Reserves room for one delivery; false: store it as ready.  Pair with one of the next two. */
-bool dispatch_admit(struct dispatch *dispatch, int32_t destination);
+bool dispatch_admit(struct dispatch *dispatch, int32_t destination, const char *service);
 /* Takes the task, whose commit is done. */
 void dispatch_enter(struct dispatch *dispatch, int32_t destination, struct task *task);
 /* The reservation is not needed after all. */

@@ -24,6 +24,8 @@ struct opened {
 /* Deliveries one statement takes at most. */
 #define DISPATCH_CLAIM_MAX 1000
 
+#define TURN_SLOTS 64
+
 struct destination {
     struct destination_config config;
     struct opened *opened;
@@ -32,11 +34,12 @@ struct destination {
     struct throttle throttle;
     struct slots slots;
     bool is_taking;
-    bool is_held;       /* an admin has stopped it, or its channel */
-    bool is_held_next;  /* as the answer under way says */
-    size_t cap;         /* most deliveries of this destination in memory */
-    size_t held;        /* in memory or reserved */
-    unsigned claim_max; /* what the database has lately been quick enough for */
+    bool is_held;              /* an admin has stopped it, or its channel */
+    bool is_held_next;         /* as the answer under way says */
+    size_t cap;                /* most deliveries of this destination in memory */
+    size_t held;               /* in memory or reserved */
+    uint8_t turns[TURN_SLOTS]; /* let in beyond the cap since the last turn, by service's hash */
+    unsigned claim_max;        /* what the database has lately been quick enough for */
     bool is_claiming;
     bool has_suspects;              /* the last look for one found one: there may be more */
     bool has_backlog;               /* more is ready in the database than the last claim took */

@@ -41,7 +41,7 @@ struct ingest_ops {
     int (*choose)(void *ctx, enum channel channel, enum recipient_kind kind, const char *recipient,
                   const char *type, const char *adapter, int32_t *destination);
     /* As dispatch_admit(), _enter(), _withdraw() and _poke(). */
-    bool (*admit)(void *ctx, int32_t destination);
+    bool (*admit)(void *ctx, int32_t destination, const char *service);
     void (*enter)(void *ctx, int32_t destination, struct task *task);
     void (*withdraw)(void *ctx, int32_t destination);
     void (*poke)(void *ctx, int32_t destination);

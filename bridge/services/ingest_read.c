@@ -128,7 +128,7 @@ static void plan(struct ingest *ingest, struct entry *entry, int64_t now_ms)
     for (size_t i = 0; is_now && i < entry->plan_count; i++)
         entry->plans[i].is_admitted =
             !entry->plans[i].step &&
-            ingest->ops.admit(ingest->ops.ctx, entry->plans[i].destination);
+            ingest->ops.admit(ingest->ops.ctx, entry->plans[i].destination, entry->service);
 }
 
 const char *ingest_shown_key(struct ingest *ingest, const struct entry *entry)

@@ -75,12 +75,13 @@ class Load:
 class Rig:
     """A stack in a directory of its own, removed afterwards."""
 
-    def __init__(self, build, settings=(), sinks=()):
+    def __init__(self, build, settings=(), sinks=(), plugin_options=None):
         os.makedirs(STATE, exist_ok=True)
         self.build = build
         self.dir = tempfile.mkdtemp(prefix="stack-", dir=STATE)
         os.chmod(self.dir, 0o711)  # so that Postgres, as another user, reaches its place
         self.settings, self.sinks = list(settings), list(sinks)
+        self.plugin_options = plugin_options
         self.stack = None
 
     def __enter__(self):
@@ -88,7 +89,8 @@ class Rig:
             for sink in self.sinks:
                 sink.start()
                 self.settings += sink.settings()
-            self.stack = servers.Stack(self.dir, build=self.build, settings=self.settings)
+            self.stack = servers.Stack(self.dir, build=self.build, settings=self.settings,
+                                       plugin_options=self.plugin_options)
             # TCP: what a Unix socket holds (some 200 requests) would bound a lane's batches.
             self.stack.settings.insert(0, ("mqtt.url", self.stack.broker.url))
             self.stack.start()
