@@ -276,6 +276,7 @@ static bool take_turn(const struct dispatch *dispatch, struct destination *desti
         dispatch->bytes >= dispatch->config.bytes_max || *turns >= TURN_MIN ||
         active_count_by(destination->queue, service) >= TURN_MIN)
         return false;
+    destination->has_turns = true;
     ++*turns; /* what a batch brings is not in the queue before its commit */
     return true;
 }
@@ -662,14 +663,24 @@ static int64_t run_destinations(struct dispatch *dispatch)
     return next_ms;
 }
 
+static void forget_turns(struct dispatch *dispatch)
+{
+    for (size_t i = 0; i < dispatch->destination_count; i++) {
+        struct destination *destination = dispatch->destinations[i];
+
+        if (destination->has_turns)
+            memset(destination->turns, 0, sizeof destination->turns);
+        destination->has_turns = false;
+    }
+}
+
 int64_t dispatch_turn(struct dispatch *dispatch)
 {
     int64_t now_ms = loop_now_ms(dispatch->loop);
     int64_t next_ms = -1;
 
     dispatch->wall_offset_ms = clock_wall_ms() - clock_boot_ms();
-    for (size_t i = 0; i < dispatch->destination_count; i++)
-        memset(dispatch->destinations[i]->turns, 0, sizeof dispatch->destinations[i]->turns);
+    forget_turns(dispatch);
     metric_set(dispatch->active_gauge, (double)dispatch->active);
     if (!fence_may_send(dispatch->fence, now_ms))
         return -1;

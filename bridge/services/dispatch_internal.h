@@ -24,7 +24,7 @@ struct opened {
 /* Deliveries one statement takes at most. */
 #define DISPATCH_CLAIM_MAX 1000
 
-#define TURN_SLOTS 64
+#define TURN_SLOTS 509
 
 struct destination {
     struct destination_config config;
@@ -38,6 +38,7 @@ struct destination {
     bool is_held_next;         /* as the answer under way says */
     size_t cap;                /* most deliveries of this destination in memory */
     size_t held;               /* in memory or reserved */
+    bool has_turns;            /* some of them are not 0 */
     uint8_t turns[TURN_SLOTS]; /* let in beyond the cap since the last turn, by service's hash */
     unsigned claim_max;        /* what the database has lately been quick enough for */
     bool is_claiming;

@@ -128,9 +128,13 @@ static void a_flood_of_one_service_delays_only_itself(void **state)
         push(queue, "quiet", PRIORITY_NORMAL, i);
         push(queue, "other", PRIORITY_NORMAL, i);
     }
+    assert_int_equal(active_count_by(queue, "flood"), 10000);
+    assert_int_equal(active_count_by(queue, "quiet"), 10);
+    assert_int_equal(active_count_by(queue, "nobody"), 0);
     for (int i = 0; i < 30; i++)
         quiet += strncmp(pop(queue, out), "quiet", 5) == 0;
     assert_int_equal(quiet, 10);
+    assert_int_equal(active_count_by(queue, "quiet"), 0);
     drain(queue);
 }
 
