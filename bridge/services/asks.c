@@ -90,25 +90,84 @@ void ask_end(struct ask *ask)
     ask_answer(ask);
 }
 
+static void add_masked(const struct json *value, struct buf *out)
+{
+    char masked[64];
+
+    if (value->kind == JSON_KIND_STRING) {
+        log_mask(value->text, masked, sizeof(masked));
+        buf_add_json(out, masked);
+    } else {
+        buf_printf(out, "%u", value->count);
+    }
+}
+
+/* The audit is kept for ever: an address in it is masked, and of what may be long only its size. */
+static bool is_personal(const char *name)
+{
+    static const char *const names[] = {"address", "token",   "email", "phone",
+                                        "emails",  "phones",  "chats", "webhooks",
+                                        "url",     "devices", "keys",  "content"};
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        if (strcmp(names[i], name) == 0)
+            return true;
+    return false;
+}
+
+static void add_param(const struct json *value, struct buf *out)
+{
+    if (!is_personal(value->key)) {
+        json_write(value, out);
+    } else if (value->kind == JSON_KIND_ARRAY && value->first &&
+               value->first->kind == JSON_KIND_STRING) {
+        buf_add_char(out, '[');
+        for (const struct json *at = value->first; at; at = at->next) {
+            add_masked(at, out);
+            if (at->next)
+                buf_add_char(out, ',');
+        }
+        buf_add_char(out, ']');
+    } else {
+        add_masked(value, out);
+    }
+}
+
+const char *ask_params(struct ask *ask)
+{
+    struct buf out = {0};
+    const char *text;
+
+    buf_add_char(&out, '{');
+    for (const struct json *at = ask->rpc.params ? ask->rpc.params->first : NULL; at;
+         at = at->next) {
+        buf_add_json(&out, at->key);
+        buf_add_char(&out, ':');
+        add_param(at, &out);
+        if (at->next)
+            buf_add_char(&out, ',');
+    }
+    buf_add_char(&out, '}');
+    text = arena_strdup(ask->arena, buf_text(&out));
+    buf_fini(&out);
+    return text;
+}
+
 void ask_changed(struct ask *ask, const char *name, int64_t count)
 {
     const char *result = arena_printf(ask->arena, "{\"%s\":%lld}", name, (long long)count);
     struct audit_entry entry;
-    struct buf params = {0};
 
     if (ask->admin) {
-        if (ask->rpc.params)
-            json_write(ask->rpc.params, &params);
         entry = (struct audit_entry){.admin = ask->admin,
                                      .action = ask->method->name,
                                      .call = ask->rpc.rpc,
-                                     .params = buf_text(&params),
+                                     .params = ask_params(ask),
                                      .before = ask->before,
                                      .after = ask->after,
                                      .result = result};
         if (store_audit(ask->asks->store, &entry))
             log_warn("asks.unaudited", LOG_STR("method", ask->method->name));
-        buf_fini(&params);
     }
     buf_clear(&ask->out);
     ask_begin(ask);

@@ -97,6 +97,8 @@ void ask_end(struct ask *ask);
  * with its parameters.
  */
 void ask_changed(struct ask *ask, const char *name, int64_t count);
+/* The parameters as they go into the audit: as given, but addresses are masked. */
+const char *ask_params(struct ask *ask);
 /* ,"name":"2026-01-31T12:00:00.000Z" */
 void ask_add_time(struct ask *ask, const char *name, int64_t wall_ms);
 /* ,"target":"..." masked, but for admins */

@@ -129,7 +129,6 @@ static bool read_retry(struct ask *ask, struct dead_mark *mark)
 static void begin(struct ask *ask, enum dead_status to, const char *word)
 {
     struct desk_changing *own = ask->own;
-    struct buf params = {0};
 
     own->mark = (struct dead_mark){
         .to = to,
@@ -146,9 +145,7 @@ static void begin(struct ask *ask, enum dead_status to, const char *word)
         ask_answer(ask);
         return;
     }
-    json_write(ask->rpc.params, &params);
-    own->mark.params = arena_strdup(ask->arena, buf_text(&params));
-    buf_fini(&params);
+    own->mark.params = ask_params(ask);
     ((struct desk *)ask->service)->changing++;
     change(ask);
 }

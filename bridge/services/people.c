@@ -27,6 +27,9 @@ struct want {
     const char *source; /* "service/shop" */
     const char *user;   /* whose targets, percent-encoded */
     const char *result; /* what a change counts */
+    int64_t changed;
+    void (*then)(struct want *want); /* goes on when the user's targets were looked at */
+    struct buf seen;
     struct target targets[LISTS_MAX * PEOPLE_TARGETS_MAX];
     size_t count;
     unsigned replaced;
@@ -47,14 +50,71 @@ static struct want *begin(struct ask *ask)
     return want;
 }
 
+/* ---- what was before and after, for the audit ---- */
+
+static void on_seen(void *ctx, const struct target *target)
+{
+    struct want *want = ctx;
+    char masked[64];
+
+    log_mask(target->token, masked, sizeof(masked));
+    buf_printf(&want->seen, "%s{\"channel\":\"%s\",\"active\":%s", want->seen.length > 1 ? "," : "",
+               channel_name(target->channel), target->is_active ? "true" : "false");
+    buf_add_member(&want->seen, "target", masked);
+    buf_add_char(&want->seen, '}');
+}
+
+static void on_all_seen(void *ctx, int err)
+{
+    struct want *want = ctx;
+    const char *text;
+
+    buf_add_char(&want->seen, ']');
+    text = arena_strdup(want->ask->arena, buf_text(&want->seen));
+    buf_fini(&want->seen);
+    want->seen = (struct buf){0};
+    if (err)
+        log_warn("people.unseen", LOG_STR("err", err_name(err))); /* the change matters more */
+    else if (want->ask->before)
+        want->ask->after = text;
+    else
+        want->ask->before = text;
+    want->then(want);
+}
+
+/* Looks at the user's targets and goes on; at once when no admin asks. */
+static void look_then(struct want *want, void (*then)(struct want *want))
+{
+    struct targets_call rows = {on_seen, on_all_seen, want};
+
+    want->then = then;
+    if (!want->ask->admin) {
+        then(want);
+        return;
+    }
+    buf_add_char(&want->seen, '[');
+    if (store_targets(want->people->store, want->user, &rows)) {
+        buf_fini(&want->seen);
+        then(want);
+    }
+}
+
+static void tell_changed(struct want *want)
+{
+    ask_changed(want->ask, want->result, want->changed);
+}
+
 static void on_changed(void *ctx, int err, int64_t count)
 {
     struct want *want = ctx;
 
+    want->changed = count;
     if (err)
         ask_fail(want->ask, err);
+    else if (want->ask->before)
+        look_then(want, tell_changed);
     else
-        ask_changed(want->ask, want->result, count);
+        tell_changed(want);
 }
 
 static void on_put(void *ctx, int err)
@@ -196,6 +256,13 @@ static bool read_user(struct want *want)
     return true;
 }
 
+static void put_targets(struct want *want)
+{
+    if (store_targets_put(want->people->store, want->user, want->targets, want->count,
+                          want->replaced, on_put, want))
+        ask_fail(want->ask, ERR_CLOSED);
+}
+
 static void user_upsert(struct ask *ask)
 {
     struct want *want = begin(ask);
@@ -216,9 +283,7 @@ static void user_upsert(struct ask *ask)
         return;
     }
     want->result = "targets";
-    if (store_targets_put(want->people->store, want->user, want->targets, want->count,
-                          want->replaced, on_put, want))
-        ask_fail(want->ask, ERR_CLOSED);
+    look_then(want, put_targets);
 }
 
 static const char *kind_name(enum recipient_kind kind)
@@ -285,6 +350,12 @@ static void user_get(struct ask *ask)
         ask_fail(want->ask, ERR_CLOSED);
 }
 
+static void drop_targets(struct want *want)
+{
+    if (store_targets_drop(want->people->store, want->user, -1, NULL, on_changed, want))
+        ask_fail(want->ask, ERR_CLOSED);
+}
+
 static void user_delete(struct ask *ask)
 {
     struct want *want = begin(ask);
@@ -293,8 +364,7 @@ static void user_delete(struct ask *ask)
         return;
     }
     want->result = "deleted";
-    if (store_targets_drop(want->people->store, want->user, -1, NULL, on_changed, want))
-        ask_fail(want->ask, ERR_CLOSED);
+    look_then(want, drop_targets);
 }
 
 static void device_register(struct ask *ask)

@@ -310,17 +310,29 @@ def test_an_opt_out_that_the_provider_knows_of_is_learnt(stack, shop):
 
 
 def test_an_admin_sees_addresses_whole_and_what_it_changes_is_written_down(stack, shop):
-    number = phone()
-    with Client(stack, "admin", "ops") as ops:
+    number, user = phone(), fresh("audited-")
+    with Client(stack, "admin", "auditor") as ops:
         ops.subscribe("down/reply")
         result(ops.rpc("suppression.add", {"channel": "sms", "address": number}))
         (entry,) = result(ops.rpc("suppression.list", {"address": number}))["entries"]
-        assert (entry["target"], entry["source"]) == (number, "admin/ops")
+        assert (entry["target"], entry["source"]) == (number, "admin/auditor")
         result(ops.rpc("suppression.remove", {"channel": "sms", "address": number}))
-    wait_until(lambda: stack.postgres.sql(
-        "select admin, action, result from audit where params like '%%%s%%' order by id" % number)
-        == [["ops", "suppression.add", '{"added":1}'],
-            ["ops", "suppression.remove", '{"removed":1}']], 10, "the audit")
+        result(ops.rpc("user.upsert", {"user": user, "phones": [number]}))
+        result(ops.rpc("user.delete", {"user": user}))
+        found = wait_until(lambda: (lambda e: e if len(e) == 4 else None)(
+            result(ops.rpc("audit.list", {"admin": "auditor"}))["entries"]), 10, "the audit")
+    deleted, put, removed, added = found
+    assert [e["action"] for e in (added, removed, put, deleted)] == [
+        "suppression.add", "suppression.remove", "user.upsert", "user.delete"]
+    assert (added["result"], removed["result"]) == ({"added": 1}, {"removed": 1})
+    assert put["before"] == [] and deleted["after"] == []
+    assert put["after"] == deleted["before"]
+    assert [(t["channel"], t["active"]) for t in put["after"]] == [("sms", True)]
+    assert put["params"]["user"] == user
+    # The audit is for ever: it has no address in the clear.
+    masked = put["params"]["phones"][0]
+    assert masked == added["params"]["address"] == put["after"][0]["target"] and "*" in masked
+    assert number not in str(found)
 
 
 def test_a_long_list_comes_in_pages(shop):
