@@ -124,8 +124,8 @@ static void mailboxes_are_taken_apart(void **unused)
                                       "a@b@c",
                                       "a b@c.example",
                                       "a@\xc3.example",
-                                      "a@\xe2\x80\xae"
-                                      "b.example",
+                                      ("a@\xe2\x80\xae"
+                                       "b.example"),
                                       "a@\xef\xbc\xa0.example"};
     struct mailbox mailbox;
 
