@@ -12,7 +12,7 @@
 #include <string.h>
 
 /* Calls under way at once; past it the caller is told to try again. */
-#define UNDER_WAY_MAX 200
+#define UNDER_WAY_MAX 1000
 
 struct table {
     const struct method *methods;

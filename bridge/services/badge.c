@@ -14,9 +14,11 @@
 
 /* One user that was touched, or whose badge was published less than a second ago. */
 struct entry {
-    struct list_node node; /* in one of the three lists */
-    int64_t due_ms;        /* cooling: until then */
+    struct list_node node;  /* in one of the three lists */
+    int64_t due_ms;         /* cooling: until then */
+    int64_t unread, unseen; /* as published */
     bool is_dirty;
+    bool is_check; /* asked once more, to see whether what we published is still so */
     char user[];
 };
 
@@ -71,10 +73,16 @@ void badge_free(struct badge *badge)
 static void on_row(void *ctx, const char *user, int64_t unread, int64_t unseen)
 {
     struct badge *badge = ctx;
+    struct entry *entry = strmap_get(&badge->by_user, user);
     char topic[TOPIC_BYTES_MAX], payload[80];
     int length = snprintf(payload, sizeof(payload), "{\"unread\":%lld,\"unseen\":%lld}",
                           (long long)unread, (long long)unseen);
 
+    if (!entry || (entry->is_check && entry->unread == unread && entry->unseen == unseen))
+        return;
+    entry->is_check = false;
+    entry->unread = unread;
+    entry->unseen = unseen;
     badge->ops.publish(badge->ops.ctx, topic_down(TOPIC_USER, user, "badge", topic), payload,
                        (size_t)length);
 }
@@ -109,7 +117,8 @@ static void wake_cooled(struct badge *badge)
         if (entry->due_ms > now_ms)
             return;
         list_remove(&badge->cooling, node);
-        if (entry->is_dirty) {
+        if (entry->is_dirty || !entry->is_check) {
+            entry->is_check = !entry->is_dirty;
             list_push_back(&badge->dirty, node);
         } else {
             strmap_remove(&badge->by_user, entry->user);

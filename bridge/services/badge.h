@@ -4,7 +4,9 @@
  *
  * Whoever changed something about a user's inbox touches the user; within a moment the counters
  * are read from the database, many users at a time, and published retained.  The same user is
- * read again a second later at the earliest.
+ * read again a second later at the earliest, and at least once: two bridges that published the
+ * same user's badge at one moment may have done so in the wrong order, and the one whose figures
+ * are not true any more mends that.
  *
  * Bounded: BADGE_USERS_MAX users are remembered; past that a touch is dropped and counted, and
  * the user's next one mends it.  At most BADGE_BATCH users are read in BADGE_TICK_MS: under load

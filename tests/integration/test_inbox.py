@@ -234,6 +234,14 @@ def test_the_badge_is_right_and_comes_once_a_second(shop, user):
     assert 3 <= len(at) <= at[-1] - at[0] + 2, at
 
 
+def test_a_badge_that_another_bridge_has_made_untrue_is_mended(stack, shop, user):
+    tell(shop, user, "a")
+    badge(user, 1, 1)
+    # As if the other's commit had come between our reading and our publishing.
+    stack.postgres.sql("update inbox_user set unread = 7 where user_id = '%s' returning 1" % user.id)
+    badge(user, 7, 1)
+
+
 def test_pages_in_both_directions_meet_every_item_once(shop, user):
     titles = ["p-%02d" % n for n in range(25)]
     tell(shop, user, *titles)
