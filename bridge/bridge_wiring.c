@@ -71,6 +71,13 @@ static bool awaits(void *ctx, const char *user, int64_t since_ms)
     return presence_awaits(bridge->presence, user, since_ms);
 }
 
+static bool is_plain(void *ctx, uint64_t delivery)
+{
+    struct bridge *bridge = ctx;
+
+    return dispatch_is_plain(bridge->dispatch, delivery);
+}
+
 static void heard(void *ctx, const char *user)
 {
     struct bridge *bridge = ctx;
@@ -675,6 +682,7 @@ struct ingest_ops bridge_ingest_ops(struct bridge *bridge)
 struct events_ops bridge_events_ops(struct bridge *bridge)
 {
     return (struct events_ops){.acked = on_acked,
+                               .is_plain = is_plain,
                                .heard = heard,
                                .receipt = add_receipt,
                                .rpc = on_rpc,

@@ -60,7 +60,7 @@ struct task {
     bool is_acked;    /* its user confirmed while it was under way */
     bool is_replay;   /* tried before, in this life or an earlier one */
     bool is_step;     /* others go before or after it */
-    bool is_woken;    /* brought back because its user came */
+    int64_t woken_ms; /* boot: when it was brought back because its user came; 0: it was not */
     int64_t tried_ms; /* boot: when the attempt began that is being judged */
     const char *user; /* whose address the recipient is; NULL: nobody's, or the recipient itself */
     char recipient[]; /* and the user behind it */

@@ -338,8 +338,8 @@ void dispatch_forget(struct dispatch *dispatch, struct task *task)
         dispatch->has_suspect = false;
         dispatch_poke(dispatch, 0);
     }
-    if (task->is_woken)
-        dispatch->woken--;
+    if (task->woken_ms)
+        dispatch_wake_over(dispatch, task);
     idmap_remove(&dispatch->tasks, task->id);
     dispatch->bytes -= task_bytes(task) + (task->note->tasks == 1 ? task->note->bytes : 0);
     destination->held--;
@@ -411,6 +411,13 @@ void dispatch_gone(struct dispatch *dispatch, uint64_t delivery)
         active_remove(((struct destination *)task->destination)->queue, &task->entry);
         dispatch_forget(dispatch, task);
     }
+}
+
+bool dispatch_is_plain(const struct dispatch *dispatch, uint64_t delivery)
+{
+    const struct task *task = delivery ? idmap_get(&dispatch->tasks, delivery) : NULL;
+
+    return task && !task->is_step;
 }
 
 bool dispatch_acked(struct dispatch *dispatch, uint64_t delivery)
@@ -724,7 +731,8 @@ void dispatch_fenced(struct dispatch *dispatch)
     idmap_each(&dispatch->tasks, drop_task, NULL);
     idmap_fini(&dispatch->tasks);
     dispatch->tasks = (struct idmap){0};
-    dispatch->active = dispatch->bytes = dispatch->woken = 0;
+    dispatch->active = dispatch->bytes = 0;
+    dispatch_wake_over(dispatch, NULL);
     dispatch->is_reconciling = dispatch->wants_reconcile = dispatch->has_suspect = false;
     for (size_t i = 0; i < dispatch->destination_count; i++) {
         dispatch->destinations[i]->held = 0;

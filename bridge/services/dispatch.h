@@ -131,6 +131,9 @@ void dispatch_gone(struct dispatch *dispatch, uint64_t delivery);
 /* One that was not in memory was acknowledged: it only counts. */
 void dispatch_acked_elsewhere(struct dispatch *dispatch);
 
+/* It is in memory, and others neither go before nor after it (route first). */
+bool dispatch_is_plain(const struct dispatch *dispatch, uint64_t delivery);
+
 /* ---- for presence ---- */
 /* The user is here: what waits for them is sent again, paced (dispatch_wake.c). */
 void dispatch_wake(struct dispatch *dispatch, const char *user);

@@ -71,7 +71,8 @@ struct task *dispatch_make(struct note **before, const struct claimed *row)
     task->attempts = row->attempts;
     task->desk = row->desk;
     task->is_replay = row->is_replay;
-    task->is_step = row->is_step;
+    /* What was dead has lost its head, and those after it may still wait. */
+    task->is_step = row->is_step || row->was_dead || row->desk;
     task->suppressed = row->suppressed;
     return task;
 }

@@ -97,7 +97,6 @@ struct dispatch {
     struct idmap suppressed_ids; /* seen by the last look */
     bool is_draining, wants_reconcile, is_reconciling;
     struct waker *waker;
-    size_t woken;        /* tasks in memory that were woken */
     unsigned generation; /* of our epoch: answers to older questions are dropped */
     struct rng rng;
     int64_t wall_offset_ms; /* wall - boot, read once a turn */
@@ -166,6 +165,8 @@ struct waker *waker_new(struct metrics *metrics);
 void waker_free(struct waker *waker);
 /* Returns the ms until the next look, -1 when an event will tell. */
 int64_t dispatch_wake_turn(struct dispatch *dispatch);
+/* A woken task leaves memory; with NULL all of them do. */
+void dispatch_wake_over(struct dispatch *dispatch, const struct task *task);
 /* What an attempt ended with is recorded: was somebody missed who has come since? */
 void dispatch_missed(struct dispatch *dispatch, const struct task *task, enum reason reason);
 void dispatch_tell(struct dispatch *dispatch, const struct task *task, const char *status,

@@ -7,7 +7,9 @@
  * of everything that was claimed.  A user's client has a moment to subscribe first.
  *
  * Paced, so that ten thousand who reconnect at once do not stand before everybody else: so many a
- * second, little at a time, and only while few of them are in memory.  At wake_users_max users a
+ * second, little at a time, and only while few of them are under way, for that is the queue that
+ * others find before them where the machine is the limit.  Whose client has not acknowledged for a
+ * while is not counted: it must not hold up the others who have come.  At wake_users_max users a
  * further one is left to their next sign (counted).
  *
  * Two bridges hear of the same user; what one of them has taken, the other does not find.
@@ -23,9 +25,13 @@
 /* Users asked about in one statement, and what it takes of each and in all. */
 #define USERS_AT_ONCE 128
 #define EACH_MAX      32
-#define TOTAL_MAX     128
-/* Woken deliveries in memory: a moment's work, so that others do not wait behind them. */
-#define WOKEN_MAX 2000
+#define TOTAL_MAX     64
+/* Woken deliveries in memory: those of the last second, and all of them. */
+#define YOUNG_MAX 256
+#define WOKEN_MAX 4000
+/* A second, in slots. */
+#define SLOT_MS   128
+#define SLOTS     8
 #define FAILED_MS 500
 
 struct comer {
@@ -52,6 +58,9 @@ struct waker {
     struct strmap by_user; /* those in the list */
     struct waking *waking; /* NULL: none under way */
     int64_t next_ms;       /* boot: not before */
+    size_t woken;          /* tasks in memory that were woken */
+    size_t young[SLOTS];   /* of these, by when; those of the slots up to slot */
+    int64_t slot;
     struct metric *waiting, *replayed, *dropped;
 };
 
@@ -134,6 +143,45 @@ static void put_back(struct waker *waker, struct comer *comer)
     strmap_set(&waker->by_user, comer->user, comer);
 }
 
+/* Makes the slots those of the last second. */
+static void move_on(struct waker *waker, int64_t now_ms)
+{
+    int64_t slot = now_ms / SLOT_MS;
+
+    if (slot - waker->slot > SLOTS)
+        waker->slot = slot - SLOTS;
+    while (waker->slot < slot)
+        waker->young[++waker->slot % SLOTS] = 0;
+}
+
+void dispatch_wake_over(struct dispatch *dispatch, const struct task *task)
+{
+    struct waker *waker = dispatch->waker;
+    int64_t slot;
+
+    if (!task) {
+        waker->woken = 0;
+        memset(waker->young, 0, sizeof(waker->young));
+        return;
+    }
+    waker->woken--;
+    move_on(waker, loop_now_ms(dispatch->loop));
+    slot = task->woken_ms / SLOT_MS;
+    if (waker->slot - slot < SLOTS)
+        waker->young[slot % SLOTS]--;
+}
+
+/* Whether there are as many under way as may be. */
+static bool is_busy(struct waker *waker, int64_t now_ms)
+{
+    size_t young = 0;
+
+    move_on(waker, now_ms);
+    for (int i = 0; i < SLOTS; i++)
+        young += waker->young[i];
+    return young >= YOUNG_MAX || waker->woken >= WOKEN_MAX;
+}
+
 static size_t place_of(const struct waking *waking, const char *user)
 {
     size_t i = 0;
@@ -147,6 +195,7 @@ static void on_row(void *ctx, const struct claimed *row)
 {
     struct waking *waking = ctx;
     struct dispatch *dispatch = waking->dispatch;
+    struct waker *waker = dispatch->waker;
     struct task *task;
 
     waking->rows++;
@@ -155,9 +204,11 @@ static void on_row(void *ctx, const struct claimed *row)
     if (waking->generation != dispatch->generation)
         return;
     task = dispatch_make(&waking->note, row);
-    task->is_woken = true;
+    task->woken_ms = loop_now_ms(dispatch->loop);
     dispatch_place(dispatch, waking->own, task);
-    dispatch->woken++;
+    move_on(waker, task->woken_ms);
+    waker->young[waker->slot % SLOTS]++;
+    waker->woken++;
 }
 
 /*
@@ -260,8 +311,10 @@ int64_t dispatch_wake_turn(struct dispatch *dispatch)
     size_t room;
 
     metric_set(waker->waiting, (double)waker->comers.count);
-    if (!node || waker->waking || !own || dispatch->woken >= WOKEN_MAX)
+    if (!node || waker->waking || !own)
         return -1;
+    if (is_busy(waker, now_ms))
+        return SLOT_MS; /* or sooner: what ends one brings the next turn */
     due_ms = CONTAINER_OF(node, struct comer, node)->due_ms;
     if (due_ms < waker->next_ms)
         due_ms = waker->next_ms;

@@ -100,7 +100,8 @@ static void add_ack(struct events *events, uint64_t id, const char *user)
         events->ack_capacity = events->ack_capacity ? events->ack_capacity * 2 : 128;
         events->acks = xrealloc(events->acks, events->ack_capacity * sizeof(*events->acks));
     }
-    events->acks[events->ack_count++] = (struct ack_item){id, user};
+    events->acks[events->ack_count++] =
+        (struct ack_item){id, user, events->ops.is_plain(events->ops.ctx, id)};
 }
 
 static void on_event(struct events *events, const struct topic_up *up,

@@ -25,6 +25,8 @@ struct events_config {
 struct events_ops {
     /* The delivery is delivered and that is committed; false: not in our memory. */
     bool (*acked)(void *ctx, uint64_t delivery);
+    /* The delivery is in our memory, and others neither go before nor after it. */
+    bool (*is_plain)(void *ctx, uint64_t delivery);
     /* The user has acknowledged something: they are here. */
     void (*heard)(void *ctx, const char *user);
     void (*receipt)(void *ctx, const char *service, const struct receipt *receipt);

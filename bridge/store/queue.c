@@ -55,15 +55,18 @@ const struct pg_statement store_sql_claim = {
            " ORDER BY u.priority, u.due_at, u.id",
 };
 
+/* Not what they have deleted, or what was replaced, retracted or has expired: state 3. */
+#define SHOWABLE(id) \
+    " AND coalesce((SELECT i.state FROM inbox i WHERE i.delivery = " id " LIMIT 1), 0) < 3"
 /* What waits for a user of p: see delivery_waiting in schemas/sql. */
 #define WAITING                                                           \
     "recipient = p.user_id AND last_reason IN (1, 2) AND state IN (0, 2)" \
-    " AND channel = 0 AND recipient_kind = 0 AND crashes < $5::smallint"
+    " AND channel = 0 AND recipient_kind = 0 AND crashes < $5::smallint" SHOWABLE("delivery.id")
 #define WAITING_DEAD                                                                 \
     "l.recipient = p.user_id AND l.is_dead AND l.reason IN (1, 2) AND l.channel = 0" \
     " AND l.recipient_kind = 0 AND l.status IN (0, 3)"                               \
     " AND (SELECT coalesce(n.expires_at > now(), true) FROM notification n"          \
-    "   WHERE n.id = l.notification LIMIT 1)"
+    "   WHERE n.id = l.notification LIMIT 1)" SHOWABLE("l.delivery")
 
 /*
  * User by user, so that a limit cuts the last ones off and no others.  Rows that another bridge is
@@ -137,50 +140,10 @@ const struct pg_statement store_sql_bury = {
     .sql = QUEUE_BURY QUEUE_PLAIN,
 };
 
-/*
- * What goes one after the other ends with it: steps that are to come, and those between two tries.
- * Both are found by their head, which is the delivery acknowledged, and belong to the same user.
- */
-#define WHOSE(row) \
-    "CASE WHEN " row ".recipient_kind = 0 THEN " row ".recipient ELSE " row ".user_id END"
-
 const struct pg_statement store_sql_ack = {
     .name = "ack",
     .params = 3,
-    .sql =
-        "WITH x AS (DELETE FROM delivery d USING unnest($2::bigint[], $3::text[])"
-        " AS r(id, recipient)"
-        " WHERE d.id = ANY ($2::bigint[]) AND d.id = r.id AND d.recipient = r.recipient"
-        " AND d.channel = 0"
-        " AND d.recipient_kind = 0"
-        " RETURNING d.id, d.notification, d.destination, d.attempts, d.recipient),"
-        "c AS (DELETE FROM scheduled s USING unnest($2::bigint[], $3::text[])"
-        " AS r(id, recipient)"
-        " WHERE s.head = ANY ($2::bigint[]) AND s.head <> 0 AND s.head = r.id"
-        " AND " WHOSE("s") " = r.recipient RETURNING s.*),"
-                           "e AS (DELETE FROM delivery s USING unnest($2::bigint[], $3::text[])"
-                           " AS r(id, recipient)"
-                           " WHERE s.head = ANY ($2::bigint[]) AND s.head <> 0 AND s.head = r.id"
-                           " AND s.id <> r.id AND s.state IN (0, 2)"
-                           " AND " WHOSE(
-                               "s") " = r.recipient RETURNING s.*),"
-                                    "y AS (SELECT id, notification, destination, attempts, "
-                                    "channel, recipient_kind,"
-                                    "   recipient, user_id FROM c UNION ALL SELECT id, "
-                                    "notification, destination, attempts,"
-                                    "   channel, recipient_kind, recipient, user_id FROM e),"
-                                    "h AS (INSERT INTO " ATTEMPT_COLUMNS
-                                    " SELECT clock_timestamp(), id, notification, $1::bigint, "
-                                    "destination, 0, attempts + 1,"
-                                    " 0, 0, 0, 0, 4, 0, recipient, NULL, NULL, NULL, NULL FROM x"
-                                    " UNION ALL SELECT clock_timestamp(), id, notification, "
-                                    "$1::bigint, destination, 0,"
-                                    " attempts, channel, 10, 0, 0, 8, recipient_kind, recipient, "
-                                    "NULL, NULL, NULL,"
-                                    " nullif(user_id, '') FROM y)"
-                                    "SELECT id, notification, attempts + 1, recipient, 4, 0 FROM x"
-                                    " UNION ALL SELECT id, notification, attempts, " WHOSE(
-                                        "y") ", 8, channel FROM y",
+    .sql = QUEUE_ACK "SELECT id, notification, attempts + 1, recipient, 4, 0 FROM x",
 };
 
 const struct pg_statement store_sql_ended = {
@@ -521,6 +484,7 @@ int store_ack(struct store *store, int64_t epoch, const struct ack_item *items, 
 {
     struct pg_array ids, users;
     struct acked *call = xmalloc(sizeof(*call));
+    bool is_plain = true;
     int err;
 
     *call = *acked;
@@ -529,12 +493,14 @@ int store_ack(struct store *store, int64_t epoch, const struct ack_item *items, 
     for (size_t i = 0; i < count; i++) {
         pg_array_add_int(&ids, (int64_t)items[i].id);
         pg_array_add_text(&users, items[i].user);
+        is_plain = is_plain && items[i].is_plain;
     }
     pg_params_clear(&store->params);
     pg_add_int8(&store->params, epoch);
     pg_add_array(&store->params, &ids);
     pg_add_array(&store->params, &users);
-    err = pg_send(store->pg[STORE_SETTLE], &store_sql_ack, &store->params, on_acked, call);
+    err = pg_send(store->pg[STORE_SETTLE], is_plain ? &store_sql_ack : &store_sql_ack_steps,
+                  &store->params, on_acked, call);
     if (err)
         free(call);
     pg_array_fini(&ids);

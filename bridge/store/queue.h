@@ -116,6 +116,7 @@ NODISCARD int store_bury(struct store *store, int64_t epoch, const struct settle
 struct ack_item {
     uint64_t id;
     const char *user;
+    bool is_plain; /* known to have no steps before or after it */
 };
 struct acked_row {
     uint64_t id, notification;

@@ -90,6 +90,15 @@
     " destination = excluded.destination, code = excluded.code, detail = excluded.detail,"      \
     " resolved_by = NULL, is_pinned = false)"
 
+#define QUEUE_ACK                                                                                  \
+    "WITH x AS (DELETE FROM delivery d USING unnest($2::bigint[], $3::text[]) AS r(id, recipient)" \
+    " WHERE d.id = ANY ($2::bigint[]) AND d.id = r.id AND d.recipient = r.recipient"               \
+    " AND d.channel = 0 AND d.recipient_kind = 0"                                                  \
+    " RETURNING d.id, d.notification, d.destination, d.attempts, d.recipient),"                    \
+    "h AS (INSERT INTO " ATTEMPT_COLUMNS                                                           \
+    " SELECT clock_timestamp(), id, notification, $1::bigint, destination, 0, attempts + 1,"       \
+    " 0, 0, 0, 0, 4, 0, recipient, NULL, NULL, NULL, NULL FROM x)"
+
 #define QUEUE_PLAIN "SELECT id, notification, tries FROM x"
 
 #endif

@@ -76,6 +76,35 @@ const struct pg_statement store_sql_bury_steps = {
     .sql = QUEUE_BURY STEPS,
 };
 
+/*
+ * An acknowledgement calls off what is to come and what is between two tries: found by their head,
+ * which is the delivery acknowledged, whether that is still there or not; of the same user.
+ */
+#define WHOSE(row) \
+    "CASE WHEN " row ".recipient_kind = 0 THEN " row ".recipient ELSE " row ".user_id END"
+#define STEPS_OF_ACKED                                                                 \
+    " USING unnest($2::bigint[], $3::text[]) AS r(id, recipient)"                      \
+    " WHERE s.head = ANY ($2::bigint[]) AND s.head <> 0 AND s.head = r.id AND " WHOSE( \
+        "s") " = r.recipient"
+#define CALLED_OFF \
+    "id, notification, destination, attempts, channel, recipient_kind, recipient, user_id"
+
+const struct pg_statement store_sql_ack_steps = {
+    .name = "ack_steps",
+    .params = 3,
+    .sql = QUEUE_ACK
+    ",c AS (DELETE FROM scheduled s" STEPS_OF_ACKED " RETURNING s.*),"
+    "e AS (DELETE FROM delivery s" STEPS_OF_ACKED
+    " AND s.id <> r.id AND s.state IN (0, 2) RETURNING s.*),"
+    "y AS (SELECT " CALLED_OFF " FROM c UNION ALL SELECT " CALLED_OFF " FROM e),"
+    "o AS (INSERT INTO " ATTEMPT_COLUMNS
+    " SELECT clock_timestamp(), id, notification, $1::bigint, destination, 0, attempts,"
+    " channel, 10, 0, 0, 8, recipient_kind, recipient, NULL, NULL, NULL,"
+    " nullif(user_id, '') FROM y)"
+    "SELECT id, notification, attempts + 1, recipient, 4, 0 FROM x"
+    " UNION ALL SELECT id, notification, attempts, " WHOSE("y") ", 8, channel FROM y",
+};
+
 /* A first step that is itself still to come is in `scheduled` with a time of its own. */
 const struct pg_statement store_sql_steps_sweep = {
     .name = "steps_sweep",
