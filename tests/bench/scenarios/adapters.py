@@ -70,6 +70,7 @@ class Wire(Sink):
 def alone(args, build, wire):
     """What the adapter does by itself."""
     count = 2000 if args.quick else 20000
+    before = wire.stats()["connections"]
     (figures,) = probe.run(wire.info, wire.destination, keys=wire.keys(), timeout="30s",
                            target=wire.target(), count=count, concurrency=CONCURRENCY,
                            connections=CONNECTIONS, print="summary")
@@ -78,7 +79,7 @@ def alone(args, build, wire):
     if not good or stats["requests"] < count:
         raise Lost("%s: %s, %s" % (wire.destination, figures, stats))
     return {"per_second": figures["per_second"], "cpu_us_each": figures["cpu_us_each"],
-            "connections": stats["connections"] - 1, "repeats": stats["requests"] - count}
+            "connections": stats["connections"] - before - 1, "repeats": stats["requests"] - count}
 
 
 def spread(wire):
