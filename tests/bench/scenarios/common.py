@@ -3,6 +3,7 @@
 from rig import LOAD_NAP, Rig
 
 USERS = 1000
+RATE_CALM = 500
 WINDOW = 3000         # unsettled requests at saturation
 PROVIDER_MS, SLOW_MS = 20, 500
 SMS = {"channel": "sms", "target": "+155501#", "settled": "sent,delivered", "receipts": "all",

@@ -4,23 +4,22 @@ as fast as it goes, at a calm 500 per second, and at half of what it can do."""
 import measure
 from rig import Rig, number
 
-from .common import at_rate, saturate
+from .common import RATE_CALM, at_rate, saturate
 
 NAME = "in-app"
 GOAL = "at least 10,000 settled per second; p50 under 2 ms and p95 under 5 ms at 500/s"
 ORDER = 10
-RATE = 500
 
 
 def run(args, build):
     with Rig(build, args.settings) as rig:
         idle, _ = measure.rss_mb(rig.stack.bridge.pid)
         full = saturate(rig, args.seconds)
-        calm = at_rate(rig, RATE, args.seconds)
+        calm = at_rate(rig, RATE_CALM, args.seconds)
         half = at_rate(rig, full["settled_per_s"] / 2, args.seconds)
         memory = rig.memory()
     return {"bridge_idle_mb": idle, "memory_mb": memory,
-            "phases": {"saturation": full, "%d per s" % RATE: calm, "half of saturation": half}}
+            "phases": {"saturation": full, "%d per s" % RATE_CALM: calm, "half of saturation": half}}
 
 
 def facts(result):
