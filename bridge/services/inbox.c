@@ -110,6 +110,7 @@ static struct step *add_step(struct batch *batch)
         batch->step_capacity = batch->step_capacity ? batch->step_capacity * 2 : 4;
         batch->steps = xrealloc(batch->steps, batch->step_capacity * sizeof(*batch->steps));
     }
+    ASSERT(batch->steps);
     step = &batch->steps[batch->step_count++];
     *step = (struct step){.first = batch->mark_count};
     mark_init(&step->mark);
