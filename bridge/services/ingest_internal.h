@@ -104,6 +104,7 @@ struct ingest {
 /* An urgent notification that its users saw before it was stored. */
 struct shown {
     uint64_t id;
+    unsigned generation; /* of the batch that has this id last */
 };
 
 /* One statement under way. */

@@ -147,8 +147,11 @@ static uint64_t take_id(struct ingest *ingest, const struct entry *entry, int64_
         ingest->shown.count ? strmap_get(&ingest->shown, ingest_shown_key(ingest, entry)) : NULL;
     size_t count = 1 + entry->plan_count;
 
-    if (shown)
+    /* Once in a batch: its service may have sent it again meanwhile, and two rows have two ids. */
+    if (shown && shown->generation != ingest->generation) {
+        shown->generation = ingest->generation;
         return shown->id;
+    }
     if (ingest->is_degraded && ingest_must_ask(entry))
         count += entry->plan_count * PEOPLE_TARGETS_MAX;
     return id_take(&ingest->ids, now_ms, count < ID_RUN_MAX ? count : ID_RUN_MAX);
@@ -292,7 +295,7 @@ static void show(struct ingest *ingest, const struct entry *entry)
             ingest->ops.show(ingest->ops.ctx, &job);
     }
     shown = xmalloc(sizeof(*shown));
-    shown->id = entry->id;
+    *shown = (struct shown){entry->id, ingest->generation};
     strmap_set(&ingest->shown, key, shown);
 }
 

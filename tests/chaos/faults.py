@@ -80,11 +80,14 @@ def bridge_clock_back(rig, bridge, jump_s):
 
 
 def bridge_files(rig, bridge, spare):
-    """No descriptor beyond those that are open and a few."""
+    """No descriptor but a few, and its connections to Postgres and broker are lost as well."""
     pid = rig.bridges[bridge].pid
-    most = max(int(name) for name in os.listdir("/proc/%d/fd" % pid)) + 1
+    used = {int(name) for name in os.listdir("/proc/%d/fd" % pid)}
+    lowest = min(set(range(len(used) + 1)) - used)  # a limit is on numbers, not on how many
     hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)[1]
-    resource.prlimit(pid, resource.RLIMIT_NOFILE, (most + spare, hard))
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (lowest + spare, hard))
+    for link in ("postgres", "broker"):
+        rig.net_reset("bridge%d-%s" % (bridge, link))
 
 
 def bridge_files_back(rig, bridge, spare):
@@ -292,7 +295,7 @@ FAULTS = {
     "bridge.files": Fault("bridge{bridge}", lasting(3, 9, bridge=ONE, spare=range(0, 4)),
                           bridge_files, bridge_files_back),
     "bridge.memory": Fault("bridge{bridge}", lasting(3, 9, bridge=ONE,
-                                                     spare_kb=range(0, 512, 64)),
+                                                     spare_kb=range(0, 65, 16)),
                            bridge_memory, bridge_memory_back),
     "broker.kill": Fault("broker", lasting(0, 3), broker_kill, broker_back, rest=5.0),
     "broker.restart": Fault("broker", lasting(0, 3), broker_restart, broker_back, rest=5.0),

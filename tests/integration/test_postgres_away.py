@@ -79,6 +79,28 @@ def test_urgent_notifications_are_shown_at_once(new_stack):
             shown["id"]}
 
 
+def test_what_was_shown_may_come_several_times_in_the_batch_that_stores_it(new_stack):
+    """As it does: services send again what is not accepted.  Two rows of one id would be refused."""
+    stack = new_stack()
+    with Client(stack, "service", "shop") as shop, Client(stack, "user", "alice") as alice:
+        shop.subscribe("down/receipt")
+        alice.subscribe("down/inbox")
+        stack.postgres.kill()
+        for _ in range(4):
+            for name in ("one", "two", "three"):
+                shop.publish("up/request", {"id": name, "type": "alarm", "title": name, "body": "b",
+                                            "to": {"user": "alice"}, "priority": "urgent"})
+        shown = {name: alice.wait(lambda m: m.json["title"] == name, 10).json["id"]
+                 for name in ("one", "two", "three")}
+        stack.postgres.start()
+        for name in shown:
+            shop.receipt(name, "accepted", 20)
+        wait_until(lambda: len([r for r in shop.receipts() if r["status"] == "accepted"]) == 12, 20,
+                   "an answer to each")
+        assert {m.json["title"]: m.json["id"] for m in alice.messages} == shown
+        assert "ingest.halved" not in servers.read_tail(stack.bridge.log, 1 << 20)
+
+
 def test_what_was_shown_and_is_stored_by_another_bridge_carries_the_same_key(new_stack):
     """A bridge that shows and dies leaves nobody who knows the id: the key tells the repeat."""
     stack = new_stack(settings={"bridge.lease": "3s"})
