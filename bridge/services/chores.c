@@ -82,8 +82,7 @@ static void run(struct chores *chores)
         err |=
             store_dlq_resolve_old(chores->store, chores->config.resolve_after_ms, on_counted, NULL);
     if (chores->tick % PURGE_TICKS == 4)
-        err |= store_dlq_purge(chores->store, clock_wall_ms(), chores->config.keep_days, on_counted,
-                               NULL);
+        err |= store_dlq_purge(chores->store, chores->config.keep_days, on_counted, NULL);
     err |= store_release(chores->store, on_released, chores);
     if (chores->tick % SWEEP_TICKS == 3)
         err |= store_steps_sweep(chores->store, on_counted, NULL);

@@ -126,7 +126,7 @@ NODISCARD int store_dlq_resolve_retried(struct store *store, store_count_fn *on_
 NODISCARD int store_dlq_resolve_old(struct store *store, int64_t age_ms, store_count_fn *on_done,
                                     void *ctx);
 /* Those whose notification has been dropped with its day (upkeep.h). */
-NODISCARD int store_dlq_purge(struct store *store, int64_t now_wall_ms, int keep_days,
-                              store_count_fn *on_done, void *ctx);
+NODISCARD int store_dlq_purge(struct store *store, int keep_days, store_count_fn *on_done,
+                              void *ctx);
 
 #endif

@@ -3,7 +3,6 @@
 #include "store/dlq.h"
 
 #include "base/alloc.h"
-#include "core/id.h"
 #include "store/store_internal.h"
 
 #include <stdlib.h>
@@ -70,15 +69,20 @@ const struct pg_statement store_sql_resolve_old = {
            "SELECT count(*) FROM x",
 };
 
+/* A day longer than its notification, which is dropped within the hour after its last. */
 const struct pg_statement store_sql_dlq_purge = {
     .name = "dlq_purge",
-    .params = 2,
-    .sql = "WITH x AS (DELETE FROM dead_letter WHERE delivery = ANY (ARRAY("
-           "   SELECT delivery FROM dead_letter WHERE delivery < $1::bigint"
+    .params = 1,
+    .sql = "WITH k AS (SELECT date_trunc('day', now(), 'UTC')"
+           "   - ($1::int + 1) * interval '1 day' AS first),"
+           "x AS (DELETE FROM dead_letter WHERE delivery = ANY (ARRAY("
+           "   SELECT delivery FROM dead_letter WHERE delivery <"
+           "     (SELECT (extract(epoch FROM first) * 1000)::bigint << 22 FROM k)"
            "   AND (is_dead OR status <> 1) ORDER BY delivery LIMIT 2000"
            "   FOR UPDATE SKIP LOCKED)) RETURNING 1),"
            "e AS (DELETE FROM edited_content WHERE id = ANY (ARRAY("
-           "   SELECT id FROM edited_content WHERE at < $2::timestamptz ORDER BY id LIMIT 2000)))"
+           "   SELECT id FROM edited_content WHERE at < (SELECT first FROM k)"
+           "   ORDER BY id LIMIT 2000)))"
            "SELECT count(*) FROM x",
 };
 
@@ -148,15 +152,9 @@ int store_dlq_resolve_old(struct store *store, int64_t age_ms, store_count_fn *o
     return send(store, &store_sql_resolve_old, on_done, ctx);
 }
 
-int store_dlq_purge(struct store *store, int64_t now_wall_ms, int keep_days,
-                    store_count_fn *on_done, void *ctx)
+int store_dlq_purge(struct store *store, int keep_days, store_count_fn *on_done, void *ctx)
 {
-    const int64_t day_ms = 86400000;
-    /* A day longer than its notification, which is dropped within the hour after its last. */
-    int64_t first_ms = now_wall_ms - now_wall_ms % day_ms - (keep_days + 1) * day_ms;
-
     pg_params_clear(&store->params);
-    pg_add_int8(&store->params, (int64_t)id_first_of(first_ms));
-    pg_add_time(&store->params, first_ms * 1000);
+    pg_add_int4(&store->params, keep_days);
     return send(store, &store_sql_dlq_purge, on_done, ctx);
 }

@@ -422,8 +422,8 @@ def test_live_traffic_passes_what_is_brought_back(new_stack):
         assert sent("bulk.test") < 1000, "live ones went first"
 
 
-def test_old_ones_resolve_by_age_and_go_with_their_day(new_stack):
-    stack = new_stack(settings={"retention.resolve_after": "1h", "retention.days": 5})
+def test_old_ones_resolve_by_age(new_stack):
+    stack = new_stack(settings={"retention.resolve_after": "1h"})
     dead_letters.make(stack, 10)
     dead_letters.make(stack, 10, first=11)
     stack.postgres.sql("update dead_letter set died_at = now() - interval '2 hours' "
@@ -435,3 +435,16 @@ def test_old_ones_resolve_by_age_and_go_with_their_day(new_stack):
         (entry,) = entries(ops, status="resolved", limit=1)
         assert entry["resolved_by"] == "age" and "changed_by" not in entry
         assert ops.rpc("dlq.count")["result"]["count"] == 10
+
+
+def test_they_go_when_their_notifications_have_gone(new_stack):
+    stack = new_stack(settings={"retention.days": 5})
+    stack.bridge.stop()
+    dead_letters.make(stack, 10, days_ago=7)
+    dead_letters.make(stack, 10, first=11, days_ago=4)
+    stack.bridge.start()
+    with Client(stack, "admin", "ops") as ops:
+        ops.subscribe("down/#")
+        wait_until(lambda: ops.rpc("dlq.count")["result"]["count"] <= 10, 30, "the purge", 0.2)
+        left = by_request(ops)
+        assert sorted(left) == ["bulk-%d" % n for n in range(11, 21)]
