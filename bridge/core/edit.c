@@ -22,8 +22,7 @@ static int reject(struct edit *edit, enum reject reason, const char *pointer, co
 }
 
 /* Decoded as if a service asked for it: once to an address, once to a user's client. */
-static const struct request_item *decode(const struct json *given, const char *to,
-                                         struct arena *arena)
+static struct request_item decode(const struct json *given, const char *to, struct arena *arena)
 {
     struct request_batch batch;
     struct buf text = {0};
@@ -40,12 +39,12 @@ static const struct request_item *decode(const struct json *given, const char *t
     copy = arena_strndup(arena, text.data, text.length);
     request_decode(copy, text.length, 0, arena, &batch);
     buf_fini(&text);
-    return &batch.items[0];
+    return batch.items[0];
 }
 
 int edit_read(const struct json *given, struct arena *arena, struct edit *edit)
 {
-    const struct request_item *item;
+    struct request_item item;
 
     *edit = (struct edit){.rejection = {.pointer = ""}};
     if (given->kind != JSON_KIND_OBJECT)
@@ -55,12 +54,11 @@ int edit_read(const struct json *given, struct arena *arena, struct edit *edit)
             return reject(edit, REJECT_UNKNOWN_FIELD, json_pointer(given, at, arena),
                           "a request's content has no such member");
     item = decode(given, "{\"email\":\"a@example.org\"}", arena);
-    if (item->rejection.reason)
-        return reject(edit, item->rejection.reason, item->rejection.pointer,
-                      item->rejection.detail);
-    edit->content = item->request.content;
-    edit->content_bytes = item->request.content_bytes;
-    edit->type = item->request.type;
-    edit->fits_in_app = decode(given, "{\"user\":\"a\"}", arena)->rejection.reason == REJECT_NONE;
+    if (item.rejection.reason)
+        return reject(edit, item.rejection.reason, item.rejection.pointer, item.rejection.detail);
+    edit->content = item.request.content;
+    edit->content_bytes = item.request.content_bytes;
+    edit->type = item.request.type;
+    edit->fits_in_app = decode(given, "{\"user\":\"a\"}", arena).rejection.reason == REJECT_NONE;
     return 0;
 }
