@@ -49,10 +49,10 @@ static struct note *note_of(struct note **before, const struct claimed *row)
         .content_bytes = row->content_bytes,
     };
     bool is_edited = row->desk & TASK_EDITED;
+    struct note *last = *before;
 
-    if (*before && (*before)->id == row->notification && !is_edited &&
-        (*before)->priority == row->priority)
-        return *before;
+    if (last && last->id == row->notification && !is_edited && last->priority == row->priority)
+        return last;
     retry_override_read(&source.retry, row->retry);
     if (is_edited)
         return note_new(&source); /* nobody else's */
