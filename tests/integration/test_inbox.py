@@ -35,12 +35,13 @@ def user(stack, request):
         yield client
 
 
-def tell(shop, user, *titles, **more):
+def tell(shop, user, *titles, timeout=10.0, **more):
     """Notifications to the user, acknowledged; their ids, in the order of the titles."""
     for title in titles:
         shop.publish("up/request", {"id": "%s-%s" % (user.subject, title), "type": "inbox.test",
                                     "title": title, "to": {"user": user.subject}, **more})
-    ids = [user.wait(lambda m: m.topic.endswith("/inbox") and m.json["title"] == title).json["id"]
+    ids = [user.wait(lambda m: m.topic.endswith("/inbox") and m.json["title"] == title,
+                     timeout).json["id"]
            for title in titles]
     user.publish("up/ack", {"ids": ids})
     return ids
@@ -347,3 +348,23 @@ def test_events_outlive_the_death_of_the_bridge(new_stack):
         told(eve, ids[1:], "archived", 30)
         badge(eve, 0, 0)
         assert states(eve) == {"a": "read", "b": "archived"}
+
+
+def test_an_inbox_over_two_bridges_one_of_which_dies(new_stack):
+    stack = new_stack(bridges=2, settings={"bridge.lease": "5s"})
+    with Client(stack, "service", "shop") as shop, Client(stack, "user", "eve") as eve:
+        shop.subscribe("down/#")
+        eve.subscribe("down/#")
+        first = tell(shop, eve, *["a-%d" % n for n in range(10)], collapse_key="k")
+        told(eve, first[:9], "deleted", 30)
+        eve.publish("up/read", {"all": True})
+        told(eve, first[9:], "read", 30)
+        lanes = stack.postgres.sql("select b.name from lane l join bridge b using (epoch)"
+                                   " where l.name = 'users'")
+        reader = next(b for b in stack.bridges if lanes[0][0].endswith(":%d" % b.port))
+        reader.kill()
+        eve.publish("up/unread", {"ids": first[9:]})
+        second = tell(shop, eve, "b", collapse_key="k", timeout=60)
+        told(eve, first[9:], "deleted", 60)
+        badge(eve, 1, 1, 30)
+        assert [i["id"] for i in history(eve, since_seq=0)["items"]] == second
