@@ -6,6 +6,7 @@ import pytest
 
 import servers
 from client import Client
+from process import wait_until
 
 SETTINGS = {
     "destinations.twilio.timeout": "1500ms", "destinations.webhook.timeout": "1500ms",
@@ -149,6 +150,25 @@ def test_a_hanging_provider_does_not_slow_another(stack, shop):
     stack.providers.control("POST", "/reset", {})
     for name in stuck:
         shop._wait(lambda n=name: {"sent", "dead"} & set(statuses(shop, n)), 60, name)
+
+
+def test_a_mail_server_that_thinks_holds_up_nobody(new_stack):
+    stack = new_stack(settings={"destinations.sendgrid.types": "none"})
+    with Client(stack, "service", "shop") as shop:
+        shop.subscribe("down/receipt")
+        script(stack, "smtp", delay_ms=4000, answers=["ok"], repeat=True)
+        shop.publish("up/request", [
+            {"id": "mail-%d" % n, "type": "t", "title": "t", "body": "b", "channels": ["email"],
+             "to": {"email": "user%d@example.org" % n}} for n in range(20)])
+        wait_until(lambda: stack.postgres.sql("select count(*) from delivery where state = 1")
+                   == [["20"]], 10, "the mails to be under way")
+        names = [sms(shop) for _ in range(20)]
+        for name in names:
+            shop.receipt(name, "sent", 20)
+        assert not [r for n in range(20) for r in shop.receipts("mail-%d" % n)
+                    if r["status"] == "sent"]
+        for n in range(20):
+            shop.receipt("mail-%d" % n, "sent", 40)
 
 
 def test_a_provider_that_refuses_us_keeps_the_messages_until_it_takes_us_again(stack, shop):
