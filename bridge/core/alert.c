@@ -108,7 +108,10 @@ enum alert_sign alert_sign_of(struct alert *alert, const struct alert_limits *li
         return limits->dead_letters ? sign_above(alert->value, alert->threshold) : ALERT_GOOD;
     case ALERT_SUCCESS_RATE:
         alert->threshold = (double)limits->success_percent;
-        return limits->success_percent ? success_sign(alert, &line->recent) : ALERT_GOOD;
+        /* A user who is away is no fault of the way there. */
+        if (!limits->success_percent || line->channel == CHANNEL_IN_APP)
+            return ALERT_GOOD;
+        return success_sign(alert, &line->recent);
     case ALERT_QUEUE_AGE:
         alert->value = oldest_ms && oldest_ms < now_ms ? (double)(now_ms - oldest_ms) / 1000 : 0;
         alert->threshold = (double)limits->queue_age_ms / 1000;

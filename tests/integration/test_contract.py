@@ -24,6 +24,8 @@ def schema_of(topic):
         return "dlq"
     if topic == "notify/v1/stats/queue":
         return "stats"
+    if topic.startswith("notify/v1/alerts/"):
+        return "alert"
     return LEAVES[topic.rsplit("/", 1)[1]]
 
 
@@ -64,6 +66,7 @@ def run_lives(stack, shop, carol, ops):
     ops.rpc("dlq.list", {"limit": 0})
     ops.wait(lambda m: m.topic.startswith("notify/v1/dlq/"))
     ops.wait(lambda m: m.topic == "notify/v1/stats/queue")
+    ops.wait(lambda m: m.topic.startswith("notify/v1/alerts/"))
 
 
 @pytest.fixture(scope="module")
@@ -77,11 +80,12 @@ def messages(stack):
         ops.subscribe("down/#")
         ops.subscribe("notify/v1/dlq/#")
         ops.subscribe("notify/v1/stats/#")
+        ops.subscribe("notify/v1/alerts/#")
         run_lives(stack, shop, carol, ops)
         return list(shop.messages + carol.messages + ops.messages)
 
 
-@pytest.mark.parametrize("name", ("receipt", "reply", "inbox", "dlq", "stats"))
+@pytest.mark.parametrize("name", ("receipt", "reply", "inbox", "dlq", "stats", "alert"))
 def test_every_message_is_as_published(messages, name):
     judge = validator(name)
     there = [message for message in messages if schema_of(message.topic) == name]
