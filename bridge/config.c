@@ -103,8 +103,8 @@ static const struct key keys[] = {
     {"presence", "replay_rate", KIND_NUMBER, AT(presence.replay_rate), "5000", 1, 1e6,
      "Deliveries a second that a bridge brings back for users who have come, at most."},
     {"retention", "days", KIND_NUMBER, AT(retention.days), "30", 1, 3650,
-     "Notifications and attempts are kept this long, then dropped by day; what is not over, and "
-     "dead letters, keep theirs."},
+     "Notifications and attempts are kept this long, then dropped by day; what is not over "
+     "keeps its own."},
     {"retention", "inbox_days", KIND_NUMBER, AT(retention.inbox_days), "0", 0, 3650,
      "Entries of inboxes are kept this long; 0: as days. history says when that cut it."},
     {"retention", "reject_days", KIND_NUMBER, AT(retention.reject_days), "30", 1, 3650,

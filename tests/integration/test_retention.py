@@ -8,7 +8,8 @@ from client import Client
 from process import wait_until
 from traffic import Traffic
 
-OLD = datetime.date.today() - datetime.timedelta(days=40)
+# The day that is dropped next: its dead letters have one day more.
+OLD = datetime.datetime.now(datetime.timezone.utc).date() - datetime.timedelta(days=31)
 PARTITION = "_" + OLD.strftime("%Y%m%d")
 
 
@@ -24,7 +25,7 @@ def partitions(stack, parent):
 
 
 def make_old(stack, count=3, content='{"title":"old","body":"b","priority":"normal"}'):
-    """Partitions of forty days ago, with notifications and attempts in them."""
+    """Partitions of a month ago, with notifications and attempts in them."""
     for parent in ("notification", "attempt", "request_key"):
         stack.postgres.sql("select make_partitions('%s', '%s', '%s')" % (parent, OLD, OLD))
     for number in range(count):
@@ -118,7 +119,7 @@ def test_what_is_not_over_and_what_is_dead_keep_their_content(new_stack):
     stack = new_stack()
     stack.bridge.stop()
     make_old(stack, 4)
-    # One that is due in a moment after forty days, one that is dead, two that are over.
+    # One that is due in a moment after a month, one that is dead, two that are over.
     stack.postgres.sql(
         "insert into scheduled (id, notification, due_at, destination, channel, priority, state,"
         " recipient_kind, recipient) select %d, %d, now() + interval '12 seconds', id, 0, 2, 0, 0,"
