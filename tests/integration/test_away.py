@@ -207,7 +207,8 @@ def test_whoever_comes_between_an_attempt_and_its_record_is_not_forgotten(away):
 
 @pytest.mark.parametrize("kind", ["t", "wait"])
 def test_two_bridges_bring_each_back_once(away, kind):
-    stack, shop = away(bridges=2)
+    # What is not acknowledged in time would be brought back again, and counted.
+    stack, shop = away(bridges=2, settings={"channels.in_app.ack_timeout": "60s"})
     users = ["u%d" % n for n in range(20)]
     for user in users:
         shop.publish("up/request", [
@@ -284,3 +285,36 @@ def test_bridges_and_traffic_go_on_while_many_wait(away):
                 person.close()
 
 
+
+
+def test_what_a_user_has_deleted_does_not_come_back(away):
+    stack, shop = away()
+    for name in ("n1", "n2"):
+        ask(shop, name, "ann")
+        shop.receipt(name, "dead", 20)
+    kept, gone = [int(row[0]) for row in stack.postgres.sql(
+        "select delivery from dead_letter order by request desc")]
+    stack.postgres.sql("update inbox set state = 3 where delivery = %d" % gone)
+    with Person(stack, "ann") as ann:
+        assert int(ann.got("n2")["id"], 16) == kept
+        shop.receipt("n2", "delivered")
+        assert [m["title"] for m in ann.inbox()] == ["n2"]
+
+
+def test_clients_that_do_not_acknowledge_do_not_hold_up_those_that_do(away):
+    """More of them than may be under way; somebody who comes after them is served all the same."""
+    stack, shop = away(settings={"channels.in_app.ack_timeout": "60s"})
+    shop.publish("up/request", [{"id": "m%d" % n, "type": "wait", "title": "m", "body": "b",
+                                 "to": {"user": "mute%d" % (n // 100)}} for n in range(400)])
+    ask(shop, "n1", "ann", "wait")
+    wait_for(stack, "select count(*) from delivery where state = 2", 401, 60)
+    mute = [Person(stack, "mute%d" % n, acks=False).connect() for n in range(4)]
+    try:
+        servers.wait_until(lambda: sum(len(m.inbox()) for m in mute) >= 256, 20, "many under way")
+        with Person(stack, "ann") as ann:
+            ann.got("n1", 15)
+            shop.receipt("n1", "delivered")
+        servers.wait_until(lambda: sum(len(m.inbox()) for m in mute) == 400, 30, "all of them")
+    finally:
+        for person in mute:
+            person.close()

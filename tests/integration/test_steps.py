@@ -236,3 +236,24 @@ def test_steps_that_nobody_released_are_found(steps):
     shop.receipt("n1", "sent", 30)
     stack.postgres.sql("update notification set deliveries = 1")
     settled(stack)
+
+
+def test_the_bridge_that_reads_the_acknowledgement_need_not_be_the_one_that_sent(steps):
+    """Two bridges: requests and users' events are read by different ones."""
+    stack, shop = steps(bridges=2, settings={"channels.in_app.ack_timeout": "60s"})
+    # The first has all lanes; when it comes again, both are there to share them.
+    stack.bridge.kill()
+    stack.bridge.start()
+    servers.wait_until(lambda: stack.postgres.value(
+        "select count(distinct b.epoch) from lane l join bridge b on b.epoch = l.epoch "
+        "where l.name in ('requests', 'users')") == "2", 20, "the lanes to be shared")
+    with Person(stack, "ann") as ann:
+        for n in range(20):
+            shop.publish("up/request", {"id": "n%d" % n, "type": "t", "title": "n%d" % n,
+                                        "body": "b", "to": {"user": "ann"}, "receipts": "all",
+                                        **first("in_app", "sms", after="60s")})
+        for n in range(20):
+            ann.got("n%d" % n)
+            shop.receipt("n%d" % n, "cancelled", 20)
+        settled(stack)
+    assert sms(stack) == 0
