@@ -90,11 +90,11 @@ static void put_in_order(struct route *route, const enum channel *order, size_t 
 static void choose_order(const struct request *request, const struct route_type *type,
                          struct route *route)
 {
-    bool is_types = !request->has_route && type && type->is_first;
+    const struct route_type *own = !request->has_route && type && type->is_first ? type : NULL;
 
     route->order_count = 0;
-    route->is_first = request->is_route_first || is_types;
-    route->escalate_after_ms = is_types ? type->escalate_after_ms : request->escalate_after_ms;
+    route->is_first = request->is_route_first || own;
+    route->escalate_after_ms = own ? own->escalate_after_ms : request->escalate_after_ms;
     if (route->is_first && request->channels)
         put_in_order(route, request->channel_order, request->channel_count);
     else if (route->is_first && type)

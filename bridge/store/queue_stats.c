@@ -62,30 +62,29 @@ const struct pg_statement store_sql_queue_counts = {
 const struct pg_statement store_sql_queue_flows = {
     .name = "queue_flows",
     .params = 0,
-    .sql =
-        "WITH t AS MATERIALIZED (SELECT now() - interval '5 minutes' AS recent,"
-        "   date_bin('10 seconds', now(), '2000-01-01Z') AS step),"
-        "x AS MATERIALIZED (SELECT destination, sum(completed)::bigint AS completed,"
-        "   sum(failed)::bigint AS failed, sum(other)::bigint AS other,"
-        "   sum(retried)::bigint AS retried, sum(attempts)::bigint AS attempts,"
-        "   sum(tries)::bigint AS tries,"
-        "   sum(completed) FILTER (WHERE at >= recent)::bigint AS recent_completed,"
-        "   sum(failed) FILTER (WHERE at >= recent)::bigint AS recent_failed,"
-        "   sum(completed + failed + other) FILTER (WHERE at >= step - interval '60 seconds'"
-        "     AND at < step)::bigint AS minute"
-        "   FROM queue_flow, t WHERE at >= now() - interval '1 hour' GROUP BY destination)"
-        "SELECT d.id, d.name, d.channel, EXISTS (SELECT FROM admin_pause p"
-        "   WHERE p.destination = d.id OR p.channel = d.channel), l.shut,"
-        " x.completed, x.failed, x.other, x.retried, x.attempts, x.tries,"
-        " x.recent_completed, x.recent_failed, x.minute, now(),"
-        " (SELECT count(*) FROM bridge WHERE lease_until > clock_timestamp())"
-        " FROM destination d"
-        " CROSS JOIN LATERAL (SELECT count(*) AS bridges,"
-        "   count(*) FILTER (WHERE b.breaker <> 0) AS shut"
-        "   FROM bridge_destination b JOIN bridge USING (epoch) WHERE b.destination = d.id) l"
-        " LEFT JOIN x ON x.destination = d.id"
-        " WHERE l.bridges > 0 OR EXISTS (SELECT FROM delivery WHERE destination = d.id"
-        "   AND state = 0) ORDER BY d.channel, d.id",
+    .sql = "WITH t AS MATERIALIZED (SELECT now() - interval '5 minutes' AS recent,"
+           "   date_bin('10 seconds', now(), '2000-01-01Z') AS step),"
+           "x AS MATERIALIZED (SELECT destination, sum(completed)::bigint AS completed,"
+           "   sum(failed)::bigint AS failed, sum(other)::bigint AS other,"
+           "   sum(retried)::bigint AS retried, sum(attempts)::bigint AS attempts,"
+           "   sum(tries)::bigint AS tries,"
+           "   sum(completed) FILTER (WHERE at >= recent)::bigint AS recent_completed,"
+           "   sum(failed) FILTER (WHERE at >= recent)::bigint AS recent_failed,"
+           "   sum(completed + failed + other) FILTER (WHERE at >= step - interval '60 seconds'"
+           "     AND at < step)::bigint AS minute"
+           "   FROM queue_flow, t WHERE at >= now() - interval '1 hour' GROUP BY destination)"
+           "SELECT d.id, d.name, d.channel, EXISTS (SELECT FROM admin_pause p"
+           "   WHERE p.destination = d.id OR p.channel = d.channel), l.shut,"
+           " x.completed, x.failed, x.other, x.retried, x.attempts, x.tries,"
+           " x.recent_completed, x.recent_failed, x.minute, now(),"
+           " (SELECT count(*) FROM bridge WHERE lease_until > clock_timestamp())"
+           " FROM destination d"
+           " CROSS JOIN LATERAL (SELECT count(*) AS bridges,"
+           "   count(*) FILTER (WHERE b.breaker <> 0) AS shut"
+           "   FROM bridge_destination b JOIN bridge USING (epoch) WHERE b.destination = d.id) l"
+           " LEFT JOIN x ON x.destination = d.id"
+           " WHERE l.bridges > 0 OR EXISTS (SELECT FROM delivery WHERE destination = d.id"
+           "   AND state = 0) ORDER BY d.channel, d.id",
 };
 
 const struct pg_statement store_sql_forget_flows = {

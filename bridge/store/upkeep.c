@@ -57,7 +57,6 @@ const struct pg_statement store_sql_purge_keys = {
            "SELECT count(*) FROM x",
 };
 
-
 static int send(struct store *store, const struct pg_statement *statement, store_count_fn *on_done,
                 void *ctx)
 {
