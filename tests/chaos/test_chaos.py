@@ -181,7 +181,6 @@ def test_a_short_round_keeps_every_promise(tmp_path):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("seed", [1, 2])
-def test_five_minutes_of_everything(tmp_path, seed):
-    done = run_chaos(tmp_path, "--minutes", "5", "--seed", str(seed), timeout=1200)
+def test_five_minutes_of_everything(tmp_path):
+    done = run_chaos(tmp_path, "--minutes", "5", "--seed", "1", timeout=1200)
     assert done.returncode == 0
