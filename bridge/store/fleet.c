@@ -76,15 +76,18 @@ const struct pg_statement store_sql_leave = {
            "DELETE FROM bridge WHERE epoch = $1::bigint",
 };
 
+/* Only the last end of each delivery: one that was dead and came back is not told as dead again. */
 const struct pg_statement store_sql_unsent = {
     .name = "unsent",
     .params = 2,
     .sql = "SELECT a.delivery, a.notification, a.state, a.outcome, a.reason, a.number, n.receipts,"
            " a.channel, n.service, n.request, d.name, a.provider_id, a.detail, a.segments, a.at,"
            " a.recipient_kind, a.recipient, a.user_id"
-           " FROM attempt a JOIN destination d ON d.id = a.destination"
+           " FROM (SELECT DISTINCT ON (delivery) * FROM attempt"
+           "   WHERE at >= $2::timestamptz AND state IS NOT NULL ORDER BY delivery, at DESC) a"
+           " JOIN destination d ON d.id = a.destination"
            " CROSS JOIN LATERAL (SELECT * FROM notification WHERE id = a.notification LIMIT 1) n"
-           " WHERE a.at >= $2::timestamptz AND a.epoch = $1::bigint AND a.state IS NOT NULL",
+           " WHERE a.epoch = $1::bigint",
 };
 
 const struct pg_statement store_sql_destination = {

@@ -7,6 +7,29 @@ import pytest
 from client import Client
 from process import wait_until
 
+def test_what_came_back_from_the_dead_is_not_told_as_dead_again(new_stack):
+    """After an absence of Postgres what was settled lately is told again: its last end alone."""
+    stack = new_stack(settings={"channels.in_app.retry_base": "100ms", "bridge.lease": "4s",
+                                "channels.in_app.retry_max": "200ms", "presence.settle": "100ms"})
+
+    def told(name, status):
+        return [r for r in shop.receipts(name) if r["status"] == status]
+    with Client(stack, "service", "shop") as shop:
+        shop.subscribe("down/receipt")
+        shop.publish("up/request", {"id": "one", "type": "t", "title": "t", "body": "b",
+                                    "to": {"user": "ann"}})
+        shop.receipt("one", "dead", 20)
+        with Client(stack, "user", "ann") as ann:
+            ann.subscribe("down/inbox")
+            shown = ann.wait(lambda m: m.topic.endswith("/inbox"))
+            ann.publish("up/ack", {"ids": [shown.json["id"]]})
+            shop.receipt("one", "delivered")
+            stack.postgres.kill()
+            stack.postgres.start()
+            wait_until(lambda: len(told("one", "delivered")) > 1, 20, "it to be told again")
+        assert len(told("one", "dead")) == 1
+
+
 SLACK = 6.5  # seconds; a dead bridge's last moments are told again in any case
 
 
