@@ -328,8 +328,7 @@ static void open_lanes(struct bridge *bridge)
     bridge->people = people_new(bridge->asks, bridge->store);
     bridge_open_inbox(bridge);
     bridge->pauses = pauses_new(bridge->asks, bridge->store, &pauses_ops);
-    bridge->alerts = alerts_new(bridge->loop, &alerts, bridge->store, &bridge->fence,
-                                bridge->metrics, &alerts_ops);
+    bridge->alerts = alerts_new(bridge->loop, &alerts, bridge->store, bridge->metrics, &alerts_ops);
     bridge->queue_stats =
         queue_stats_new(bridge->loop, bridge->asks, bridge->store, &bridge->fence, &stats_ops);
 }

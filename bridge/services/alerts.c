@@ -36,7 +36,6 @@ struct alerts {
     struct alert_limits limits;
     char *to; /* NULL: nobody */
     struct store *store;
-    const struct fence *fence;
     struct alerts_ops ops;
     struct loop_timer timer;
     struct list alarms;
@@ -351,14 +350,13 @@ void alerts_configure(struct alerts *alerts, const struct alerts_config *config)
 }
 
 struct alerts *alerts_new(struct loop *loop, const struct alerts_config *config,
-                          struct store *store, const struct fence *fence, struct metrics *metrics,
+                          struct store *store, struct metrics *metrics,
                           const struct alerts_ops *ops)
 {
     struct alerts *alerts = xcalloc(1, sizeof(*alerts));
 
     alerts->loop = loop;
     alerts->store = store;
-    alerts->fence = fence;
     alerts->ops = *ops;
     list_init(&alerts->alarms);
     alerts_configure(alerts, config);

@@ -15,7 +15,6 @@
 #define TOCSIN_SERVICES_ALERTS_H
 #include "base/metrics.h"
 #include "core/alert.h"
-#include "core/fence.h"
 #include "store/store.h"
 
 struct alerts;
@@ -36,7 +35,7 @@ struct alerts_ops {
 };
 
 struct alerts *alerts_new(struct loop *loop, const struct alerts_config *config,
-                          struct store *store, const struct fence *fence, struct metrics *metrics,
+                          struct store *store, struct metrics *metrics,
                           const struct alerts_ops *ops);
 /* Nothing may be under way below. */
 void alerts_free(struct alerts *alerts);

@@ -17,7 +17,7 @@ struct pauses {
 
 /* A change's own. */
 struct changing {
-    struct pause_change change;
+    struct pause_change wanted;
 };
 
 struct listing {
@@ -94,7 +94,7 @@ static void on_changed(void *ctx, int err, bool did_change)
 {
     struct ask *ask = ctx;
     struct changing *changing = ask->own;
-    const struct pause_change *change = &changing->change;
+    const struct pause_change *change = &changing->wanted;
 
     if (err == ERR_NOT_FOUND) {
         (void)rpc_fail(&ask->rpc, RPC_NOT_FOUND, "there is no such provider", "provider");
@@ -139,17 +139,17 @@ static void change(struct ask *ask, bool is_channel, bool is_pause)
     struct buf params = {0};
     int err;
 
-    changing->change = (struct pause_change){.is_pause = is_pause,
+    changing->wanted = (struct pause_change){.is_pause = is_pause,
                                              .admin = ask->admin,
                                              .method = ask->method->name,
                                              .call = ask->rpc.rpc};
-    if (!read_change(ask, &changing->change, is_channel)) {
+    if (!read_change(ask, &changing->wanted, is_channel)) {
         ask_answer(ask);
         return;
     }
     json_write(ask->rpc.params, &params);
-    changing->change.params = buf_text(&params);
-    err = store_pause_change(pauses->store, &changing->change, on_changed, ask);
+    changing->wanted.params = buf_text(&params);
+    err = store_pause_change(pauses->store, &changing->wanted, on_changed, ask);
     buf_fini(&params);
     if (err)
         ask_fail(ask, ERR_CLOSED);

@@ -22,12 +22,16 @@ typedef int store_retention_fn(struct store *store, const struct retention_terms
                                store_count_fn *on_done, void *ctx);
 
 /* Makes the day partitions of the coming week. */
-NODISCARD store_retention_fn store_make_partitions;
+NODISCARD int store_make_partitions(struct store *store, const struct retention_terms *terms,
+                                    store_count_fn *on_done, void *ctx);
 /* Drops the oldest day that is over; what is still needed of it stays. */
-NODISCARD store_retention_fn store_drop_partition;
+NODISCARD int store_drop_partition(struct store *store, const struct retention_terms *terms,
+                                   store_count_fn *on_done, void *ctx);
 /* Rows that day partitions left, once they are needed no more. */
-NODISCARD store_retention_fn store_trim_leftovers;
-NODISCARD store_retention_fn store_trim_rejects;
+NODISCARD int store_trim_leftovers(struct store *store, const struct retention_terms *terms,
+                                   store_count_fn *on_done, void *ctx);
+NODISCARD int store_trim_rejects(struct store *store, const struct retention_terms *terms,
+                                 store_count_fn *on_done, void *ctx);
 
 struct trim_call {
     void (*on_user)(void *ctx, const char *user); /* whose counters have changed */
