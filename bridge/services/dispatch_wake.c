@@ -36,7 +36,9 @@
 
 struct comer {
     struct list_node node;
-    int64_t due_ms; /* boot */
+    int64_t due_ms;    /* boot */
+    uint64_t after[2]; /* the last delivery and dead letter that were brought back already */
+    bool is_again;     /* they came, or missed one, since the first of them was */
     char user[];
 };
 
@@ -48,7 +50,7 @@ struct waking {
     unsigned generation;
     size_t count;
     struct comer *comers[USERS_AT_ONCE];
-    const char *users[USERS_AT_ONCE];
+    struct wake_user users[USERS_AT_ONCE];
     size_t got[2][USERS_AT_ONCE]; /* deliveries, dead letters */
     size_t total[2], rows, limit;
 };
@@ -106,8 +108,11 @@ void dispatch_wake(struct dispatch *dispatch, const char *user)
     size_t length = strlen(user);
     struct comer *comer;
 
-    if (strmap_get(&waker->by_user, user))
+    comer = strmap_get(&waker->by_user, user);
+    if (comer) {
+        comer->is_again = true;
         return;
+    }
     if (waker->comers.count >= dispatch->config.wake_users_max) {
         metric_add(waker->dropped, 1);
         return;
@@ -141,6 +146,19 @@ static void put_back(struct waker *waker, struct comer *comer)
     }
     list_push_front(&waker->comers, &comer->node);
     strmap_set(&waker->by_user, comer->user, comer);
+}
+
+/* All that waited was brought back: once, or who never acknowledges would be brought it for ever.
+ */
+static void end(struct waker *waker, struct comer *comer)
+{
+    if (!comer->is_again) {
+        free(comer);
+        return;
+    }
+    comer->is_again = false;
+    comer->after[0] = comer->after[1] = 0;
+    put_back(waker, comer);
 }
 
 /* Makes the slots those of the last second. */
@@ -186,7 +204,7 @@ static size_t place_of(const struct waking *waking, const char *user)
 {
     size_t i = 0;
 
-    while (i + 1 < waking->count && strcmp(waking->users[i], user) != 0)
+    while (i + 1 < waking->count && strcmp(waking->users[i].name, user) != 0)
         i++;
     return i;
 }
@@ -196,11 +214,13 @@ static void on_row(void *ctx, const struct claimed *row)
     struct waking *waking = ctx;
     struct dispatch *dispatch = waking->dispatch;
     struct waker *waker = dispatch->waker;
+    size_t place = place_of(waking, row->recipient);
     struct task *task;
 
     waking->rows++;
     waking->total[row->was_dead]++;
-    waking->got[row->was_dead][place_of(waking, row->recipient)]++;
+    waking->got[row->was_dead][place]++;
+    waking->comers[place]->after[row->was_dead] = row->id; /* they come by id */
     if (waking->generation != dispatch->generation)
         return;
     task = dispatch_make(&waking->note, row);
@@ -242,10 +262,10 @@ static void on_done(void *ctx, int err)
         crash_point("wake.done");
     waker->waking = NULL;
     for (size_t i = waking->count; i-- > 0;) {
-        if (err || is_cut(waking, i))
-            put_back(waker, waking->comers[i]);
+        if (!err && !is_cut(waking, i))
+            end(waker, waking->comers[i]);
         else
-            free(waking->comers[i]);
+            put_back(waker, waking->comers[i]);
     }
     metric_add(waker->replayed, (double)waking->rows);
     waker->next_ms = now_ms + (int64_t)waking->rows * 1000 / dispatch->config.wake_per_second;
@@ -287,7 +307,8 @@ static void ask(struct dispatch *dispatch, struct destination *own, unsigned tot
         list_remove(&waker->comers, node);
         strmap_remove(&waker->by_user, comer->user);
         waking->comers[waking->count] = comer;
-        waking->users[waking->count++] = comer->user;
+        waking->users[waking->count++] =
+            (struct wake_user){comer->user, {comer->after[0], comer->after[1]}};
     }
     err = store_wake(dispatch->store, dispatch->fence->epoch, waking->users, waking->count,
                      EACH_MAX, total, &claim);

@@ -75,27 +75,31 @@ const struct pg_statement store_sql_claim = {
  */
 const struct pg_statement store_sql_wake = {
     .name = "wake",
-    .params = 5,
-    .sql = "WITH l AS (SELECT 1 FROM bridge"
-           "   WHERE epoch = $1::bigint AND lease_until > clock_timestamp()),"
-           "w AS (UPDATE delivery d SET state = 1, epoch = $1::bigint, attempts = 0, due_at = now()"
-           " WHERE d.id = ANY (ARRAY(SELECT q.id FROM unnest($2::text[]) AS p(user_id)"
-           "   CROSS JOIN LATERAL (SELECT id FROM delivery WHERE " WAITING
-           "     ORDER BY id LIMIT $3::int FOR UPDATE SKIP LOCKED) q LIMIT $4::int))"
-           " AND d.state + 0 <> 1 AND EXISTS (SELECT 1 FROM l) RETURNING d.*),"
-           "x AS (UPDATE dead_letter d SET is_dead = false, status = 1, changed_at = now(),"
-           "   resolved_by = 'reconnect'"
-           " WHERE d.delivery = ANY (ARRAY(SELECT q.delivery FROM unnest($2::text[]) AS p(user_id)"
-           "   CROSS JOIN LATERAL (SELECT l.delivery FROM dead_letter l WHERE " WAITING_DEAD
-           "     ORDER BY l.delivery LIMIT $3::int FOR UPDATE SKIP LOCKED) q LIMIT $4::int))"
-           " AND d.is_dead AND EXISTS (SELECT 1 FROM l) RETURNING d.*),"
-           "i AS (INSERT INTO delivery (id, notification, due_at, epoch, seq, destination, channel,"
-           "   priority, state, last_reason, recipient_kind, recipient, desk)"
-           " SELECT delivery, notification, now(), $1::bigint, seq, destination, channel, priority,"
-           "   1, reason, recipient_kind, recipient, CASE WHEN edited IS NULL THEN 0 ELSE 4 END"
-           " FROM x RETURNING *),"
-           "u AS (SELECT false AS was_dead, w.* FROM w UNION ALL SELECT true, i.* FROM i)"
-           "SELECT " CLAIMED_COLUMNS ", u.was_dead FROM u" CLAIMED_NOTIFICATION " ORDER BY u.id",
+    .params = 7,
+    .sql =
+        "WITH l AS (SELECT 1 FROM bridge"
+        "   WHERE epoch = $1::bigint AND lease_until > clock_timestamp()),"
+        "w AS (UPDATE delivery d SET state = 1, epoch = $1::bigint, attempts = 0, due_at = now()"
+        " WHERE d.id = ANY (ARRAY(SELECT q.id FROM unnest($2::text[], $6::bigint[]) AS p(user_id, "
+        "after)"
+        "   CROSS JOIN LATERAL (SELECT id FROM delivery WHERE " WAITING
+        "     AND id > p.after ORDER BY id LIMIT $3::int FOR UPDATE SKIP LOCKED) q LIMIT $4::int))"
+        " AND d.state + 0 <> 1 AND EXISTS (SELECT 1 FROM l) RETURNING d.*),"
+        "x AS (UPDATE dead_letter d SET is_dead = false, status = 1, changed_at = now(),"
+        "   resolved_by = 'reconnect'"
+        " WHERE d.delivery = ANY (ARRAY(SELECT q.delivery"
+        "   FROM unnest($2::text[], $7::bigint[]) AS p(user_id, after)"
+        "   CROSS JOIN LATERAL (SELECT l.delivery FROM dead_letter l WHERE " WAITING_DEAD
+        "     AND l.delivery > p.after ORDER BY l.delivery LIMIT $3::int FOR UPDATE SKIP LOCKED) q "
+        "LIMIT $4::int))"
+        " AND d.is_dead AND EXISTS (SELECT 1 FROM l) RETURNING d.*),"
+        "i AS (INSERT INTO delivery (id, notification, due_at, epoch, seq, destination, channel,"
+        "   priority, state, last_reason, recipient_kind, recipient, desk)"
+        " SELECT delivery, notification, now(), $1::bigint, seq, destination, channel, priority,"
+        "   1, reason, recipient_kind, recipient, CASE WHEN edited IS NULL THEN 0 ELSE 4 END"
+        " FROM x RETURNING *),"
+        "u AS (SELECT false AS was_dead, w.* FROM w UNION ALL SELECT true, i.* FROM i)"
+        "SELECT " CLAIMED_COLUMNS ", u.was_dead FROM u" CLAIMED_NOTIFICATION " ORDER BY u.id",
 };
 
 const struct pg_statement store_sql_reconcile = {
@@ -247,27 +251,36 @@ int store_claim(struct store *store, int64_t epoch, int32_t destination,
     return err;
 }
 
-int store_wake(struct store *store, int64_t epoch, const char *const *users, size_t count,
+int store_wake(struct store *store, int64_t epoch, const struct wake_user *users, size_t count,
                unsigned each, unsigned total, const struct claim *claim)
 {
     struct claim *call = xmalloc(sizeof(*call));
-    struct pg_array names;
+    struct pg_array names, after[2];
     int err;
 
     *call = *claim;
     pg_array_init(&names, PG_TEXT);
-    for (size_t i = 0; i < count; i++)
-        pg_array_add_text(&names, users[i]);
+    for (int kind = 0; kind < 2; kind++)
+        pg_array_init(&after[kind], PG_INT8);
+    for (size_t i = 0; i < count; i++) {
+        pg_array_add_text(&names, users[i].name);
+        for (int kind = 0; kind < 2; kind++)
+            pg_array_add_int(&after[kind], (int64_t)users[i].after[kind]);
+    }
     pg_params_clear(&store->params);
     pg_add_int8(&store->params, epoch);
     pg_add_array(&store->params, &names);
     pg_add_int4(&store->params, (int32_t)each);
     pg_add_int4(&store->params, (int32_t)total);
     pg_add_int2(&store->params, STORE_SUSPECT_CRASHES);
+    for (int kind = 0; kind < 2; kind++)
+        pg_add_array(&store->params, &after[kind]);
     err = pg_send(store->pg[STORE_INTAKE], &store_sql_wake, &store->params, on_claimed, call);
     if (err)
         free(call);
     pg_array_fini(&names);
+    for (int kind = 0; kind < 2; kind++)
+        pg_array_fini(&after[kind]);
     return err;
 }
 

@@ -59,14 +59,19 @@ NODISCARD int store_claim(struct store *store, int64_t epoch, int32_t destinatio
                           const int64_t since_ms[PRIORITY_COUNT], bool is_suspect,
                           const struct claim *claim);
 
+/* Whose, and the last delivery and dead letter that were taken already (0: none). */
+struct wake_user {
+    const char *name; /* borrowed */
+    uint64_t after[2];
+};
 /*
  * Takes what waits for these users: in-app deliveries that could not be shown to them, held or
  * between two tries, and dead letters of the same kind.  At most each of a user and total in all,
- * and as many dead letters again; user by user, in the order given.  Two bridges that ask at the
- * same time share them.
+ * and as many dead letters again; user by user, in the order given, and of each by id.  Two bridges
+ * that ask at the same time share them.
  */
-NODISCARD int store_wake(struct store *store, int64_t epoch, const char *const *users, size_t count,
-                         unsigned each, unsigned total, const struct claim *claim);
+NODISCARD int store_wake(struct store *store, int64_t epoch, const struct wake_user *users,
+                         size_t count, unsigned each, unsigned total, const struct claim *claim);
 
 /* Gives back what the database says is ours and memory does not know. */
 NODISCARD int store_reconcile(struct store *store, int64_t epoch, const uint64_t *known,

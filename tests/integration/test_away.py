@@ -318,3 +318,20 @@ def test_clients_that_do_not_acknowledge_do_not_hold_up_those_that_do(away):
     finally:
         for person in mute:
             person.close()
+
+
+def test_who_never_acknowledges_is_brought_everything_once_and_not_for_ever(away):
+    """More than fits into one statement: what was tried just now is not taken again."""
+    stack, shop = away(settings={"channels.in_app.retry_base": "5s", "channels.in_app.retry_max": "5s",
+                                 "channels.in_app.attempts": 2})
+    count = 700
+    for start in range(0, count, 100):
+        shop.publish("up/request", [{"id": "mute-%d" % n, "type": "t", "title": "m%d" % n,
+                                     "body": "b", "to": {"user": "mute"}}
+                                    for n in range(start, start + 100)])
+    servers.wait_until(lambda: int(books(stack)["dead"]) >= count, 60, "all to be dead", 0.2)
+    with Person(stack, "mute", acks=False) as mute:
+        servers.wait_until(lambda: len({m["id"] for m in mute.inbox()}) >= count, 60,
+                           "each to be brought back", 0.2)
+        servers.wait_until(lambda: books(stack)["in_flight"] == 0, 40, "it to end", 0.2)
+        assert len(mute.inbox()) <= count * 4, "two attempts, and a second pass of what was missed"
