@@ -197,6 +197,8 @@ def check_receipts(seen, report):
             if was == now:
                 if seen.faults_between(before["at"] - EFFECT_OF_FAULT, event["at"]):
                     report.allowed["a receipt came again"] += 1
+                elif now == "dead" and seen.states_of(key).count("dead") > 1:
+                    report.allowed["brought back for its user, and dead again"] += 1
                 else:
                     repeated.append((key, now, seen.clock(before["at"]), seen.clock(event["at"])))
             elif not is_legal_change(before["receipt"], event["receipt"]):

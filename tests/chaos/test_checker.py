@@ -365,6 +365,17 @@ def test_an_end_that_the_broker_lost_is_allowed():
     assert ["broker died" in name for name in allowed(story)] == [True]
 
 
+def test_the_dead_may_come_back_and_die_again():
+    story = Story()
+    story.drop("receipt", id="b", status="delivered")
+    story.attempts[1].update(state=5)
+    story.attempts.append({**story.attempts[1], "at": T + 30})
+    for at in (T + 2, T + 30):
+        story.events.append(receipt("b", "dead", at, channel="in_app", user="ann",
+                                    reason="ack_timeout"))
+    assert allowed(story) == ["brought back for its user, and dead again"]
+
+
 def test_the_dead_may_come_back_in_app():
     story = Story()
     story.events.append(receipt("b", "dead", T + 1.6, channel="in_app", user="ann",
