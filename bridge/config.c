@@ -268,7 +268,9 @@ static void store(struct reader *reader, const struct key *key, void *base, cons
     switch (key->kind) {
     case KIND_TEXT:
     case KIND_FILE:
-        *(const char **)at = text[0] ? text : NULL;
+        if (!text[0] && key->fallback)
+            fail(reader, line, name, "needs a value; leave the key out for its default");
+        *(const char **)at = text[0] ? text : key->fallback;
         return;
     case KIND_BOOL:
         if (strcmp(text, "true") != 0 && strcmp(text, "false") != 0)

@@ -72,10 +72,31 @@ static int watch(struct client *c, bool writing)
     return epoll_ctl(c->engine->epoll_fd, EPOLL_CTL_MOD, c->fd, &ev) ? fail(c, "epoll") : 0;
 }
 
+/* Moves what is to be sent into one frame behind those that are under way. */
+static struct wire_buf *wrap(struct client *c)
+{
+    struct wire_buf *out = &c->out, *frames = &c->frames;
+    size_t n = out->len - out->sent;
+
+    if (!c->is_websocket)
+        return out;
+    if (n) {
+        wire_buf_room(frames, n + WEBSOCKET_HEADER_MAX);
+        frames->len += websocket_put_header(frames->data + frames->len, n);
+        memcpy(frames->data + frames->len, out->data + out->sent, n);
+        frames->len += n;
+        out->sent = out->len;
+    }
+    return frames;
+}
+
 static int flush(struct client *c)
 {
-    struct wire_buf *out = &c->out;
+    struct wire_buf *out;
 
+    if (c->is_websocket && !c->is_upgraded)
+        return 0;
+    out = wrap(c);
     while (out->sent < out->len) {
         ssize_t n = send(c->fd, out->data + out->sent, out->len - out->sent, MSG_NOSIGNAL);
         c->engine->sends++;
@@ -222,6 +243,19 @@ static int keep_rest(struct client *c, const uint8_t *rest, size_t n)
     return 0;
 }
 
+/* The broker sends nothing behind its answer before it has heard CONNECT. */
+static int on_answer(struct client *c, size_t have)
+{
+    int64_t head = websocket_answer(c->engine->scratch, have);
+
+    if (head < 0 || (head && (size_t)head != have))
+        return fail(c, "no WebSocket here");
+    c->is_upgraded = head > 0;
+    if (c->is_upgraded)
+        mark_dirty(c);
+    return keep_rest(c, c->engine->scratch, head ? 0 : have);
+}
+
 static int on_readable(struct client *c)
 {
     struct engine *e = c->engine;
@@ -238,6 +272,12 @@ static int on_readable(struct client *c)
     if (n < 0)
         return errno == EAGAIN ? 0 : fail(c, strerror(errno));
     e->now_ns = clock_ns();
+    if (c->is_websocket && !c->is_upgraded)
+        return on_answer(c, have + (size_t)n);
+    if (c->is_websocket)
+        n = (ssize_t)websocket_unwrap(&c->websocket, e->scratch + have, (size_t)n);
+    if (n < 0)
+        return fail(c, "WebSocket closed by the broker");
     have += (size_t)n;
     int64_t used = on_bytes(c, e->scratch, have);
     if (used < 0 || keep_rest(c, e->scratch + used, have - (size_t)used))
@@ -328,9 +368,11 @@ int client_open(struct client *c, struct engine *e, const struct client_config *
     snprintf(c->filter, sizeof(c->filter), "%s", conf->filter ? conf->filter : "");
     if (strncmp(url, "unix:", 5) == 0)
         c->fd = dial_unix(url + 5);
+    else if (strncmp(url, "ws://", 5) == 0)
+        c->is_websocket = (c->fd = dial_tcp(url + 5)) >= 0;
     else
         c->fd = dial_tcp(strncmp(url, "mqtt://", 7) == 0 ? url + 7 : url);
-    if (c->fd < 0)
+    if (c->fd < 0 || (c->is_websocket && websocket_ask(c->fd, url + 5)))
         return fail(c, "cannot connect to the broker");
     fcntl(c->fd, F_SETFL, fcntl(c->fd, F_GETFL) | O_NONBLOCK);
     struct epoll_event ev = {.events = EPOLLIN, .data.ptr = c};
@@ -347,12 +389,16 @@ void client_close(struct client *c)
     if (c->state == CLIENT_CLOSED)
         return;
     if (c->fd >= 0) {
+        struct wire_buf *out;
+
         wire_put_disconnect(&c->out);
-        (void)!send(c->fd, c->out.data + c->out.sent, c->out.len - c->out.sent,
+        out = wrap(c);
+        (void)!send(c->fd, out->data + out->sent, out->len - out->sent,
                     MSG_NOSIGNAL | MSG_DONTWAIT);
         close(c->fd);
     }
     wire_buf_fini(&c->out);
+    wire_buf_fini(&c->frames);
     free(c->partial);
     c->partial = NULL;
     c->state = CLIENT_CLOSED;

@@ -17,6 +17,7 @@
 #ifndef BENCH_CLIENT_H
 #define BENCH_CLIENT_H
 
+#include "websocket.h"
 #include "wire.h"
 
 struct client;
@@ -60,11 +61,14 @@ struct client {
     uint32_t unacked; /* QoS 1 publishes without PUBACK */
     struct client *next_dirty;
     bool is_dirty, wants_write;
+    bool is_websocket, is_upgraded;
+    struct websocket websocket;
+    struct wire_buf frames; /* of a WebSocket: out, in frames */
     char name[96], filter[128];
 };
 
 struct client_config {
-    const char *url; /* mqtt://host:port, or unix:/path */
+    const char *url; /* mqtt://host:port, ws://host:port, or unix:/path */
     int level;       /* 4 or 5 */
     const char *client_id, *user, *password;
     const char *filter; /* subscribed to at QoS 1; NULL for none */

@@ -5,6 +5,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define RAMP         50 /* connections under way at once */
 #define RAMP_WAIT_NS ((int64_t)15 * 1000000000)
@@ -29,7 +30,8 @@ static int open_member(struct fleet_member *m, struct engine *e, const struct lo
     m->owner = conf->owner;
     if (secret && token_mint(secret, conf->kind, m->id, token))
         return engine_fail(e, client_id, "cannot sign its token");
-    struct client_config client = {.url = o->url,
+    bool is_user = strcmp(conf->kind, "user") == 0;
+    struct client_config client = {.url = is_user && o->user_url ? o->user_url : o->url,
                                    .level = conf->level,
                                    .client_id = client_id,
                                    .user = secret ? m->id : NULL,

@@ -23,6 +23,7 @@ struct row {
 
 static const struct row rows[] = {
     ROW("url", KIND_TEXT, url, "broker: mqtt://host:port or unix:/path"),
+    ROW("user-url", KIND_TEXT, user_url, "the users' broker, if another: ws://host:port too"),
     ROW("postgres", KIND_TEXT, postgres, "raw-pg: connection string"),
     ROW("secret-file", KIND_TEXT, secret_file, "HS256 secret; without it no password is sent"),
     ROW("channel", KIND_TEXT, channel, "in_app sms webhook email push (in_app)"),

@@ -16,6 +16,7 @@ enum load_mode { LOAD_NOTIFY, LOAD_RECONNECT, LOAD_RAW_MQTT, LOAD_RAW_PG };
 struct load_options {
     enum load_mode mode;
     const char *url;         /* broker */
+    const char *user_url;    /* the same for users; NULL: url */
     const char *postgres;    /* for raw-pg */
     const char *secret_file; /* NULL: connect without a password */
     const char *channel;     /* in_app, sms, webhook, email or push */

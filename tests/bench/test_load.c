@@ -4,6 +4,7 @@
 #include "json_scan.h"
 #include "ledger.h"
 #include "request.h"
+#include "websocket.h"
 #include "wire.h"
 
 #include <math.h>
@@ -144,6 +145,41 @@ static struct load_options some_options(void)
                                  .body_bytes = 300};
 }
 
+/* Frames of several lengths with a ping between them, cut at every place. */
+static void frames_are_one_stream_of_bytes(void **state)
+{
+    static const size_t sizes[] = {0, 1, 125, 126, 700, 70000};
+    size_t total = 0, payload = 0;
+    uint8_t *all = malloc(80000), *copy = malloc(80000);
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+        size_t head = websocket_put_header(all + total, sizes[i]) - 4; /* servers do not mask */
+
+        all[total + 1] &= 0x7f;
+        memset(all + total + head, (int)('a' + i), sizes[i]);
+        total += head + sizes[i];
+        payload += sizes[i];
+        memcpy(all + total, "\x89\x02hi", 4);
+        total += 4;
+    }
+    for (size_t cut = 0; cut < total; cut += cut < 1200 ? 1 : 997) {
+        struct websocket w = {0};
+        int64_t first, second;
+
+        memcpy(copy, all, total);
+        first = websocket_unwrap(&w, copy, cut);
+        second = websocket_unwrap(&w, copy + cut, total - cut);
+        assert_int_equal(first + second, (int64_t)payload);
+        if (second)
+            assert_int_equal(copy[cut + (size_t)second - 1], 'f');
+    }
+    struct websocket w = {0};
+    assert_int_equal(websocket_unwrap(&w, (uint8_t[]){0x88, 0}, 2), -1);
+    free(all);
+    free(copy);
+}
+
 static void a_request_names_its_user_and_is_recognised(void **state)
 {
     struct load_options o = some_options();
@@ -227,6 +263,7 @@ int main(void)
         cmocka_unit_test(scan_finds_members_behind_nests_and_escapes),
         cmocka_unit_test(scan_ends_at_text_cut_anywhere),
         cmocka_unit_test(quantiles_are_never_flattered_and_within_two_percent),
+        cmocka_unit_test(frames_are_one_stream_of_bytes),
         cmocka_unit_test(a_request_names_its_user_and_is_recognised),
         cmocka_unit_test(a_direct_target_carries_the_users_number),
         cmocka_unit_test(the_ledger_tells_lost_from_doubled),

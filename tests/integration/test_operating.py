@@ -43,6 +43,8 @@ BAD_FILES = [
     (GOOD + "destinations:\n  d:\n    adapter: twillio\n", 7, "there is no such adapter"),
     (GOOD + "channels:\n  sms:\n    jitter: maybe\n", 7, "true or false"),
     (GOOD + "log:\n  level: ${NOT_SET_ANYWHERE}\n", 6, "variable is not set"),
+    (GOOD + "requests:\n  broadcast:\n", 6, "needs a value"),
+    (GOOD + "types:\n  a:\n    unknown:\n", 7, "needs a value"),
     (GOOD + "bridge: {node: 1}\nbridge: {node: 2}\n", 6, "twice"),
     (GOOD + "bridge: [1\n", 6, ""),
     ("- a\n", 1, "mapping"),

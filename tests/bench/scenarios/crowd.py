@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""Ten thousand users connected at once, each of them told now and then: saturation, and 500 per
-second, against the same with a thousand."""
+"""Ten thousand users connected at once, over TCP and over WebSocket, each of them told now and
+then: saturation, and 500 per second, against the same with a thousand."""
 import resource
 
 import measure
@@ -26,17 +26,19 @@ def allow_descriptors(count):
 def run(args, build):
     phases, broker_mb = {}, {}
     allow_descriptors(CROWD + 1000)
-    for users in (USERS, CROWD):
+    for users, how in ((USERS, "TCP"), (CROWD, "TCP"), (USERS, "WebSocket"),
+                       (CROWD, "WebSocket")):
         with Rig(build, args.settings) as rig:
-            name = "%s users" % number(users)
-            phases[name + ", saturation"] = saturate(rig, args.seconds, users=users)
-            phases[name + ", %d per s" % RATE_CALM] = at_rate(rig, RATE_CALM, args.seconds,
-                                                              users=users)
-            broker_mb[str(users)] = measure.rss_mb(rig.stack.broker.pid)[1]
+            name = "%s users over %s" % (number(users), how)
+            more = {"users": users}
+            if how == "WebSocket":
+                more["user_url"] = rig.stack.broker.ws_url
+            phases[name + ", saturation"] = saturate(rig, args.seconds, **more)
+            phases[name + ", %d per s" % RATE_CALM] = at_rate(rig, RATE_CALM, args.seconds, **more)
+            broker_mb[name] = measure.rss_mb(rig.stack.broker.pid)[1]
     return {"phases": phases, "broker_mb": broker_mb}
 
 
 def facts(result):
     yield "The broker's memory at its highest: " + ", ".join(
-        "%s MB with %s users" % (number(mb), number(int(users)))
-        for users, mb in result["broker_mb"].items()) + "."
+        "%s MB with %s" % (number(mb), name) for name, mb in result["broker_mb"].items()) + "."
