@@ -31,6 +31,16 @@ HISTORY = os.path.join(rig.STATE, "history.jsonl")
 GATE = os.path.join(HERE, "gate.py")
 
 
+def with_companions(names):
+    """Each once, followed by those that are measured along with it (WITH)."""
+    found = []
+    for name in names:
+        for each in (name, *getattr(scenarios.ALL.get(name), "WITH", ())):
+            if each not in found:
+                found.append(each)
+    return found
+
+
 def arguments():
     parser = argparse.ArgumentParser(prog="run bench", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -51,7 +61,7 @@ def arguments():
     for name in args.scenario:
         if name not in scenarios.ALL and name != "gate":
             parser.error("no scenario %r" % name)
-    args.scenario = args.scenario or scenarios.DEFAULT
+    args.scenario = with_companions(args.scenario or scenarios.DEFAULT)
     if args.quick:
         args.seconds = min(args.seconds, 3)
     args.settings = [servers.parse_set(text) for text in args.set]

@@ -10,6 +10,7 @@ A scenario is a module with
 and, where it has more to say,
     ORDER            its place in the page (100)
     DEFAULT          False: only run when it is named
+    WITH             names of those that run along when it is named
     tables(result)   yields (title, [header, row, ...]) for tables of its own
     facts(result)    yields sentences
     plots(result)    yields svg.Plot

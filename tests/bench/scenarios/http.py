@@ -6,6 +6,7 @@ from rig import LOAD_NAP, Rig, Sink
 from .common import HOOK, PROVIDER_MS, SLOW_MS, SMS
 
 NAME = "http"
+WITH = ("adapters",)
 GOAL = ("with concurrency 100 at least 4,750/s (95 % of what 20 ms allow), with 1,000 at least "
         "8,000/s; a fast provider keeps its rate beside a slow one")
 ORDER = 20

@@ -10,6 +10,7 @@ from crowd import Crowd
 from rig import Lost, Rig, number, say
 
 NAME = "inbox"
+WITH = ("reconnect", "desk")
 GOAL = ("a history of 50 from an inbox of 10,000: p95 under 10 ms; a broadcast to 10,000 connected users: "
         "the last one within 2 s, one row")
 ORDER = 50
