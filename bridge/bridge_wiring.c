@@ -672,6 +672,8 @@ struct ingest_ops bridge_ingest_ops(struct bridge *bridge)
         .poke = poke_one,
         .doubt = on_doubt,
         .receipt = add_receipt,
+        .mark = receipts_mark,
+        .is_past = are_receipts_past,
         .replaced = replaced,
         .rpc = on_rpc,
         .show = show,

@@ -129,6 +129,7 @@ static int64_t bridge_turn(void *ctx)
     membership_turn(bridge->membership);
     next_ms = dispatch_turn(bridge->dispatch);
     receipts_flush(bridge->receipts);
+    ingest_turn(bridge->ingest);
     if (in_app_waiting(bridge->in_app) > BUSY_UNDER_WAY)
         loop_linger(bridge->loop, BUSY_LINGER_US);
     if (bridge->stage != BRIDGE_RUNNING)

@@ -148,6 +148,7 @@ void ingest_reset(struct ingest *ingest)
     ingest->range_count = 0;
     ingest->looking_count = 0;
     ingest->held_since_ms = 0;
+    ingest->is_telling = false;
     ingest->generation++;
     arena_reset(ingest->arena);
 }
@@ -509,7 +510,13 @@ static void next_range(struct ingest *ingest)
 
 /* ---- the end of a batch ---- */
 
-/* All is committed or refused: tell the services the rest, and let the acknowledgements out. */
+static void release(struct ingest *ingest)
+{
+    ingest_reset(ingest);
+    mqtt_release(ingest->lane);
+}
+
+/* All is committed or refused: tell the services the rest. */
 static void finish(struct ingest *ingest)
 {
     int64_t now_ms = clock_wall_ms();
@@ -525,9 +532,25 @@ static void finish(struct ingest *ingest)
     }
     for (size_t i = 0; i < ingest->count; i++)
         tell(ingest, ingest->entries[i], now_ms);
-    ingest_reset(ingest);
-    mqtt_release(ingest->lane);
-    crash_point("dispatch.pre_send");
+    crash_point("ingest.told");
+    if (ingest->count == 0) { /* calls alone: who asks, asks again */
+        release(ingest);
+        return;
+    }
+    ingest->is_telling = true;
+    ingest->told_mark = 0;
+}
+
+void ingest_turn(struct ingest *ingest)
+{
+    if (!ingest->is_telling)
+        return;
+    if (!ingest->told_mark)
+        ingest->told_mark = ingest->ops.mark(ingest->ops.ctx);
+    if (!ingest->ops.is_past(ingest->ops.ctx, ingest->told_mark))
+        return;
+    release(ingest);
+    crash_point("ingest.acknowledged");
 }
 
 /* ---- the lane ---- */

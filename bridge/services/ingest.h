@@ -3,9 +3,10 @@
  * ingest - the requests lane: read a batch, store it, and only then let it be acknowledged
  *
  * libmosquitto queues the PUBACK before it calls us and has no manual acknowledgement; io/mqtt.h
- * keeps it back until mqtt_release(), which is called here and only after the commit.  So killing
- * this process at any instant loses nothing: what was not committed was not acknowledged, and
- * what was committed but not acknowledged comes again and is recognised by its key.
+ * keeps it back until mqtt_release(), which is called here and only after the commit, and after
+ * the broker has the receipts.  So killing this process at any instant loses nothing: what was not
+ * committed and told was not acknowledged, and what was committed but not acknowledged comes again,
+ * is recognised by its key and answered by the same receipt.
  *
  * A batch that cannot be stored for a passing reason is dropped with its acknowledgements, and
  * the broker sends it again.  A row that can never be stored is found by halving and kept aside
@@ -47,6 +48,9 @@ struct ingest_ops {
     void (*poke)(void *ctx, int32_t destination);
     void (*doubt)(void *ctx);
     void (*receipt)(void *ctx, const char *service, const struct receipt *receipt);
+    /* As outbox_mark() and outbox_is_past(). */
+    uint64_t (*mark)(void *ctx);
+    bool (*is_past)(void *ctx, uint64_t mark);
     void (*replaced)(void *ctx); /* something stored may replace what is older */
     void (*rpc)(void *ctx, const struct topic_up *from, const struct mqtt_message *message);
     /* As in_app_show(). */
@@ -68,6 +72,8 @@ void ingest_open(struct ingest *ingest);
 void ingest_open_degraded(struct ingest *ingest);
 /* Either is not: disconnect, dropping what is not committed. */
 void ingest_close(struct ingest *ingest);
+/* After every turn's receipts have gone to the outbox: acknowledges what has been told. */
+void ingest_turn(struct ingest *ingest);
 bool ingest_is_open(const struct ingest *ingest);
 /* Connected and subscribed, and no batch is stuck. */
 bool ingest_is_ready(const struct ingest *ingest);

@@ -97,6 +97,8 @@ struct ingest {
     unsigned again;
     size_t looking_count;  /* entries seen before, whose notification is being looked up */
     int64_t held_since_ms; /* 0 while reading */
+    bool is_telling;       /* all is committed; its receipts are on their way to the broker */
+    uint64_t told_mark;    /* when the outbox is past this the broker has them; 0: not yet taken */
     struct metric *messages, *accepted, *rejected, *duplicates, *batch_rows, *commit_seconds;
     int64_t sent_us;
 };
