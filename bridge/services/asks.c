@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/panic.h"
 #include "base/timefmt.h"
+#include "core/id.h"
 #include "core/request.h"
 #include "store/audit.h"
 
@@ -88,6 +89,17 @@ void ask_end(struct ask *ask)
 {
     rpc_end_result(&ask->out);
     ask_answer(ask);
+}
+
+void ask_end_page(struct ask *ask, uint64_t next)
+{
+    char id[ID_TEXT_BYTES];
+
+    buf_add_char(&ask->out, ']');
+    if (next)
+        buf_add_member(&ask->out, "next", id_format(next, id));
+    buf_add_char(&ask->out, '}');
+    ask_end(ask);
 }
 
 static void add_masked(const struct json *value, struct buf *out)

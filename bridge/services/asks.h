@@ -92,6 +92,8 @@ void ask_fail(struct ask *ask, int err);
 /* Between them the method writes one JSON value to ask->out; ask_end() answers. */
 void ask_begin(struct ask *ask);
 void ask_end(struct ask *ask);
+/* Ends {"...":[ and answers; next is where the next page goes on, 0: this was the last. */
+void ask_end_page(struct ask *ask, uint64_t next);
 /*
  * Answers a change that is committed with {name: count}; an admin's is written to the audit table
  * with its parameters.

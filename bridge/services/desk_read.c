@@ -88,17 +88,11 @@ static void on_listed(void *ctx, int err)
 {
     struct ask *ask = ctx;
     struct desk_listing *list = ask->own;
-    char id[ID_TEXT_BYTES];
 
-    if (err) {
+    if (err)
         ask_fail(ask, err);
-        return;
-    }
-    buf_add_char(&ask->out, ']');
-    if (list->is_cut)
-        buf_printf(&ask->out, ",\"next\":\"%s\"", id_format(list->last, id));
-    buf_add_char(&ask->out, '}');
-    ask_end(ask);
+    else
+        ask_end_page(ask, list->is_cut ? list->last : 0);
 }
 
 /* The ids that a question is limited to, if it is. */

@@ -176,16 +176,22 @@ static struct storing *storing_new(struct events *events)
     return storing;
 }
 
+/* Frees it.  false: the batch it belonged to is gone. */
+static bool storing_end(struct storing *storing)
+{
+    bool is_current = storing->generation == storing->events->generation;
+
+    free(storing);
+    return is_current;
+}
+
 /* ---- after the acknowledgements: what else was said ---- */
 
 static void on_committed(void *ctx, int err)
 {
-    struct storing *storing = ctx;
-    struct events *events = storing->events;
-    bool is_current = storing->generation == events->generation;
+    struct events *events = ((struct storing *)ctx)->events;
 
-    free(storing);
-    if (!is_current)
+    if (!storing_end(ctx))
         return;
     if (err) {
         abandon(events, err);
@@ -239,12 +245,9 @@ static void on_about(void *ctx, const struct about *about)
 
 static void on_about_done(void *ctx, int err)
 {
-    struct storing *storing = ctx;
-    struct events *events = storing->events;
-    bool is_current = storing->generation == events->generation;
+    struct events *events = ((struct storing *)ctx)->events;
 
-    free(storing);
-    if (!is_current)
+    if (!storing_end(ctx))
         return;
     if (err)
         log_warn("events.untold", LOG_STR("err", err_name(err)),
@@ -323,12 +326,9 @@ static void on_ended(void *ctx, const struct acked_row *row)
 
 static void on_ended_done(void *ctx, int err)
 {
-    struct storing *storing = ctx;
-    struct events *events = storing->events;
-    bool is_current = storing->generation == events->generation;
+    struct events *events = ((struct storing *)ctx)->events;
 
-    free(storing);
-    if (!is_current)
+    if (!storing_end(ctx))
         return;
     if (err) {
         abandon(events, err);
@@ -369,13 +369,10 @@ static void ask_ended(struct events *events)
 
 static void on_stored(void *ctx, int err)
 {
-    struct storing *storing = ctx;
-    struct events *events = storing->events;
-    bool is_current = storing->generation == events->generation;
+    struct events *events = ((struct storing *)ctx)->events;
 
     crash_point("events.pre_puback");
-    free(storing);
-    if (!is_current)
+    if (!storing_end(ctx))
         return;
     if (err == ERR_DOUBT)
         doubt(events);

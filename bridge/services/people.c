@@ -320,17 +320,11 @@ static void on_target(void *ctx, const struct target *target)
 static void on_listed(void *ctx, int err)
 {
     struct want *want = ctx;
-    char id[ID_TEXT_BYTES];
 
-    if (err) {
+    if (err)
         ask_fail(want->ask, err);
-        return;
-    }
-    buf_add_char(&want->ask->out, ']');
-    if (want->next)
-        buf_printf(&want->ask->out, ",\"next\":\"%s\"", id_format(want->next, id));
-    buf_add_char(&want->ask->out, '}');
-    ask_end(want->ask);
+    else
+        ask_end_page(want->ask, want->next);
 }
 
 static void user_get(struct ask *ask)
