@@ -215,7 +215,7 @@ def check_receipts(seen, report):
 def is_legal_change(before, now):
     """docs/lifecycle.md: the dead may come back, and what was sent may be reported on."""
     if before["status"] == "sent":
-        return now["status"] in ("delivered", "dead", "suppressed", "expired")
+        return now["status"] in ("delivered", "dead", "suppressed")
     if before["status"] == "dead":
         return before.get("reason") in PASSING_REASONS
     return False

@@ -14,8 +14,9 @@ import queue_model  # noqa: E402
 import servers  # noqa: E402
 
 MODELLED = {queue_model.READY, queue_model.LEASED, queue_model.DELIVERED, queue_model.DEAD}
-# Moves of others than the bridges: an admin or a user who is back, and a late acknowledgement.
-NOT_HERE = {("dead", "ready"), ("dead", "leased"), ("ready", "delivered")}
+# Moves of others than the bridges: an admin or a user who is back, a late acknowledgement, and a
+# provider that takes a failure back.
+NOT_HERE = {("dead", "ready"), ("dead", "leased"), ("ready", "delivered"), ("dead", "delivered")}
 
 
 def legal_moves():
