@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/map.h"
 #include "core/ack.h"
+#include "core/id.h"
 #include "core/request.h"
 #include "store/queue.h"
 
@@ -38,6 +39,8 @@ struct events {
     struct arena *arena;
     struct ack_item *acks;
     size_t ack_count, ack_capacity;
+    struct unread_of *alls; /* who has read all that they have */
+    size_t all_count, all_capacity;
     struct stranger *strangers;
     size_t stranger_count, stranger_capacity;
     /*
@@ -45,7 +48,7 @@ struct events {
      * the doubtful commit that took it, and nobody was told.
      */
     struct idmap doubted;
-    uint64_t *ended; /* of the batch: doubted, and gone */
+    uint64_t *ended; /* doubted, and perhaps gone */
     size_t ended_count;
     int64_t held_since_ms;
     struct metric *messages, *malformed, *acked, *late, *called_off;
@@ -90,6 +93,7 @@ void events_free(struct events *events)
     idmap_fini(&events->doubted);
     free(events->ended);
     free(events->acks);
+    free(events->alls);
     free(events->strangers);
     free(events);
 }
@@ -102,6 +106,19 @@ static void add_ack(struct events *events, uint64_t id, const char *user)
     }
     events->acks[events->ack_count++] =
         (struct ack_item){id, user, events->ops.is_plain(events->ops.ctx, id)};
+}
+
+/* All there is, is all there was when this was read. */
+static void add_all(struct events *events, const char *user, int64_t before_ms)
+{
+    int64_t read_ms = clock_wall_ms() + 1;
+
+    if (events->all_count == events->all_capacity) {
+        events->all_capacity = events->all_capacity ? events->all_capacity * 2 : 8;
+        events->alls = xrealloc(events->alls, events->all_capacity * sizeof(*events->alls));
+    }
+    events->alls[events->all_count++] =
+        (struct unread_of){user, id_first_of(before_ms < read_ms ? before_ms : read_ms)};
 }
 
 static void on_event(struct events *events, const struct topic_up *up,
@@ -126,6 +143,8 @@ static void on_event(struct events *events, const struct topic_up *up,
     }
     events->ops.heard(events->ops.ctx, up->id);
     user = arena_strdup(events->arena, up->id);
+    if (ack.is_all)
+        add_all(events, user, ack.before_ms);
     for (size_t i = 0; i < ack.id_count; i++)
         add_ack(events, ack.ids[i], user);
 }
@@ -147,6 +166,7 @@ static void on_message(void *ctx, const struct mqtt_message *message)
 static void reset(struct events *events)
 {
     events->ack_count = 0;
+    events->all_count = 0;
     events->stranger_count = 0;
     events->held_since_ms = 0;
     events->generation++;
@@ -342,14 +362,29 @@ static void on_ended_done(void *ctx, int err)
         finish(events);
 }
 
-/* Acks of this batch that were in doubt before and found no row now. */
+static void add_ended(void *ctx, uint64_t key, void *value)
+{
+    struct events *events = ctx;
+
+    (void)value;
+    events->ended[events->ended_count++] = key;
+}
+
+/*
+ * Acks of this batch that were in doubt before and found no row now.  Of who has read all nobody
+ * knows any more which those were: all that were in doubt.
+ */
 static bool collect_ended(struct events *events)
 {
+    size_t most = events->all_count ? events->doubted.count : events->ack_count;
+
     events->ended_count = 0;
     if (!events->doubted.count)
         return false;
-    events->ended = xrealloc(events->ended, events->ack_count * sizeof(*events->ended));
-    for (size_t i = 0; i < events->ack_count; i++)
+    events->ended = xrealloc(events->ended, most * sizeof(*events->ended));
+    if (events->all_count)
+        idmap_each(&events->doubted, add_ended, events);
+    for (size_t i = 0; !events->all_count && i < events->ack_count; i++)
         if (idmap_get(&events->doubted, events->acks[i].id))
             events->ended[events->ended_count++] = events->acks[i].id;
     return events->ended_count > 0;
@@ -393,16 +428,15 @@ static int by_delivery(const void *a, const void *b)
     return x->id < y->id ? -1 : x->id > y->id;
 }
 
-static void on_batch(void *ctx, size_t count)
+static void store_acks(struct events *events)
 {
-    struct events *events = ctx;
     struct storing *storing;
     struct acked acked;
 
-    (void)count;
-    if (events->is_stopping)
+    if (events->ack_count == 0 && events->all_count && collect_ended(events)) {
+        ask_ended(events);
         return;
-    events->held_since_ms = loop_now_ms(events->loop);
+    }
     if (events->ack_count == 0) {
         finish(events);
         return;
@@ -412,6 +446,54 @@ static void on_batch(void *ctx, size_t count)
     storing = storing_new(events);
     acked = (struct acked){on_acked, on_stored, storing};
     if (store_ack(events->store, events->fence->epoch, events->acks, events->ack_count, &acked)) {
+        free(storing);
+        abandon(events, ERR_CLOSED);
+    }
+}
+
+/* ---- who has read all has acknowledged all ---- */
+
+static void on_unread(void *ctx, uint64_t delivery, const char *user)
+{
+    struct storing *storing = ctx;
+    struct events *events = storing->events;
+
+    if (storing->generation == events->generation)
+        add_ack(events, delivery, arena_strdup(events->arena, user));
+}
+
+static void on_unread_done(void *ctx, int err)
+{
+    struct storing *storing = ctx;
+    struct events *events = storing->events;
+    bool is_current = storing->generation == events->generation;
+
+    free(storing);
+    if (!is_current)
+        return;
+    if (err)
+        abandon(events, err);
+    else
+        store_acks(events);
+}
+
+static void on_batch(void *ctx, size_t count)
+{
+    struct events *events = ctx;
+    struct storing *storing;
+    struct unread_call call;
+
+    (void)count;
+    if (events->is_stopping)
+        return;
+    events->held_since_ms = loop_now_ms(events->loop);
+    if (events->all_count == 0) {
+        store_acks(events);
+        return;
+    }
+    storing = storing_new(events);
+    call = (struct unread_call){on_unread, on_unread_done, storing};
+    if (store_unread(events->store, events->alls, events->all_count, &call)) {
         free(storing);
         abandon(events, ERR_CLOSED);
     }

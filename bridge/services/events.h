@@ -3,8 +3,8 @@
  * events - the users lane: what people's devices tell, committed before it is acknowledged
  *
  * An `ack` makes an in-app delivery delivered, whichever bridge holds it, and only for the user
- * whose topic it came on.  Not here: questions (rpc), and what the other events do, which is the
- * inbox's; they share the lane's batch.
+ * whose topic it came on; so do `read`, also of all at once, and `click`.  Not here: questions
+ * (rpc), and what the other events do, which is the inbox's; they share the lane's batch.
  */
 #ifndef TOCSIN_SERVICES_EVENTS_H
 #define TOCSIN_SERVICES_EVENTS_H

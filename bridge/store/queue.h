@@ -138,6 +138,24 @@ struct acked { /* names what was really there and this user's */
 NODISCARD int store_ack(struct store *store, int64_t epoch, const struct ack_item *items,
                         size_t count, const struct acked *acked);
 
+/*
+ * For who has read all: the entries of a user's inbox that are unread, of notifications before
+ * `before`, and still wait for an acknowledgement, or others for theirs.  The oldest
+ * STORE_UNREAD_MAX of each user.
+ */
+#define STORE_UNREAD_MAX 10000
+struct unread_of {
+    const char *user;
+    uint64_t before;
+};
+struct unread_call {
+    void (*on_row)(void *ctx, uint64_t delivery, const char *user); /* borrowed */
+    void (*on_done)(void *ctx, int err);
+    void *ctx;
+};
+NODISCARD int store_unread(struct store *store, const struct unread_of *users, size_t count,
+                           const struct unread_call *call);
+
 /* Those of these deliveries that an ack committed under our epoch has ended: after a doubt. */
 NODISCARD int store_ended(struct store *store, int64_t epoch, const uint64_t *ids, size_t count,
                           const struct acked *ended);

@@ -15,9 +15,13 @@
  * snapshot says: two bridges that end the last two at once may each see the other's; what nobody
  * has released then, store_steps_sweep() does.
  */
+#include "base/alloc.h"
+#include "store/queue.h"
 #include "store/queue_sql.h"
 #include "store/store_internal.h"
 #include "store/upkeep.h"
+
+#include <stdlib.h>
 
 #define OF_HEADS(row, from) \
     row ".head = ANY (ARRAY(SELECT head FROM " from ")) AND " row ".head <> 0"
@@ -105,6 +109,22 @@ const struct pg_statement store_sql_ack_steps = {
     " UNION ALL SELECT id, notification, attempts, " WHOSE("y") ", 8, channel FROM y",
 };
 
+/* What an acknowledgement of one of these would end or call off; most have nothing left. */
+const struct pg_statement store_sql_unread = {
+    .name = "unread",
+    .params = 3,
+    .sql =
+        "SELECT i.delivery, w.user_id FROM unnest($1::text[], $2::bigint[]) AS w(user_id, before)"
+        " CROSS JOIN LATERAL (SELECT delivery FROM inbox i WHERE i.user_id = w.user_id"
+        "   AND i.state = 0 AND i.notification < w.before"
+        "   AND ((SELECT d.id FROM delivery d WHERE d.id = i.delivery LIMIT 1) IS NOT NULL"
+        "     OR (SELECT s.id FROM scheduled s WHERE s.head = i.delivery AND s.head <> 0 LIMIT 1)"
+        "       IS NOT NULL"
+        "     OR (SELECT d.id FROM delivery d WHERE d.head = i.delivery AND d.head <> 0"
+        "       AND d.state IN (0, 2) LIMIT 1) IS NOT NULL)"
+        "   ORDER BY i.seq LIMIT $3::int) i",
+};
+
 /* A first step that is itself still to come is in `scheduled` with a time of its own. */
 const struct pg_statement store_sql_steps_sweep = {
     .name = "steps_sweep",
@@ -123,6 +143,43 @@ const struct pg_statement store_sql_steps_sweep = {
                          "RETURNING 1)"
                          "SELECT count(*) FROM p",
 };
+
+static void on_unread(void *ctx, int err, const struct pg_result *result)
+{
+    struct unread_call *held = ctx;
+    struct unread_call call = *held;
+
+    free(held);
+    for (int i = 0; !err && i < pg_rows(result); i++)
+        call.on_row(call.ctx, (uint64_t)pg_int(result, i, 0), pg_text(result, i, 1));
+    call.on_done(call.ctx, err);
+}
+
+int store_unread(struct store *store, const struct unread_of *users, size_t count,
+                 const struct unread_call *call)
+{
+    struct unread_call *held = xmalloc(sizeof(*held));
+    struct pg_array names, befores;
+    int err;
+
+    *held = *call;
+    pg_array_init(&names, PG_TEXT);
+    pg_array_init(&befores, PG_INT8);
+    for (size_t i = 0; i < count; i++) {
+        pg_array_add_text(&names, users[i].user);
+        pg_array_add_int(&befores, (int64_t)users[i].before);
+    }
+    pg_params_clear(&store->params);
+    pg_add_array(&store->params, &names);
+    pg_add_array(&store->params, &befores);
+    pg_add_int4(&store->params, STORE_UNREAD_MAX);
+    err = pg_send(store->pg[STORE_SETTLE], &store_sql_unread, &store->params, on_unread, held);
+    if (err)
+        free(held);
+    pg_array_fini(&names);
+    pg_array_fini(&befores);
+    return err;
+}
 
 int store_steps_sweep(struct store *store, store_count_fn *on_done, void *ctx)
 {

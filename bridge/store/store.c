@@ -36,19 +36,14 @@ const struct pg_statement *const store_intake_statements[] = {
     &store_sql_reconcile,   &store_sql_reach,
     &store_sql_wake,        &store_sql_release,
     &store_sql_steps_sweep, NULL};
-const struct pg_statement *const store_settle_statements[] = {&store_sql_settle,
-                                                              &store_sql_retry,
-                                                              &store_sql_bury,
-                                                              &store_sql_settle_steps,
-                                                              &store_sql_retry_steps,
-                                                              &store_sql_bury_steps,
-                                                              &store_sql_ack_steps,
-                                                              &store_sql_ack,
-                                                              &store_sql_ended,
-                                                              &store_sql_recorded,
-                                                              &store_sql_start,
-                                                              &store_sql_about,
-                                                              NULL};
+const struct pg_statement *const store_settle_statements[] = {
+    &store_sql_settle,      &store_sql_retry,
+    &store_sql_bury,        &store_sql_settle_steps,
+    &store_sql_retry_steps, &store_sql_bury_steps,
+    &store_sql_ack_steps,   &store_sql_ack,
+    &store_sql_unread,      &store_sql_ended,
+    &store_sql_recorded,    &store_sql_start,
+    &store_sql_about,       NULL};
 const struct pg_statement *const store_control_statements[] = {&store_sql_register,
                                                                &store_sql_heartbeat,
                                                                &store_sql_lanes,

@@ -57,7 +57,7 @@ extern const struct pg_statement store_sql_reach, store_sql_targets_put, store_s
     store_sql_suppressed_since;
 extern const struct pg_statement store_sql_wake, store_sql_release;
 extern const struct pg_statement store_sql_settle_steps, store_sql_retry_steps,
-    store_sql_bury_steps, store_sql_ack_steps, store_sql_steps_sweep;
+    store_sql_bury_steps, store_sql_ack_steps, store_sql_unread, store_sql_steps_sweep;
 extern const struct pg_statement store_sql_ingest, store_sql_ingest_more, store_sql_key_lookup,
     store_sql_claim, store_sql_reconcile;
 extern const struct pg_statement store_sql_settle, store_sql_retry, store_sql_bury, store_sql_ack,

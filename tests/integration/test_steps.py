@@ -124,22 +124,46 @@ def test_an_early_failure_brings_the_later_ones_forward(steps):
     assert states(stack, "n1")["email"] == "cancelled"
 
 
-@pytest.mark.parametrize("event", ["ack", "read"])
-def test_an_acknowledgement_or_reading_calls_off_what_has_not_been_sent(steps, event):
+@pytest.mark.parametrize("event,is_all", [("ack", False), ("read", False), ("read", True)],
+                         ids=["ack", "read", "read-all"])
+def test_an_acknowledgement_or_reading_calls_off_what_has_not_been_sent(steps, event, is_all):
     stack, shop = steps(settings={"channels.in_app.ack_timeout": "60s"})
     with Person(stack, "ann", acks=False) as ann:
         ask(shop, "n1", **first("in_app", "sms", after="60s"))
         got = ann.got("n1")
+        what = {"all": True} if is_all else {"ids": [got["id"]]}
         with Person(stack, "bob") as bob:  # it is not bob's
-            bob.publish("up/" + event, {"ids": [got["id"]]})
+            bob.publish("up/" + event, what)
             ask(shop, "n2", kind="t", to={"user": "bob"})
             shop.receipt("n2", "delivered")
             assert stack.postgres.value("select count(*) from scheduled") == "1"
-        ann.publish("up/" + event, {"ids": [got["id"]]})
+        ann.publish("up/" + event, what)
         shop.receipt("n1", "cancelled")
         shop.receipt("n1", "delivered")
         settled(stack)
         assert sms(stack) == 0
+
+
+def test_reading_all_before_a_time_calls_off_that_alone_and_later_ones_too(steps):
+    """Also what is unread and acknowledged long ago has nothing left to call off."""
+    stack, shop = steps(settings={"channels.in_app.ack_timeout": "60s"})
+    with Person(stack, "ann", acks=False) as ann:
+        for name in ("n1", "n2"):
+            ask(shop, name, **first("sms", "in_app", after="1s"))
+            ann.got(name, 20)
+            ask(shop, name + "-step", **first("in_app", "email", after="60s"))
+            ann.got(name + "-step")
+        ann.publish("up/ack", {"ids": [ann.got("n1")["id"]]})
+        shop.receipt("n1", "delivered")
+        ann.publish("up/read", {"all": True, "before": ann.got("n2")["created_at"]})
+        shop.receipt("n1-step", "cancelled")
+        assert stack.postgres.value("select count(*) from scheduled") == "1"
+        assert not [r for r in shop.receipts("n2-step") if r["status"] == "delivered"]
+        ann.publish("up/read", {"all": True})
+        shop.receipt("n2-step", "cancelled")
+        for name in ("n1-step", "n2", "n2-step"):
+            shop.receipt(name, "delivered")
+        settled(stack)
 
 
 def test_a_step_between_two_tries_is_called_off_as_well(steps):
