@@ -266,7 +266,7 @@ static void on_fold_done(void *ctx, int err, bool is_more)
 
 void callbacks_fold(struct callbacks *callbacks)
 {
-    struct fold_call call = {callbacks_tell, on_fold_done, callbacks};
+    struct fold_call call = {callbacks_tell, callbacks_tell_off, on_fold_done, callbacks};
     int64_t epoch = callbacks->fence->epoch;
 
     callbacks->wants_fold = callbacks->is_folding;

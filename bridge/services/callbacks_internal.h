@@ -63,6 +63,8 @@ void callbacks_fold(struct callbacks *callbacks);
 
 /* callbacks_tell.c: tells what a row says, and sees to it that it is told. */
 void callbacks_tell(void *ctx, const struct folded *row);
+/* At most once by us; who takes over our epoch tells what it ended shortly before. */
+void callbacks_tell_off(void *ctx, const struct folded *row);
 void callbacks_tell_turn(struct callbacks *callbacks);
 
 /* callbacks_fetch.c: gets result.fetch, then reads the request again. */

@@ -106,6 +106,23 @@ void callbacks_tell(void *ctx, const struct folded *row)
         add_dead(callbacks, row);
 }
 
+void callbacks_tell_off(void *ctx, const struct folded *row)
+{
+    struct callbacks *callbacks = ctx;
+    bool is_user = row->recipient_kind == RECIPIENT_USER;
+    struct receipt receipt = {
+        .id = row->request,
+        .notification = row->notification,
+        .status = delivery_state_name(DELIVERY_CANCELLED),
+        .channel = channel_name(row->channel),
+        .user = is_user ? row->recipient : row->user,
+        .at_ms = row->at_ms,
+    };
+
+    if (row->service && row->receipts != RECEIPTS_NONE)
+        callbacks->ops.receipt(callbacks->ops.ctx, row->service, &receipt);
+}
+
 /* ---- the marks ---- */
 
 static void on_told(void *ctx, int err)
@@ -144,7 +161,7 @@ static void on_looked(void *ctx, int err, bool is_more)
 
 static void look(struct callbacks *callbacks)
 {
-    struct fold_call call = {callbacks_tell, on_looked, callbacks};
+    struct fold_call call = {callbacks_tell, callbacks_tell_off, on_looked, callbacks};
 
     if (store_callbacks_untold(callbacks->store, callbacks->epoch, callbacks->is_in_doubt, &call))
         return;

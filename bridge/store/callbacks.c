@@ -29,12 +29,38 @@ const struct pg_statement store_sql_callbacks_keep = {
     " LEFT JOIN LATERAL (SELECT receipts, service, request, type, priority," \
     "   created_at, content FROM notification WHERE id = m.notification LIMIT 1) n ON true"
 
+#define STEPS                                                                                    \
+    "oe AS MATERIALIZED (SELECT DISTINCT head FROM b WHERE head <> 0 AND destination <> 0"       \
+    "   AND report BETWEEN 30 AND 45 AND before < 30),"                                          \
+    "oc AS (DELETE FROM scheduled s WHERE s.head = ANY (ARRAY(SELECT head FROM oe))"             \
+    "   AND s.head <> 0 RETURNING s.*),"                                                         \
+    "fx AS MATERIALIZED (SELECT DISTINCT b.head, b.channel, f.channel AS next, f.due_at FROM b"  \
+    "   CROSS JOIN LATERAL (SELECT s.channel, s.due_at, s.reached FROM scheduled s"              \
+    "     WHERE s.head = b.head AND s.head <> 0 ORDER BY s.id LIMIT 1) f"                        \
+    "   WHERE b.head <> 0 AND b.destination <> 0 AND b.report IN (20, 50) AND b.before < 20"     \
+    "   AND f.reached = b.channel AND f.due_at < 'infinity'"                                     \
+    "   AND NOT EXISTS (SELECT FROM sent s WHERE s.head = b.head AND s.head <> 0"                \
+    "     AND s.channel = b.channel AND s.report NOT IN (20, 50)"                                \
+    "     AND s.delivery <> ALL (ARRAY(SELECT delivery FROM b WHERE report IN (20, 50))))"       \
+    "   AND NOT EXISTS (SELECT FROM delivery d WHERE d.head = b.head AND d.head <> 0"            \
+    "     AND d.state <> 2)),"                                                                   \
+    "ft AS (UPDATE scheduled s SET due_at = CASE WHEN s.channel = fx.next THEN least(s.due_at, " \
+    "now())"                                                                                     \
+    "     WHEN s.due_at = 'infinity' THEN s.due_at"                                              \
+    "     ELSE s.due_at - greatest(fx.due_at - now(), interval '0') END"                         \
+    "   FROM fx WHERE s.head = ANY (ARRAY(SELECT head FROM fx)) AND s.head <> 0"                 \
+    "   AND s.head = fx.head),"
+
 /*
  * e: events that are due.  m: those whose message is known, which is locked, so that two bridges
  * cannot both believe that they moved it.  The fold is `report` only growing; g: of each step the
  * event that made it, which is ours ($2) to tell.  a: what bounced, opted out or complained is not
  * sent to any more (reports from 50 up; the target and the suppression are as in the statement
  * that settles a refusal; what our own links bring is suppressed there).
+ *
+ * Steps that are to come (store/steps.c), by head: oe, what has arrived (30 to 45), calls them off,
+ * oc; of what has not (20, 50), and after which the next waits for its time, fx, that is due now,
+ * ft, unless another of the same step has been sent or any is under way.
  *
  * x: what failed (20) after it was taken is dead, l; y: what was dead by that and arrived after
  * all is not, r.  An attempt of outcome 12 says so (h) and keeps the books even: see conservation.
@@ -47,7 +73,7 @@ const struct pg_statement store_sql_callbacks_fold = {
         "   provider_id, code FROM callback_event WHERE fold_at <= clock_timestamp()"
         "   ORDER BY fold_at LIMIT $1::int FOR UPDATE SKIP LOCKED),"
         "m AS MATERIALIZED (SELECT e.*, s.delivery, s.notification, s.number, s.channel,"
-        "   s.recipient_kind, s.recipient, s.user_id, s.report AS before"
+        "   s.recipient_kind, s.recipient, s.user_id, s.head, s.report AS before"
         " FROM e CROSS JOIN LATERAL (SELECT * FROM sent WHERE provider_id = e.provider_id"
         "   AND destination = e.destination LIMIT 1 FOR UPDATE) s),"
         "b AS MATERIALIZED (SELECT DISTINCT ON (provider_id, destination) * FROM m"
@@ -89,7 +115,7 @@ const struct pg_statement store_sql_callbacks_fold = {
         "   is_pinned = false WHERE NOT o.is_dead RETURNING delivery),"
         "r AS (UPDATE dead_letter o SET is_dead = false, status = 2, changed_at = now(),"
         "   resolved_by = 'provider' WHERE o.delivery = ANY (ARRAY(SELECT delivery FROM y))"
-        "   AND o.is_dead RETURNING o.delivery),"
+        "   AND o.is_dead RETURNING o.delivery)," STEPS
         "h AS (INSERT INTO attempt (at, delivery, notification, epoch, destination, status,"
         "   number, channel, outcome, reason, segments, state, recipient_kind, recipient, code,"
         "   provider_id, detail, user_id)"
@@ -97,7 +123,10 @@ const struct pg_statement store_sql_callbacks_fold = {
         "   z.number, z.channel, 12, z.reason, 0, z.state, z.recipient_kind, z.recipient, z.code,"
         "   z.provider_id, " STORE_REPORTED ", z.user_id"
         "   FROM (SELECT x.*, 5 AS state FROM x WHERE delivery IN (SELECT delivery FROM l)"
-        "     UNION ALL SELECT y.*, 4 FROM y WHERE delivery IN (SELECT delivery FROM r)) z),"
+        "     UNION ALL SELECT y.*, 4 FROM y WHERE delivery IN (SELECT delivery FROM r)) z"
+        "   UNION ALL SELECT clock_timestamp(), id, notification, $2::bigint, destination, 0,"
+        "   attempts, channel, 10, 0, 0, 8, recipient_kind, recipient, NULL, NULL, NULL,"
+        "   nullif(user_id, '') FROM oc),"
         "f AS (UPDATE callback_event c SET teller = CASE"
         "   WHEN c.id = ANY (ARRAY(SELECT id FROM g)) THEN $2::bigint END, fold_at = CASE"
         "   WHEN c.id = ANY (ARRAY(SELECT id FROM m)) THEN NULL"
@@ -109,6 +138,11 @@ const struct pg_statement store_sql_callbacks_fold = {
         ", m.id = ANY (ARRAY(SELECT x.id FROM x JOIN l USING (delivery))),"
         " (SELECT count(*) FROM e)"
         " FROM m" FOLD_NOTIFICATION " WHERE m.id = ANY (ARRAY(SELECT id FROM g))"
+        " UNION ALL SELECT NULL, m.id, m.notification, 0, 0, m.destination, m.channel::int,"
+        " m.recipient_kind::int, m.attempts::int, clock_timestamp(), m.recipient,"
+        " nullif(m.user_id, ''), NULL, NULL, n.receipts::int, n.service, n.request, n.type,"
+        " n.priority::int, n.created_at, NULL, false, (SELECT count(*) FROM e)"
+        " FROM oc m" FOLD_NOTIFICATION
         " UNION ALL SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,"
         " NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,"
         " (SELECT count(*) FROM e) ORDER BY 2, 4",
@@ -285,6 +319,8 @@ static void on_folded(void *ctx, int err, const struct pg_result *result)
             .is_dead = pg_int(result, i, 21) != 0,
         };
 
+        if (pg_is_null(result, i, 0) && !pg_is_null(result, i, 1))
+            call.on_off(call.ctx, &row);
         row.content = pg_bytes(result, i, 20, &row.content_bytes);
         seen = pg_int(result, i, 22);
         if (!pg_is_null(result, i, 0) && report_is_known((int)row.report))

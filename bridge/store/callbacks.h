@@ -80,6 +80,8 @@ struct folded {
 };
 struct fold_call {
     void (*on_row)(void *ctx, const struct folded *folded);
+    /* A step that was to come and is called off by what has arrived; without event and report. */
+    void (*on_off)(void *ctx, const struct folded *folded);
     /* is_more: as many were looked at as one call may. */
     void (*on_done)(void *ctx, int err, bool is_more);
     void *ctx;

@@ -50,9 +50,9 @@
     " channel, outcome, reason, segments, to_state, recipient_kind, recipient, code,"           \
     " provider_id, detail, nullif(user_id, '') FROM x),"                                        \
     "s AS (INSERT INTO sent (provider_id, destination, delivery, notification, at, number,"     \
-    "   channel, recipient_kind, recipient, user_id)"                                           \
+    "   channel, recipient_kind, recipient, user_id, head)"                                     \
     " SELECT provider_id, via, id, notification, clock_timestamp(), number, channel,"           \
-    "   recipient_kind, recipient, nullif(user_id, '') FROM x"                                  \
+    "   recipient_kind, recipient, nullif(user_id, ''), head FROM x"                            \
     " WHERE to_state = 3 AND provider_id IS NOT NULL AND via = ANY ($15::int[])"                \
     " ON CONFLICT (provider_id, destination) DO NOTHING)"
 

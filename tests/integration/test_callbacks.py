@@ -318,6 +318,74 @@ def test_what_arrives_after_all_is_no_dead_letter_any_more(scenes):
         assert books(scene)[0] == "0"
 
 
+def escalate(scene, user, phones, channels=("sms", "email"), **to):
+    """A request that tries one channel after the other: (id, how it stands, the provider's ids)."""
+    scene.service.rpc("user.upsert", {"user": user, "phones": phones,
+                                      "emails": [user + "@example.com"], **to})
+    request = "steps-" + user
+    scene.service.publish("up/request", {
+        "id": request, "type": "order.ready", "title": "Ready", "body": "Counter 3",
+        "to": {"user": user}, "channels": list(channels), "receipts": "all",
+        "route": {"mode": "first", "escalate_after": "10m"}})
+
+    def told(channel, status):
+        return [r for r in scene.service.receipts(request)
+                if (r.get("channel"), r["status"]) == (channel, status)]
+    wait_until(lambda: len(told("sms", "sent")) == len(phones), 10, "the first channel")
+    return request, told, [r["provider_id"] for r in told("sms", "sent")]
+
+
+def waiting(scene, request):
+    return scene.stack.postgres.sql(
+        "select s.channel, extract(epoch from s.due_at - now())::int from scheduled s join"
+        " notification n on n.id = s.notification where n.request = '%s' order by s.id" % request)
+
+
+@pytest.mark.parametrize("name,failure", [("twilio", "undelivered"), ("sendgrid", "bounce")])
+def test_a_failure_that_is_reported_brings_the_next_channel_forward(scenes, name, failure):
+    scene = scenes(name)
+    if name == "twilio":
+        request, told, (number,) = escalate(scene, "kim", ["+15005558001"])
+        last = "email"
+    else:
+        request, told, (number,) = escalate(scene, "kit", ["+15005558002"],
+                                            ("sms", "email", "chat"), chats=["+15005558003"])
+        assert scene.call("twilio", number, ["undelivered"]) == [200]
+        wait_until(lambda: told("email", "sent"), 10, "email")
+        number, last = told("email", "sent")[0]["provider_id"], "chat"
+    assert told(last, "sent") == []
+    assert set(scene.call(name, number, [failure])) == {200}
+    wait_until(lambda: told(last, "sent"), 10, "the next channel")
+    assert waiting(scene, request) == []
+    assert books(scene)[0] == "0"
+
+
+def test_one_of_several_phones_that_fails_brings_nothing_forward(scenes):
+    scene = scenes("twilio")
+    request, told, numbers = escalate(scene, "lee", ["+15005558011", "+15005558012"])
+    assert scene.call("twilio", numbers[0], ["undelivered"]) == [200]
+    wait_until(lambda: told("sms", "dead"), 10, "the failure")
+    ((channel, seconds),) = waiting(scene, request)
+    assert (channel, int(seconds) > 300) == ("3", True)
+    assert scene.call("twilio", numbers[1], ["undelivered"]) == [200]
+    wait_until(lambda: told("email", "sent"), 10, "the next channel")
+
+
+def test_what_a_provider_has_delivered_calls_off_the_next_channel(scenes):
+    scene = scenes("twilio")
+    request, told, (number,) = escalate(scene, "max", ["+15005558021"],
+                                        ("sms", "email", "chat"), chats=["+15005558022"])
+    assert scene.call("twilio", number, ["sent"]) == [200]
+    scene.settle("twilio")
+    assert len(waiting(scene, request)) == 2
+    assert scene.call("twilio", number, ["delivered"]) == [200]
+    for channel in ("email", "chat"):
+        (off,) = wait_until(lambda: told(channel, "cancelled"), 10, "the end of " + channel)
+        assert off["user"] == "max"
+    assert waiting(scene, request) == []
+    assert books(scene)[0] == "0"
+
+
 def test_a_bounce_is_no_dead_letter(scenes):
     scene = scenes("sendgrid")
     with Client(scene.stack, "admin", "ops") as admin:
