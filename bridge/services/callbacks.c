@@ -289,7 +289,9 @@ void callbacks_poke(struct callbacks *callbacks)
 
 static void on_purged(void *ctx, int err, int64_t count)
 {
-    (void)ctx;
+    struct callbacks *callbacks = ctx;
+
+    callbacks->is_purging = !err && count >= CALLBACKS_PURGE_BITE;
     if (err)
         log_warn("callbacks.unpurged", LOG_STR("err", err_name(err)));
     else if (count)
@@ -307,9 +309,9 @@ static void on_timer(void *ctx)
     if (callbacks->is_stopped)
         return;
     callbacks_fold(callbacks);
-    if (callbacks->tick++ % PURGE_FOLDS == PURGE_FOLDS / 2 &&
+    if ((callbacks->tick++ % PURGE_FOLDS == PURGE_FOLDS / 2 || callbacks->is_purging) &&
         store_callbacks_purge(callbacks->store, callbacks->sent_days, callbacks->event_days,
-                              on_purged, NULL))
+                              on_purged, callbacks))
         log_debug("callbacks.purge_unsent", LOG_INT("tick", callbacks->tick));
 }
 

@@ -46,6 +46,7 @@ struct callbacks {
     struct loop_timer timer;
     unsigned tick;
     bool is_keeping, is_folding, wants_fold, is_stopped;
+    bool is_purging; /* the last bite was full: the next does not wait for its turn */
     const struct fence *fence;
     /* Events whose receipts were handed on: since the mark, and before it. */
     int64_t *fresh, *handed;

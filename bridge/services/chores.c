@@ -25,7 +25,10 @@ struct chores {
     void *ctx;
     unsigned tick;
     bool is_staging;
-    bool is_resolving; /* retries that have ended: the last bite was full */
+    /* The last bite was full: the next does not wait for its turn. */
+    bool is_resolving;  /* retries that have ended */
+    bool is_burying;    /* dead letters that are old */
+    bool is_forgetting; /* request keys that are old */
 };
 
 static void stage(struct chores *chores);
@@ -62,6 +65,22 @@ static void on_resolved(void *ctx, int err, int64_t count)
     chores->is_resolving = !err && count >= RESOLVE_BITE;
 }
 
+static void on_purged(void *ctx, int err, int64_t count)
+{
+    struct chores *chores = ctx;
+
+    on_counted(NULL, err, count);
+    chores->is_burying = !err && count >= DLQ_PURGE_BITE;
+}
+
+static void on_forgotten(void *ctx, int err, int64_t count)
+{
+    struct chores *chores = ctx;
+
+    on_counted(NULL, err, count);
+    chores->is_forgetting = !err && count >= KEYS_PURGE_BITE;
+}
+
 static void on_released(void *ctx, int err, int64_t count)
 {
     struct chores *chores = ctx;
@@ -81,13 +100,13 @@ static void run(struct chores *chores)
     if (chores->tick % RESOLVE_TICKS == 1 && chores->config.resolve_after_ms)
         err |=
             store_dlq_resolve_old(chores->store, chores->config.resolve_after_ms, on_counted, NULL);
-    if (chores->tick % PURGE_TICKS == 4)
-        err |= store_dlq_purge(chores->store, chores->config.keep_days, on_counted, NULL);
+    if (chores->tick % PURGE_TICKS == 4 || chores->is_burying)
+        err |= store_dlq_purge(chores->store, chores->config.keep_days, on_purged, chores);
     err |= store_release(chores->store, on_released, chores);
     if (chores->tick % SWEEP_TICKS == 3)
         err |= store_steps_sweep(chores->store, on_counted, NULL);
-    if (chores->tick % PURGE_TICKS == 1)
-        err |= store_purge_keys(chores->store, clock_wall_ms(), on_counted, NULL);
+    if (chores->tick % PURGE_TICKS == 1 || chores->is_forgetting)
+        err |= store_purge_keys(chores->store, clock_wall_ms(), on_forgotten, chores);
     if (err)
         log_debug("chores.unsent", LOG_INT("tick", chores->tick));
 }

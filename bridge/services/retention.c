@@ -10,27 +10,36 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define TICK_MS   1000
+#define TICK_MS 1000
+/* Between two bites: as long as the first one took, and not less. */
+#define PAUSE_MS  20
 #define MINUTE_MS 60000
 #define HOUR_MS   3600000
 #define DAY_MS    INT64_C(86400000)
 /* When to try again what could not have its locks. */
 #define LOCKED_MS 10000
 
+static void on_timer(void *ctx);
 static int trim_inbox(struct store *store, const struct retention_terms *terms,
                       store_count_fn *on_done, void *ctx);
 static int trim_shared(struct store *store, const struct retention_terms *terms,
                        store_count_fn *on_done, void *ctx);
 
-/* rests_ms: how long a job that has nothing left to do waits. */
+/*
+ * bite: a count of this means that there may be more.  rests_ms: how long a job that has nothing
+ * left to do waits.
+ */
 static const struct kind {
     const char *name;
     store_retention_fn *run;
-    int64_t rests_ms;
+    int64_t bite, rests_ms;
 } kinds[] = {
-    {"make", store_make_partitions, HOUR_MS},     {"drop", store_drop_partition, HOUR_MS},
-    {"leftovers", store_trim_leftovers, HOUR_MS}, {"inbox", trim_inbox, MINUTE_MS},
-    {"shared", trim_shared, MINUTE_MS},           {"rejects", store_trim_rejects, MINUTE_MS},
+    {"make", store_make_partitions, INT64_MAX, HOUR_MS},
+    {"drop", store_drop_partition, 1, HOUR_MS},
+    {"leftovers", store_trim_leftovers, RETENTION_BITE, HOUR_MS},
+    {"inbox", trim_inbox, RETENTION_BITE, MINUTE_MS},
+    {"shared", trim_shared, SHARED_BITE, MINUTE_MS},
+    {"rejects", store_trim_rejects, RETENTION_BITE, MINUTE_MS},
 };
 enum { JOBS = sizeof(kinds) / sizeof(kinds[0]) };
 
@@ -49,14 +58,16 @@ struct retention {
     struct retention_ops ops;
     struct loop_timer timer;
     struct job jobs[JOBS];
-    bool is_running; /* one at a time */
+    bool is_running;    /* one at a time */
+    int64_t started_ms; /* boot */
+    int64_t day;        /* the last that was seen */
 };
 
 static void on_done(void *ctx, int err, int64_t count)
 {
     struct job *job = ctx;
     struct retention *retention = job->retention;
-    int64_t now_ms = loop_now_ms(retention->loop);
+    int64_t now_ms = loop_now_ms(retention->loop), pause_ms;
 
     retention->is_running = false;
     if (err || count < 0) {
@@ -72,7 +83,14 @@ static void on_done(void *ctx, int err, int64_t count)
     if (count)
         log_info("retention.done", LOG_STR("job", job->kind->name), LOG_INT("count", count));
     metric_add(job->rows, (double)count);
-    job->due_ms = count ? now_ms : now_ms + job->kind->rests_ms;
+    if (count < job->kind->bite) {
+        job->due_ms = now_ms + job->kind->rests_ms;
+        return;
+    }
+    job->due_ms = now_ms;
+    pause_ms = now_ms - retention->started_ms;
+    loop_timer_start(retention->loop, &retention->timer, pause_ms > PAUSE_MS ? pause_ms : PAUSE_MS,
+                     on_timer, retention);
 }
 
 /* The inbox has users to tell of: its job is not alone. */
@@ -109,6 +127,18 @@ static struct job *next_job(struct retention *retention)
     return next->due_ms <= loop_now_ms(retention->loop) ? next : NULL;
 }
 
+/* Partitions go when their day is over, and not up to an hour later. */
+static void look_at_day(struct retention *retention, int64_t now_wall_ms)
+{
+    int64_t day = now_wall_ms / DAY_MS;
+
+    if (day == retention->day)
+        return;
+    retention->day = day;
+    for (size_t i = 0; i < JOBS; i++)
+        retention->jobs[i].due_ms = 0;
+}
+
 static void on_timer(void *ctx)
 {
     struct retention *retention = ctx;
@@ -125,9 +155,12 @@ static void on_timer(void *ctx)
     if (retention->is_running || !store_is_up(retention->store) || !retention->fence->epoch ||
         !retention->ops.is_speaker(retention->ops.ctx))
         return;
+    look_at_day(retention, terms.now_wall_ms);
     job = next_job(retention);
-    if (job)
-        retention->is_running = job->kind->run(retention->store, &terms, on_done, job) == 0;
+    if (!job)
+        return;
+    retention->started_ms = loop_now_ms(retention->loop);
+    retention->is_running = job->kind->run(retention->store, &terms, on_done, job) == 0;
 }
 
 struct retention *retention_new(struct loop *loop, const struct retention_config *config,

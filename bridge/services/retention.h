@@ -3,8 +3,10 @@
  * retention - what is old enough is taken away while traffic flows
  *
  * The bridge that speaks for all does it: partitions by the day, all else in bites, one bite at a
- * time and a second between two.  What finds a table locked comes back later; what has found
- * nothing to do comes back in a minute, partitions in an hour.
+ * time.  After a full bite it pauses for as long as that took, so that it keeps up with whatever
+ * is stored and has the database for half of the time at most.  What finds a table locked comes
+ * back later; what found less than a bite comes back in a minute, partitions in an hour, and all
+ * of it when a day begins.
  *
  * Not here: callbacks' rows (callbacks.h) and dead letters (chores.h), which have their own terms.
  */

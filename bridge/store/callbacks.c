@@ -226,6 +226,7 @@ const struct pg_statement store_sql_unsubscribe = {
         "   'unsubscribe', '') ON CONFLICT (destination, key) DO NOTHING",
 };
 
+_Static_assert(CALLBACKS_PURGE_BITE == 5000, "as in the statement");
 const struct pg_statement store_sql_callbacks_purge = {
     .name = "callbacks_purge",
     .params = 2,
@@ -236,7 +237,7 @@ const struct pg_statement store_sql_callbacks_purge = {
            "   SELECT ctid FROM callback_event"
            "   WHERE received_at < now() - $2::int * interval '1 day'"
            "   ORDER BY received_at LIMIT 5000)) RETURNING 1)"
-           "SELECT (SELECT count(*) FROM s) + (SELECT count(*) FROM e)",
+           "SELECT greatest((SELECT count(*) FROM s), (SELECT count(*) FROM e))",
 };
 
 static void on_count(void *ctx, int err, const struct pg_result *result)

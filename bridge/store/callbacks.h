@@ -99,7 +99,8 @@ NODISCARD int store_callbacks_untold(struct store *store, int64_t epoch, bool is
 NODISCARD int store_callbacks_told(struct store *store, const int64_t *events, size_t count,
                                    store_done_fn *on_done, void *ctx);
 
-/* Forgets some of what is older than so many days; on_done learns how many. */
+#define CALLBACKS_PURGE_BITE 5000
+/* Forgets some of what is older than so many days; on_done learns how many of the more numerous. */
 NODISCARD int store_callbacks_purge(struct store *store, int sent_days, int event_days,
                                     void (*on_done)(void *ctx, int err, int64_t count), void *ctx);
 

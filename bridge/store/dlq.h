@@ -125,6 +125,7 @@ NODISCARD int store_dlq_resolve_retried(struct store *store, store_count_fn *on_
 /* What nobody looked at for so long. */
 NODISCARD int store_dlq_resolve_old(struct store *store, int64_t age_ms, store_count_fn *on_done,
                                     void *ctx);
+#define DLQ_PURGE_BITE 2000
 /* Those whose notification has been dropped with its day (upkeep.h). */
 NODISCARD int store_dlq_purge(struct store *store, int keep_days, store_count_fn *on_done,
                               void *ctx);

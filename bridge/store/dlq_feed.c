@@ -73,6 +73,7 @@ const struct pg_statement store_sql_resolve_old = {
  * A day longer than its notification, which is dropped within the hour after its last.  What was
  * kept of that (0019_retention) counts it no more, so that the books stay even.
  */
+_Static_assert(DLQ_PURGE_BITE == 2000, "as in the statement");
 const struct pg_statement store_sql_dlq_purge = {
     .name = "dlq_purge",
     .params = 1,
@@ -88,8 +89,8 @@ const struct pg_statement store_sql_dlq_purge = {
            "     GROUP BY notification) y WHERE n.id = y.notification),"
            "e AS (DELETE FROM edited_content WHERE id = ANY (ARRAY("
            "   SELECT id FROM edited_content WHERE at < (SELECT first FROM k)"
-           "   ORDER BY id LIMIT 2000)))"
-           "SELECT count(*) FROM x",
+           "   ORDER BY id LIMIT 2000)) RETURNING 1)"
+           "SELECT greatest((SELECT count(*) FROM x), (SELECT count(*) FROM e))",
 };
 
 static void on_fed(void *ctx, int err, const struct pg_result *result)

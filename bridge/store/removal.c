@@ -12,7 +12,7 @@
 _Static_assert(DELIVERY_SUPPRESSED == 6 && OUTCOME_SUPPRESSED == 11 && REASON_COLLAPSED == 24,
                "as in store_sql_collapse");
 _Static_assert(DELIVERY_CANCELLED == 8 && OUTCOME_CANCELLED == 10, "as in store_sql_retract");
-_Static_assert(REMOVAL_BITE == 1000, "as in the statements");
+_Static_assert(REMOVAL_BITE == 1000 && SHARED_BITE == 5000, "as in the statements");
 
 /*
  * What x (of delivery) and y (of scheduled) have removed, ended.  An in-app delivery is removed

@@ -13,6 +13,7 @@
 #include "store/upkeep.h"
 
 #define REMOVAL_BITE 1000
+#define SHARED_BITE  5000 /* of store_trim_shared() */
 
 /* A delivery that has ended; strings borrowed for the callback. */
 struct removed_delivery {

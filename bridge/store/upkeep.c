@@ -48,6 +48,7 @@ const struct pg_statement store_sql_release = {
            "SELECT count(*) FROM x",
 };
 
+_Static_assert(KEYS_PURGE_BITE == 5000, "as in the statement");
 const struct pg_statement store_sql_purge_keys = {
     .name = "purge_keys",
     .params = 1,

@@ -12,6 +12,7 @@ typedef void store_count_fn(void *ctx, int err, int64_t count);
 
 /* Moves what has come due from `scheduled` into the queue. */
 NODISCARD int store_stage(struct store *store, store_count_fn *on_done, void *ctx);
+#define KEYS_PURGE_BITE 5000
 /* Forgets request keys without a date that are older than seven days. */
 NODISCARD int store_purge_keys(struct store *store, int64_t now_wall_ms, store_count_fn *on_done,
                                void *ctx);

@@ -210,3 +210,22 @@ def test_what_a_dropped_notification_leaves_in_an_inbox_makes_history_incomplete
         answer = carol.rpc("history", {"since_seq": 0})["result"]
         assert answer["complete"] is False and answer["items"] == []
         assert stack.postgres.value("select count(*) from inbox") == "2"
+
+
+def test_more_than_a_bite_does_not_wait_for_the_next_turn(new_stack):
+    """A turn comes once a minute: what is stored faster than a bite a minute would grow for good."""
+    stack = new_stack()
+    stack.bridge.stop()
+    week = int((datetime.datetime.now() - datetime.timedelta(days=8)).timestamp() * 1000) << 22
+    stack.postgres.sql(
+        "insert into request_key (day, key, digest, notification) select '1970-01-01',"
+        " md5(n::text)::uuid, n, %d + n from generate_series(1, 16000) n" % week)
+    stack.postgres.sql(
+        "insert into dead_letter (delivery, notification, service, request, type, seq, destination,"
+        " channel, priority, attempts, reason, recipient_kind, recipient, died_at) select %d + n,"
+        " %d, 'shop', 'r' || n, 't', 1, 1, 1, 2, 3, 1, 1, 'x', now() - interval '33 days'"
+        " from generate_series(1, 7000) n" % (old_id() - (2 * 86400000 << 22), old_id()))
+    stack.bridge.start()
+    for table in ("request_key_any", "dead_letter"):
+        wait_until(lambda t=table: stack.postgres.value("select count(*) from " + t) == "0", 50,
+                   "all that is old in %s to go" % table)
