@@ -153,6 +153,9 @@ def main():
             continue
         for line in document.terminal(result):
             rig.say(line)
+        for line in document.ask(result, "failures"):
+            rig.say("%s: FAILED: %s" % (name, line))
+            code = 1
         rig.say(json.dumps(result))
         keep(result)
         results.append(result)

@@ -93,6 +93,21 @@ def pss_mb(pid):
     return total / 1024
 
 
+def private_mb(pid):
+    """What one process has of its own: neither files nor memory that it shares; 0 if it is gone."""
+    try:
+        with open("/proc/%d/smaps_rollup" % pid) as file:
+            text = file.read()
+    except OSError:
+        return 0
+    return sum(int(re.search(r"^Private_%s:\s+(\d+)" % kind, text, re.M).group(1))
+               for kind in ("Clean", "Dirty")) / 1024
+
+
+def descriptors(pid):
+    return len(os.listdir("/proc/%d/fd" % pid))
+
+
 def forget_peak(pid):
     """Lets VmHWM start again from what is resident now."""
     try:

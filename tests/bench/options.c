@@ -46,6 +46,7 @@ static const struct row rows[] = {
     ROW("seconds", KIND_REAL, seconds, "seconds measured (10)"),
     ROW("drain", KIND_REAL, drain_s, "seconds without progress that end the drain (20)"),
     ROW("count", KIND_UINT, count, "stop after so many requests, whatever the time"),
+    ROW("ahead", KIND_UINT, ahead_s, "seconds by which the dates in ids are ahead (0)"),
     ROW("flood", KIND_FLAG, flood, "publish --count requests without waiting for receipts"),
     ROW("progress", KIND_FLAG, progress, "events and one line per second, as JSON, on stderr"),
 };

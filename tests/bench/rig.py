@@ -75,14 +75,14 @@ class Load:
 class Rig:
     """A stack in a directory of its own, removed afterwards."""
 
-    def __init__(self, build, settings=(), sinks=(), plugin_options=None):
+    def __init__(self, build, settings=(), sinks=(), plugin_options=None, postgres=None):
         os.makedirs(STATE, exist_ok=True)
         self.build = build
         self.dir = tempfile.mkdtemp(prefix="stack-", dir=STATE)
         os.chmod(self.dir, 0o711)  # so that Postgres, as another user, reaches its place
         self.settings, self.sinks = list(settings), list(sinks)
-        self.plugin_options = plugin_options
-        self.stack = None
+        self.plugin_options, self.postgres = plugin_options, postgres
+        self.stack, self.ahead_s = None, 0  # how far the stack's clock is ahead of the machine's
 
     def __enter__(self):
         try:
@@ -90,14 +90,19 @@ class Rig:
                 sink.start()
                 self.settings += sink.settings()
             self.stack = servers.Stack(self.dir, build=self.build, settings=self.settings,
-                                       plugin_options=self.plugin_options)
+                                       plugin_options=self.plugin_options,
+                                       postgres=self.postgres)
             # TCP: what a Unix socket holds (some 200 requests) would bound a lane's batches.
             self.stack.settings.insert(0, ("mqtt.url", self.stack.broker.url))
+            self.prepare()
             self.stack.start()
         except BaseException:
             self.close(False)
             raise
         return self
+
+    def prepare(self):
+        """What else the stack needs before it starts."""
 
     def __exit__(self, kind, value, trace):
         self.close(kind is None)
@@ -145,6 +150,8 @@ class Rig:
     def start_load(self, mode, on_event=None, **options):
         if mode == "notify":
             options["progress"] = True
+            if self.ahead_s:
+                options["ahead"] = self.ahead_s
         return Load(self.command(mode, **options), on_event)
 
     def raw(self, mode, **options):

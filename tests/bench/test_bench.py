@@ -15,6 +15,7 @@ import pytest
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import bench  # noqa: E402
 import document  # noqa: E402
+import flat  # noqa: E402
 import measure  # noqa: E402
 import scenarios  # noqa: E402
 import servers  # noqa: E402
@@ -174,6 +175,57 @@ def test_repeated_runs_become_medians_of_every_leaf():
     assert bench.median(runs) == {"phases": {"a": {"settled_per_s": 2, "curve": [[0, 2], [1, 4]]}},
                                   "name": "x", "gone": None}
     assert bench.spread(runs) == {"a": [1, 3]}
+
+
+SAWTOOTH = [(x, 100 + 30 * (x % 3)) for x in range(1, 25)]
+
+
+@pytest.mark.parametrize("points, is_flat", [
+    (SAWTOOTH, True), ([(x, 100) for x in range(1, 25)], True),
+    ([(x, min(100, 20 * x)) for x in range(1, 25)], True),                # until it is full
+    ([(x, 1000 if x == 20 else 100) for x in range(1, 25)], True),        # once
+    ([(x, 200 - x) for x in range(1, 25)], True),
+    ([(x, y + 2 * x) for x, y in SAWTOOTH], False),
+    ([(x, 100 + max(0, 4 * (x - 12))) for x in range(1, 25)], False),     # from noon on
+    ([(x, 2 ** (x / 4)) for x in range(1, 25)], False)])
+def test_only_what_keeps_growing_is_called_growing(points, is_flat):
+    assert flat.Verdict("it", points, flat.Bound(0.15, 1)).is_flat is is_flat
+
+
+def test_a_curve_is_judged_where_it_is_full_and_only_with_enough_of_it():
+    filling = [(x, 10 * min(x, 17)) for x in range(1, 25)]
+    assert not flat.Verdict("it", filling, flat.Bound(0.15, 1)).is_flat
+    assert flat.Verdict("it", filling, flat.Bound(0.15, 1), full_from=17).is_flat
+    short = flat.Verdict("it", filling[:6], flat.Bound(0.15, 1), full_from=4)
+    assert not short.is_judged and short.is_flat and short.row()[-1] == "not judged"
+
+
+def aged(**last):
+    """An endurance run whose last hours are as given."""
+    def hour(at):
+        return {"settled_per_s": 9000, "sent": 1, "duplicates": 0, "others_cores": 0.1,
+                "tables": {"inbox": {"table_mb": 20.0, "index_mb": 10.0, "dead": 5, "rows": 9}},
+                "wal_mb": 200, "wal_kb_each": 1.7, "bridge_mb": 15, "broker_mb": 20,
+                "sessions_mb": 30, "sessions": 4, "bridge_fds": 38, "broker_fds": 26,
+                "bridge_cpu": 20, "postgres_cpu": 40, "broker_cpu": 30, "p50_ms": 1, "p95_ms": 2,
+                "p99_ms": 3, **{key: value(at) for key, value in last.items()}}
+    return {"scenario": "endurance", "hours": [hour(at) for at in range(24)], "left_behind": 0,
+            "others": 7}
+
+
+def test_endurance_fails_for_what_grows_and_says_what():
+    endurance = scenarios.ALL["endurance"]
+    assert not list(endurance.failures(aged()))
+    (line,) = endurance.failures(aged(bridge_fds=lambda at: 38 + at))
+    assert line.startswith("bridge, descriptors grows")
+    (line,) = endurance.failures(aged(tables=lambda at: {"inbox": {
+        "table_mb": 20.0 + at, "index_mb": 10.0, "dead": 5, "rows": 9}}))
+    assert line.startswith("inbox, table grows")
+    (line,) = endurance.failures({**aged(), "left_behind": 3})
+    assert line.startswith("3 deliveries")
+    told = "\n".join(document.terminal(aged(bridge_fds=lambda at: 38 + at)))
+    assert "GROWS" in told and "| inbox, table" in told
+    assert all(plot.svg() for plot in endurance.plots(aged()))
 
 
 @pytest.mark.parametrize("module", scenarios.ALL.values(), ids=lambda module: module.NAME)

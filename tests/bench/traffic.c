@@ -218,7 +218,7 @@ static void publish(struct traffic *t, struct fleet_member *service, unsigned ba
 {
     size_t len = batch * t->request.len + (batch > 1 ? batch + 1 : 0);
     char *p = (char *)client_publish(&service->client, 1, service->topic, service->topic_len, len);
-    uint64_t ms = unix_ms();
+    uint64_t ms = unix_ms() + (uint64_t)t->o->ahead_s * 1000;
 
     for (unsigned i = 0; i < batch; i++) {
         uint32_t n = ledger_send(&t->ledger, first_due_ns + (int64_t)i * interval_ns);

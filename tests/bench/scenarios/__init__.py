@@ -14,6 +14,7 @@ and, where it has more to say,
     tables(result)   yields (title, [header, row, ...]) for tables of its own
     facts(result)    yields sentences
     plots(result)    yields svg.Plot
+    failures(result) yields sentences about what is not as it must be: the run fails
 A load that loses a notification, or whose connections fail, raises rig.Lost.
 """
 import importlib
