@@ -165,22 +165,27 @@ const char *ask_params(struct ask *ask)
     return text;
 }
 
+const struct audited *ask_audited(struct ask *ask, const char *counted)
+{
+    struct audited *audited;
+
+    if (!ask->admin)
+        return NULL;
+    audited = arena_zalloc(ask->arena, sizeof(*audited));
+    *audited = (struct audited){.admin = ask->admin,
+                                .action = ask->method->name,
+                                .call = ask->rpc.rpc,
+                                .params = ask_params(ask),
+                                .before = ask->before,
+                                .after = ask->after,
+                                .counted = counted};
+    return audited;
+}
+
 void ask_changed(struct ask *ask, const char *name, int64_t count)
 {
     const char *result = arena_printf(ask->arena, "{\"%s\":%lld}", name, (long long)count);
-    struct audit_entry entry;
 
-    if (ask->admin) {
-        entry = (struct audit_entry){.admin = ask->admin,
-                                     .action = ask->method->name,
-                                     .call = ask->rpc.rpc,
-                                     .params = ask_params(ask),
-                                     .before = ask->before,
-                                     .after = ask->after,
-                                     .result = result};
-        if (store_audit(ask->asks->store, &entry))
-            log_warn("asks.unaudited", LOG_STR("method", ask->method->name));
-    }
     buf_clear(&ask->out);
     ask_begin(ask);
     buf_add_text(&ask->out, result);

@@ -48,7 +48,7 @@ struct ask {
     const char *from;  /* who asks, percent-encoded */
     const char *admin; /* the same when it is an admin, else NULL */
     struct buf out;
-    /* Where it makes sense: JSON of what a change changes, for the audit (ask_changed()). */
+    /* Where it makes sense: JSON of what a change changes, for the audit (ask_audited()). */
     const char *before, *after;
     /* From here on the module's own. */
     struct asks *asks;
@@ -95,9 +95,11 @@ void ask_end(struct ask *ask);
 /* Ends {"...":[ and answers; next is where the next page goes on, 0: this was the last. */
 void ask_end_page(struct ask *ask, uint64_t next);
 /*
- * Answers a change that is committed with {name: count}; an admin's is written to the audit table
- * with its parameters.
+ * The row of the audit for a change that an admin is about to make, which counts what `counted`
+ * says; NULL where it is no admin's.  Lives as long as the ask.
  */
+const struct audited *ask_audited(struct ask *ask, const char *counted);
+/* Answers a change that is committed with {name: count}. */
 void ask_changed(struct ask *ask, const char *name, int64_t count);
 /* The parameters as they go into the audit: as given, but addresses are masked. */
 const char *ask_params(struct ask *ask);

@@ -24,12 +24,11 @@ struct people {
 struct want {
     struct people *people;
     struct ask *ask;
-    const char *source; /* "service/shop" */
-    const char *user;   /* whose targets, percent-encoded */
-    const char *result; /* what a change counts */
-    int64_t changed;
+    const char *source;              /* "service/shop" */
+    const char *user;                /* whose targets, percent-encoded */
+    const char *result;              /* what a change counts */
     void (*then)(struct want *want); /* goes on when the user's targets were looked at */
-    struct buf seen;
+    struct buf seen, kept; /* JSON: what was there, and what of it stays; with it what is given */
     struct target targets[LISTS_MAX * PEOPLE_TARGETS_MAX];
     size_t count;
     unsigned replaced;
@@ -52,33 +51,62 @@ static struct want *begin(struct ask *ask)
 
 /* ---- what was before and after, for the audit ---- */
 
-static void on_seen(void *ctx, const struct target *target)
+static void add_seen(struct buf *out, const struct target *target, bool is_active)
 {
-    struct want *want = ctx;
     char masked[64];
 
     log_mask(target->token, masked, sizeof(masked));
-    buf_printf(&want->seen, "%s{\"channel\":\"%s\",\"active\":%s", want->seen.length > 1 ? "," : "",
-               channel_name(target->channel), target->is_active ? "true" : "false");
-    buf_add_member(&want->seen, "target", masked);
-    buf_add_char(&want->seen, '}');
+    buf_printf(out, "%s{\"channel\":\"%s\",\"active\":%s", out->length > 1 ? "," : "",
+               channel_name(target->channel), is_active ? "true" : "false");
+    buf_add_member(out, "target", masked);
+    buf_add_char(out, '}');
+}
+
+static void on_seen(void *ctx, const struct target *target)
+{
+    struct want *want = ctx;
+
+    add_seen(&want->seen, target, target->is_active);
+    if (!(want->replaced & 1u << target->channel))
+        add_seen(&want->kept, target, target->is_active);
+}
+
+static bool is_given_before(const struct want *want, size_t at)
+{
+    for (size_t i = 0; i < at; i++)
+        if (want->targets[i].channel == want->targets[at].channel &&
+            strcmp(want->targets[i].token, want->targets[at].token) == 0)
+            return true;
+    return false;
+}
+
+static const char *take_list(struct want *want, struct buf *list)
+{
+    const char *text;
+
+    buf_add_char(list, ']');
+    text = arena_strdup(want->ask->arena, buf_text(list));
+    buf_fini(list);
+    *list = (struct buf){0};
+    return text;
 }
 
 static void on_all_seen(void *ctx, int err)
 {
     struct want *want = ctx;
-    const char *text;
+    const char *before, *after;
 
-    buf_add_char(&want->seen, ']');
-    text = arena_strdup(want->ask->arena, buf_text(&want->seen));
-    buf_fini(&want->seen);
-    want->seen = (struct buf){0};
-    if (err)
-        log_warn("people.unseen", LOG_STR("err", err_name(err))); /* the change matters more */
-    else if (want->ask->before)
-        want->ask->after = text;
-    else
-        want->ask->before = text;
+    for (size_t i = 0; i < want->count; i++)
+        if (!is_given_before(want, i))
+            add_seen(&want->kept, &want->targets[i], true);
+    before = take_list(want, &want->seen);
+    after = take_list(want, &want->kept);
+    if (err) { /* the change matters more */
+        log_warn("people.unseen", LOG_STR("err", err_name(err)));
+    } else {
+        want->ask->before = before;
+        want->ask->after = after;
+    }
     want->then(want);
 }
 
@@ -93,35 +121,27 @@ static void look_then(struct want *want, void (*then)(struct want *want))
         return;
     }
     buf_add_char(&want->seen, '[');
+    buf_add_char(&want->kept, '[');
     if (store_targets(want->people->store, want->user, &rows)) {
         buf_fini(&want->seen);
+        buf_fini(&want->kept);
         then(want);
     }
-}
-
-static void tell_changed(struct want *want)
-{
-    ask_changed(want->ask, want->result, want->changed);
 }
 
 static void on_changed(void *ctx, int err, int64_t count)
 {
     struct want *want = ctx;
 
-    want->changed = count;
     if (err)
         ask_fail(want->ask, err);
-    else if (want->ask->before)
-        look_then(want, tell_changed);
     else
-        tell_changed(want);
+        ask_changed(want->ask, want->result, count);
 }
 
-static void on_put(void *ctx, int err)
+static const struct audited *audited(struct want *want)
 {
-    struct want *want = ctx;
-
-    on_changed(want, err, (int64_t)want->count);
+    return ask_audited(want->ask, want->result);
 }
 
 /* ---- targets ---- */
@@ -259,7 +279,7 @@ static bool read_user(struct want *want)
 static void put_targets(struct want *want)
 {
     if (store_targets_put(want->people->store, want->user, want->targets, want->count,
-                          want->replaced, on_put, want))
+                          want->replaced, audited(want), on_changed, want))
         ask_fail(want->ask, ERR_CLOSED);
 }
 
@@ -346,7 +366,8 @@ static void user_get(struct ask *ask)
 
 static void drop_targets(struct want *want)
 {
-    if (store_targets_drop(want->people->store, want->user, -1, NULL, on_changed, want))
+    if (store_targets_drop(want->people->store, want->user, -1, NULL, audited(want), on_changed,
+                           want))
         ask_fail(want->ask, ERR_CLOSED);
 }
 
@@ -358,6 +379,7 @@ static void user_delete(struct ask *ask)
         return;
     }
     want->result = "deleted";
+    want->replaced = ~0u; /* nothing stays */
     look_then(want, drop_targets);
 }
 
@@ -369,8 +391,8 @@ static void device_register(struct ask *ask)
         return;
     }
     want->result = "registered";
-    if (store_targets_put(want->people->store, want->user, want->targets, want->count, 0, on_put,
-                          want))
+    if (store_targets_put(want->people->store, want->user, want->targets, want->count, 0,
+                          audited(want), on_changed, want))
         ask_fail(want->ask, ERR_CLOSED);
 }
 
@@ -385,7 +407,8 @@ static void device_unregister(struct ask *ask)
         return;
     }
     want->result = "unregistered";
-    if (store_targets_drop(want->people->store, want->user, CHANNEL_PUSH, token, on_changed, want))
+    if (store_targets_drop(want->people->store, want->user, CHANNEL_PUSH, token, audited(want),
+                           on_changed, want))
         ask_fail(want->ask, ERR_CLOSED);
 }
 
@@ -442,7 +465,7 @@ static void suppression_add(struct ask *ask)
     }
     suppression.reason = (enum reason)(REASON_OPTED_OUT + index);
     want->result = "added";
-    if (store_suppress(want->people->store, &suppression, on_changed, want))
+    if (store_suppress(want->people->store, &suppression, audited(want), on_changed, want))
         ask_fail(want->ask, ERR_CLOSED);
 }
 
@@ -457,7 +480,7 @@ static void suppression_remove(struct ask *ask)
     }
     want->result = "removed";
     if (store_unsuppress(want->people->store, suppression.channel, suppression.address,
-                         suppression.scope, on_changed, want))
+                         suppression.scope, audited(want), on_changed, want))
         ask_fail(want->ask, ERR_CLOSED);
 }
 

@@ -6,13 +6,6 @@
 
 #include <stdlib.h>
 
-const struct pg_statement store_sql_audit = {
-    .name = "audit",
-    .params = 7,
-    .sql = "INSERT INTO audit (admin, action, call, params, before, after, result)"
-           " VALUES ($1::text, $2::text, $3::text, $4::text, $5::text, $6::text, $7::text)",
-};
-
 const struct pg_statement store_sql_audit_list = {
     .name = "audit_list",
     .params = 6,
@@ -25,19 +18,19 @@ const struct pg_statement store_sql_audit_list = {
            " ORDER BY id DESC LIMIT $6::int",
 };
 
-int store_audit(struct store *store, const struct audit_entry *entry)
+void store_add_audited(struct store *store, const struct audited *audited)
 {
+    static const struct audited nobody = {.admin = NULL};
     struct pg_params *params = &store->params;
 
-    pg_params_clear(params);
-    pg_add_text(params, entry->admin);
-    pg_add_text(params, entry->action);
-    pg_add_text(params, entry->call);
-    pg_add_text(params, entry->params ? entry->params : "");
-    pg_add_text(params, entry->before);
-    pg_add_text(params, entry->after);
-    pg_add_text(params, entry->result);
-    return store_send(store, STORE_CONTROL, &store_sql_audit, params, store_on_done, NULL, NULL);
+    audited = audited ? audited : &nobody;
+    pg_add_text(params, audited->admin);
+    pg_add_text(params, audited->action);
+    pg_add_text(params, audited->call);
+    pg_add_text(params, audited->params);
+    pg_add_text(params, audited->before);
+    pg_add_text(params, audited->after);
+    pg_add_text(params, audited->counted);
 }
 
 static void on_listed(void *ctx, int err, const struct pg_result *result)

@@ -13,8 +13,13 @@ struct audit_entry {
     const char *admin, *action, *call, *params, *before, *after, *result;
 };
 
-/* id and at are the database's. */
-NODISCARD int store_audit(struct store *store, const struct audit_entry *entry);
+/*
+ * What a statement that changes something writes beside it, in its transaction; the result is
+ * {counted: how many}.  Strings borrowed, NULL where there is none.
+ */
+struct audited {
+    const char *admin, *action, *call, *params, *before, *after, *counted;
+};
 
 struct audit_filter { /* 0 or NULL: any */
     const char *admin, *action;

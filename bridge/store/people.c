@@ -2,13 +2,14 @@
 #include "store/people.h"
 
 #include "base/alloc.h"
+#include "store/audit.h"
 #include "store/store_internal.h"
 
 #include <stdlib.h>
 
 const struct pg_statement store_sql_targets_put = {
     .name = "targets_put",
-    .params = 7,
+    .params = 14,
     .sql = "WITH n AS (SELECT * FROM unnest($2::smallint[], $3::smallint[], $4::text[],"
            "   $5::text[], $6::text[]) AS n(channel, kind, platform, token, address)),"
            "g AS (DELETE FROM target t WHERE t.user_id = $1::text"
@@ -19,15 +20,17 @@ const struct pg_statement store_sql_targets_put = {
            "k AS (DELETE FROM target t WHERE t.user_id = $1::text AND t.channel = 1"
            "   AND NOT 1 = ANY ($7::smallint[]) AND t.token = ANY (ARRAY("
            "     SELECT token FROM target WHERE user_id = $1::text AND channel = 1"
-           "     AND token <> ALL ($5::text[]) ORDER BY last_seen DESC OFFSET 15)))"
-           "INSERT INTO target AS t (user_id, channel, kind, platform, token, address)"
+           "     AND token <> ALL ($5::text[]) ORDER BY last_seen DESC OFFSET 15))),"
+           "p AS (INSERT INTO target AS t (user_id, channel, kind, platform, token, address)"
            " SELECT DISTINCT ON (channel, token) $1::text, channel, kind, platform, token, address"
            " FROM n ORDER BY channel, token"
            " ON CONFLICT (user_id, channel, token) DO UPDATE SET kind = excluded.kind,"
            "   platform = excluded.platform, address = excluded.address, last_seen = now(),"
            "   changed_at = CASE WHEN t.is_active AND t.address = excluded.address"
            "     THEN t.changed_at ELSE now() END,"
-           "   is_active = true, reason = 0",
+           "   is_active = true, reason = 0)," STORE_AUDIT(
+               "$8", "$9", "$10", "$11", "$12", "$13", "$14",
+               "SELECT count(*) FROM n") "SELECT count(*) FROM n",
 };
 
 const struct pg_statement store_sql_targets = {
@@ -40,11 +43,12 @@ const struct pg_statement store_sql_targets = {
 
 const struct pg_statement store_sql_targets_drop = {
     .name = "targets_drop",
-    .params = 3,
+    .params = 10,
     .sql = "WITH x AS (DELETE FROM target WHERE user_id = $1::text"
            "   AND ($2::smallint IS NULL OR channel = $2::smallint)"
-           "   AND ($3::text IS NULL OR token = $3::text) RETURNING 1)"
-           "SELECT count(*) FROM x",
+           "   AND ($3::text IS NULL OR token = $3::text) RETURNING 1)," STORE_AUDIT(
+               "$4", "$5", "$6", "$7", "$8", "$9", "$10",
+               "SELECT count(*) FROM x") "SELECT count(*) FROM x",
 };
 
 /*
@@ -75,23 +79,25 @@ const struct pg_statement store_sql_reach = {
 
 const struct pg_statement store_sql_suppress = {
     .name = "suppress",
-    .params = 5,
+    .params = 12,
     .sql = "WITH x AS (INSERT INTO suppression (channel, address, scope, reason, source)"
            "   VALUES ($1::smallint, " LOWERED ", $3::text, $4::smallint, $5::text)"
-           "   ON CONFLICT DO NOTHING RETURNING 1)"
-           "SELECT count(*) FROM x",
+           "   ON CONFLICT DO NOTHING RETURNING 1)," STORE_AUDIT(
+               "$6", "$7", "$8", "$9", "$10", "$11", "$12",
+               "SELECT count(*) FROM x") "SELECT count(*) FROM x",
 };
 
 const struct pg_statement store_sql_unsuppress = {
     .name = "unsuppress",
-    .params = 3,
+    .params = 10,
     .sql = "WITH x AS (DELETE FROM suppression WHERE channel = $1::smallint AND address = " LOWERED
            "   AND ($3::text IS NULL OR scope = $3::text) RETURNING 1),"
            "t AS (UPDATE target SET is_active = true, reason = 0, changed_at = now()"
            "   WHERE channel = $1::smallint AND NOT is_active AND reason BETWEEN 19 AND 21"
            "   AND CASE channel WHEN 3 THEN lower(address) ELSE address END = " LOWERED
-           "   AND address IN ($2::text, " LOWERED "))"
-           "SELECT count(*) FROM x",
+           "   AND address IN ($2::text, " LOWERED
+           "))," STORE_AUDIT("$4", "$5", "$6", "$7", "$8", "$9", "$10",
+                             "SELECT count(*) FROM x") "SELECT count(*) FROM x",
 };
 
 const struct pg_statement store_sql_suppressions = {
@@ -125,7 +131,8 @@ static void on_count(void *ctx, int err, const struct pg_result *result)
 /* ---- targets ---- */
 
 int store_targets_put(struct store *store, const char *user, const struct target *targets,
-                      size_t count, unsigned replaced, store_done_fn *on_done, void *ctx)
+                      size_t count, unsigned replaced, const struct audited *audited,
+                      store_people_count_fn *on_done, void *ctx)
 {
     static const enum pg_type types[] = {PG_INT2, PG_INT2, PG_TEXT, PG_TEXT, PG_TEXT, PG_INT2};
     struct pg_array columns[6];
@@ -147,7 +154,8 @@ int store_targets_put(struct store *store, const char *user, const struct target
     pg_add_text(&store->params, user);
     for (unsigned i = 0; i < 6; i++)
         pg_add_array(&store->params, &columns[i]);
-    err = store_send(store, STORE_CONTROL, &store_sql_targets_put, &store->params, store_on_done,
+    store_add_audited(store, audited);
+    err = store_send(store, STORE_CONTROL, &store_sql_targets_put, &store->params, on_count,
                      (void (*)(void))on_done, ctx);
     for (unsigned i = 0; i < 6; i++)
         pg_array_fini(&columns[i]);
@@ -194,7 +202,7 @@ int store_targets(struct store *store, const char *user, const struct targets_ca
 }
 
 int store_targets_drop(struct store *store, const char *user, int channel, const char *token,
-                       store_people_count_fn *on_done, void *ctx)
+                       const struct audited *audited, store_people_count_fn *on_done, void *ctx)
 {
     pg_params_clear(&store->params);
     pg_add_text(&store->params, user);
@@ -203,6 +211,7 @@ int store_targets_drop(struct store *store, const char *user, int channel, const
     else
         pg_add_null(&store->params);
     pg_add_text(&store->params, token);
+    store_add_audited(store, audited);
     return store_send(store, STORE_CONTROL, &store_sql_targets_drop, &store->params, on_count,
                       (void (*)(void))on_done, ctx);
 }
@@ -262,7 +271,7 @@ int store_reach(struct store *store, const struct reach_ask *asks, size_t count,
 /* ---- suppression ---- */
 
 int store_suppress(struct store *store, const struct suppression *suppression,
-                   store_people_count_fn *on_done, void *ctx)
+                   const struct audited *audited, store_people_count_fn *on_done, void *ctx)
 {
     pg_params_clear(&store->params);
     pg_add_int2(&store->params, (int16_t)suppression->channel);
@@ -270,17 +279,20 @@ int store_suppress(struct store *store, const struct suppression *suppression,
     pg_add_text(&store->params, suppression->scope ? suppression->scope : "");
     pg_add_int2(&store->params, (int16_t)suppression->reason);
     pg_add_text(&store->params, suppression->source);
+    store_add_audited(store, audited);
     return store_send(store, STORE_CONTROL, &store_sql_suppress, &store->params, on_count,
                       (void (*)(void))on_done, ctx);
 }
 
 int store_unsuppress(struct store *store, enum channel channel, const char *address,
-                     const char *scope, store_people_count_fn *on_done, void *ctx)
+                     const char *scope, const struct audited *audited,
+                     store_people_count_fn *on_done, void *ctx)
 {
     pg_params_clear(&store->params);
     pg_add_int2(&store->params, (int16_t)channel);
     pg_add_text(&store->params, address);
     pg_add_text(&store->params, scope);
+    store_add_audited(store, audited);
     return store_send(store, STORE_CONTROL, &store_sql_unsuppress, &store->params, on_count,
                       (void (*)(void))on_done, ctx);
 }

@@ -29,13 +29,19 @@ struct target {
     int64_t created_ms, changed_ms, last_seen_ms;
 };
 
+/* How many rows were touched; of targets that were put, how many were given. */
+typedef void store_people_count_fn(void *ctx, int err, int64_t count);
+/* Of a change by an admin, its row in the audit (store/audit.h), in the same transaction. */
+struct audited;
+
 /*
  * Adds targets, or refreshes and reactivates those that are there.  On the channels in replaced
  * (a bit set) the user keeps no others.  A device's token leaves whoever had it before; the oldest
  * of more than PEOPLE_TARGETS_MAX devices go.
  */
 NODISCARD int store_targets_put(struct store *store, const char *user, const struct target *targets,
-                                size_t count, unsigned replaced, store_done_fn *on_done, void *ctx);
+                                size_t count, unsigned replaced, const struct audited *audited,
+                                store_people_count_fn *on_done, void *ctx);
 
 struct targets_call {
     void (*on_row)(void *ctx, const struct target *target);
@@ -45,12 +51,10 @@ struct targets_call {
 /* A user's targets on all channels, active or not. */
 NODISCARD int store_targets(struct store *store, const char *user, const struct targets_call *call);
 
-/* How many rows were touched. */
-typedef void store_people_count_fn(void *ctx, int err, int64_t count);
-
 /* channel -1: all; token NULL: all. */
 NODISCARD int store_targets_drop(struct store *store, const char *user, int channel,
-                                 const char *token, store_people_count_fn *on_done, void *ctx);
+                                 const char *token, const struct audited *audited,
+                                 store_people_count_fn *on_done, void *ctx);
 
 /* ---- what ingest asks, for a whole batch at once ---- */
 struct reach_ask {
@@ -88,13 +92,15 @@ struct suppression {
 };
 /* The count is 0 when it was there already. */
 NODISCARD int store_suppress(struct store *store, const struct suppression *suppression,
-                             store_people_count_fn *on_done, void *ctx);
+                             const struct audited *audited, store_people_count_fn *on_done,
+                             void *ctx);
 /*
  * scope NULL: all of them.  Targets that a provider's refusal of this kind had put out of use are
  * used again.
  */
 NODISCARD int store_unsuppress(struct store *store, enum channel channel, const char *address,
-                               const char *scope, store_people_count_fn *on_done, void *ctx);
+                               const char *scope, const struct audited *audited,
+                               store_people_count_fn *on_done, void *ctx);
 
 struct suppression_filter {
     int channel;         /* -1: any */

@@ -66,7 +66,6 @@ const struct pg_statement *const store_control_statements[] = {&store_sql_regist
                                                                &store_sql_status,
                                                                &store_sql_status_head,
                                                                &store_sql_cancel,
-                                                               &store_sql_audit,
                                                                &store_sql_inbox_mark,
                                                                &store_sql_inbox_mark_all,
                                                                &store_sql_inbox_badges,

@@ -37,6 +37,16 @@ enum {
     " SELECT sh.last_seq + 1 - row_number() OVER (ORDER BY x.id DESC), x.id,"             \
     "   x.notification, x.role FROM " from " x CROSS JOIN sh)"
 
+/*
+ * A common table expression that writes an admin's row of the audit; none where there is no admin.
+ * The first seven are the parameters of store_add_audited(), in order.
+ */
+#define STORE_AUDIT(admin, action, call, params, before, after, counted, count)            \
+    "au AS (INSERT INTO audit (admin, action, call, params, before, after, result)"        \
+    " SELECT " admin "::text, " action "::text, " call "::text, " params "::text, " before \
+    "::text, " after "::text, '{\"' || " counted "::text || '\":' || (" count ") || '}'"   \
+    " WHERE " admin "::text IS NOT NULL)"
+
 struct store {
     struct pg *pg[STORE_CONNECTIONS];
     struct store_handlers handlers;
@@ -75,7 +85,7 @@ extern const struct pg_statement store_sql_register, store_sql_heartbeat, store_
     store_sql_destination;
 extern const struct pg_statement store_sql_stage, store_sql_purge_keys, store_sql_reject;
 extern const struct pg_statement store_sql_about, store_sql_status, store_sql_status_head,
-    store_sql_cancel, store_sql_audit;
+    store_sql_cancel;
 extern const struct pg_statement store_sql_dlq_list, store_sql_dlq_count, store_sql_dlq_stats,
     store_sql_dlq_tries, store_sql_dlq_mark, store_sql_dlq_feed, store_sql_dlq_purge,
     store_sql_resolve_retried, store_sql_resolve_old, store_sql_audit_list;
@@ -111,6 +121,9 @@ int store_mark_entries(struct store *store, const struct pg_statement *statement
 int store_mark_range(struct store *store, const struct pg_statement *statement,
                      const struct inbox_range *range, const struct mark *mark, bool has_roles,
                      const struct inbox_mark_call *call);
+/* store/audit.c: the seven parameters of STORE_AUDIT; NULL: nobody's. */
+struct audited;
+void store_add_audited(struct store *store, const struct audited *audited);
 /* For statements whose rows do not matter: a pg_result_fn whose ctx is a struct store_call. */
 void store_on_done(void *ctx, int err, const struct pg_result *result);
 /* The same for a statement that answers with one number; fn is void (void *, int, int64_t). */

@@ -335,6 +335,40 @@ def test_an_admin_sees_addresses_whole_and_what_it_changes_is_written_down(stack
     assert number not in str(found)
 
 
+def test_what_an_admin_changes_and_its_line_in_the_audit_are_one_transaction(stack, shop):
+    """Where the line cannot be written nothing is changed: a crash between the two loses neither."""
+    kept, new, user = phone(), phone(), fresh("atomic-")
+    result(shop.rpc("user.upsert", {"user": user, "phones": [kept], "emails": ["a@example.com"]}))
+    result(shop.rpc("suppression.add", {"channel": "sms", "address": kept}))
+    stack.postgres.sql("create function no_audit() returns trigger language plpgsql as"
+                       " $$ begin raise exception 'no'; end $$;"
+                       "create trigger no_audit before insert on audit"
+                       " for each row execute function no_audit()")
+    try:
+        with Client(stack, "admin", "atomic") as ops:
+            ops.subscribe("down/reply")
+            for method, params in (
+                    ("suppression.add", {"channel": "sms", "address": new}),
+                    ("suppression.remove", {"channel": "sms", "address": kept}),
+                    ("user.upsert", {"user": user, "phones": [new]}), ("user.delete", {"user": user})):
+                assert "error" in ops.rpc(method, params), method
+        result(shop.rpc("suppression.add", {"channel": "sms", "address": phone()}))  # no admin's
+    finally:
+        stack.postgres.sql("drop trigger no_audit on audit; drop function no_audit")
+
+    def suppressed(number):
+        return len(result(shop.rpc("suppression.list", {"address": number}))["entries"])
+    assert (suppressed(kept), suppressed(new)) == (1, 0)
+    assert stack.postgres.sql("select address from target where user_id = '%s' order by 1" % user) \
+        == [[kept], ["a@example.com"]]
+    with Client(stack, "admin", "atomic") as ops:  # and what stays is in the line as well
+        ops.subscribe("down/reply")
+        result(ops.rpc("user.upsert", {"user": user, "phones": [new, new]}))
+        (entry,) = result(ops.rpc("audit.list", {"admin": "atomic"}))["entries"]
+    assert [t["channel"] for t in entry["before"]] == ["sms", "email"]
+    assert sorted(t["channel"] for t in entry["after"]) == ["email", "sms"]
+
+
 def test_a_long_list_comes_in_pages(shop):
     for _ in range(5):
         result(shop.rpc("suppression.add", {"channel": "webhook", "address": "https://x.example/"
