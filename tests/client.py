@@ -14,6 +14,7 @@ import time
 import paho.mqtt.client as mqtt
 
 import tokens
+from process import PATIENCE
 
 ROOT_TOPIC = "notify/v1"
 
@@ -42,7 +43,10 @@ class Message:
 
 
 class Client:
-    """One connected principal.  Everything received is kept, in order, in `messages`."""
+    """One connected principal.  Everything received is kept, in order, in `messages`.
+
+    Timeouts are in seconds of a quiet machine (process.PATIENCE).
+    """
 
     def __init__(self, stack, kind, subject, device="test", roles=(), version=5, clean=True,
                  transport="tcp", token=None, on_message=None, keepalive=60):
@@ -111,6 +115,7 @@ class Client:
             self.changed.notify_all()
 
     def _wait(self, predicate, timeout, what):
+        timeout *= PATIENCE
         with self.changed:
             if not self.changed.wait_for(predicate, timeout):
                 raise TimeoutError("%s waited %.1f s for %s; has %r" % (
@@ -135,9 +140,9 @@ class Client:
         payload = body if isinstance(body, (bytes, str)) else json.dumps(body)
         info = self.mqtt.publish(self.topic(tail), payload, qos)
         if timeout is not None and qos:
-            info.wait_for_publish(timeout)
+            info.wait_for_publish(timeout * PATIENCE)
             if not info.is_published():
-                raise TimeoutError("no PUBACK for %s within %.1f s" % (tail, timeout))
+                raise TimeoutError("no PUBACK for %s within %.1f s" % (tail, timeout * PATIENCE))
         return info
 
     def wait(self, match, timeout=10.0, what="a message"):

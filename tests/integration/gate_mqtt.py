@@ -16,6 +16,8 @@ import ssl
 import struct
 import time
 
+from process import PATIENCE
+
 CONNECT, CONNACK, PUBLISH, PUBACK, PUBREC, PUBREL, PUBCOMP = 1, 2, 3, 4, 5, 6, 7
 SUBSCRIBE, SUBACK, UNSUBSCRIBE, UNSUBACK, PINGREQ, PINGRESP, DISCONNECT, AUTH = range(8, 16)
 
@@ -77,10 +79,13 @@ def connect_packet(client_id, username=None, password=None, version=5, clean=Tru
 
 
 class Peer:
-    """One connection.  Everything published to it is kept, in order, in `messages`."""
+    """One connection.  Everything published to it is kept, in order, in `messages`.
+
+    Timeouts are in seconds of a quiet machine (process.PATIENCE); only read() takes them as they are.
+    """
 
     def __init__(self, broker, version=5, ws=False, timeout=5.0, port=None, ca_file=None):
-        self.version, self.timeout = version, timeout
+        self.version, self.timeout = version, timeout * PATIENCE
         self.messages = []
         self.replies = []  # packets that nobody has asked for yet
         self.raw = self.buffer = b""
@@ -89,7 +94,7 @@ class Peer:
         self.disconnect_code = None
         self.ws = ws
         port = port or (broker.ws_port if ws else broker.port)
-        self.sock = socket.create_connection(("127.0.0.1", port), timeout)
+        self.sock = socket.create_connection(("127.0.0.1", port), self.timeout)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if ca_file:
             context = ssl.create_default_context(cafile=ca_file)
@@ -287,7 +292,7 @@ class Peer:
 
     def wait(self, match, timeout=5.0):
         """The first message kept, or still to come, for which match(message) is true."""
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + timeout * PATIENCE
         seen = 0
         while True:
             while seen < len(self.messages):
@@ -301,7 +306,7 @@ class Peer:
     def wait_closed(self, timeout=5.0):
         """Reads until the broker closes; how long that took."""
         begin = time.monotonic()
-        deadline = begin + timeout
+        deadline = begin + timeout * PATIENCE
         try:
             while True:
                 got = self.read(deadline - time.monotonic())

@@ -15,6 +15,7 @@ import os
 import signal
 import ssl
 import subprocess
+import sys
 import threading
 import time
 import urllib.error
@@ -22,6 +23,8 @@ import urllib.request
 from urllib.parse import urlsplit
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.dirname(HERE))
+from process import PATIENCE  # noqa: E402
 
 
 class Control:
@@ -49,7 +52,7 @@ class Control:
 
     def wait(self, provider, count, timeout=10, **wanted):
         """At least `count` recorded requests, or an AssertionError with what there is."""
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + timeout * PATIENCE
         while True:
             found = self.requests(provider, **wanted)
             if len(found) >= count:
@@ -87,7 +90,7 @@ class ProviderServer(Control):
             ["/usr/bin/python3", os.path.join(HERE, "server.py"), "--dir", self.directory],
             stdout=self.log, stderr=self.log)
         path = os.path.join(self.directory, "providers.json")
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + timeout * PATIENCE
         while not os.path.exists(path):
             if self.process.poll() is not None or time.monotonic() > deadline:
                 self.process.kill()
@@ -100,7 +103,7 @@ class ProviderServer(Control):
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
         try:
-            return self.process.wait(timeout=10)
+            return self.process.wait(timeout=10 * PATIENCE)
         except subprocess.TimeoutExpired:
             self.process.kill()  # a loop that spins hears no signal
             self.process.wait()
@@ -178,7 +181,7 @@ class Receiver:
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
     def wait(self, count):
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 10 * PATIENCE
         while len(self.received) < count:
             assert time.monotonic() < deadline, self.received
             time.sleep(0.01)
