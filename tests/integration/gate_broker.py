@@ -12,7 +12,8 @@ class GateBroker(servers.Broker):
     """A broker that may refuse the harness's own token: it is ready when it listens."""
 
     def __init__(self, directory, plugin_options=None, lines=(), wrapper=(), **settings):
-        super().__init__(directory, plugin_options=plugin_options, **settings)
+        self.ports = servers.Ports()  # one may take more of them
+        super().__init__(directory, self.ports, plugin_options=plugin_options, **settings)
         self.lines = list(lines)
         self.wrapper = list(wrapper)
 
@@ -25,9 +26,11 @@ class GateBroker(servers.Broker):
         return self.wrapper + super().command()
 
     def is_ready(self):
+        more = [int(line.split()[1]) for line in self.lines if line.startswith("listener ")]
         try:
-            with socket.create_connection(("127.0.0.1", self.port), 1):
-                pass
+            for port in [self.port] + more:
+                with socket.create_connection(("127.0.0.1", port), 1):
+                    pass
             return os.path.exists(self.socket)
         except OSError:
             return False

@@ -27,7 +27,7 @@ class Shipped(GateBroker):
         servers.write_file(here + "/revoked", "")
         with open(os.path.join(CONF, "mosquitto.conf")) as file:
             text = file.read()
-        self.tls_port = servers.Ports().take()
+        self.tls_port = self.ports.take()
         for old, new in (("/usr/lib/tocsin/tocsin_auth.so", self.plugin),
                          ("/etc/tocsin/jwt.secret", self.secret_file),
                          ("/var/lib/tocsin/revoked", here + "/revoked"),
@@ -70,7 +70,7 @@ def test_R15_bad_tokens_leave_tls_alone(tmp_path):
     subprocess.check_call(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days",
                            "1", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost",
                            "-keyout", key, "-out", cert], stderr=subprocess.DEVNULL)
-    port = servers.Ports().take()
+    port = broker.ports.take()
     broker.lines = ["listener %d 127.0.0.1" % port, "certfile " + cert, "keyfile " + key]
     bad = [idp.mint(alg)[:-8] + "AAAAAAAA" for alg in idp.keys] + ["x", "a.b.c"]
     with broker:

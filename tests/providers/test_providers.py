@@ -158,7 +158,7 @@ def test_delay(p):
     p.script("twilio", delay_ms=200)
     start = time.monotonic()
     assert twilio_send(p).status == 201
-    assert 0.2 <= time.monotonic() - start < 2
+    assert time.monotonic() - start >= 0.2
 
 
 @pytest.mark.parametrize("fault, error", [
@@ -185,17 +185,20 @@ def test_a_dropped_answer_still_counts_as_taken(p):
 @pytest.mark.parametrize("fault", ["hang", "slow_headers", "slow_body"])
 def test_faults_that_never_end_in_time(p, fault):
     p.script("twilio", answers=[{"fault": fault, "byte_ms": 300}])
+    parts = urlsplit(p.info["twilio"]["base_url"])
+    sock = socket.create_connection((parts.hostname, parts.port), timeout=60)
+    entry = p.info["twilio"]
+    auth = basic(entry["account_sid"], secret(entry, "auth_token_file"))
+    body = urlencode({"To": "+15005550010", "From": entry["from"], "Body": "x"})
+    sock.sendall(f"POST /2010-04-01/Accounts/{entry['account_sid']}/Messages.json HTTP/1.1\r\n"
+                 f"Host: x\r\nAuthorization: {auth}\r\nContent-Length: {len(body)}\r\n"
+                 f"Content-Type: application/x-www-form-urlencoded\r\n\r\n{body}".encode())
+    got = b""
+    while fault == "slow_body" and b"\r\n\r\n" not in got:
+        got += sock.recv(65536)
+    sock.settimeout(0.7)
+    start = time.monotonic()
     with pytest.raises(TimeoutError):
-        start = time.monotonic()
-        parts = urlsplit(p.info["twilio"]["base_url"])
-        sock = socket.create_connection((parts.hostname, parts.port), timeout=0.7)
-        entry = p.info["twilio"]
-        auth = basic(entry["account_sid"], secret(entry, "auth_token_file"))
-        body = urlencode({"To": "+15005550010", "From": entry["from"], "Body": "x"})
-        sock.sendall(f"POST /2010-04-01/Accounts/{entry['account_sid']}/Messages.json HTTP/1.1\r\n"
-                     f"Host: x\r\nAuthorization: {auth}\r\nContent-Length: {len(body)}\r\n"
-                     f"Content-Type: application/x-www-form-urlencoded\r\n\r\n{body}".encode())
-        got = b""
         while time.monotonic() - start < 1.5:
             got += sock.recv(65536)
         raise TimeoutError
@@ -706,7 +709,7 @@ def test_a_client_that_leaves_early_stops_the_flood(p, fault):
                 sock.shutdown(socket.SHUT_WR)
             if turn % 2:
                 sock.recv(1000)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while p.stats("twilio")["open_connections"]:
         assert time.monotonic() < deadline
         time.sleep(0.02)

@@ -63,10 +63,13 @@ def test_answers_have_the_providers_shape_and_ids_of_their_own(path, status, sha
 
 def test_delays_are_kept_and_the_slow_path_has_its_own():
     with Sink("--delay-ms", "60", "--slow-path-prefix", "/slow", "--slow-delay-ms", "250") as sink:
-        for path, least in (("/hook", 0.06), ("/slow/hook", 0.25), ("/hook", 0.06)):
+        def took(path):
             start = time.monotonic()
             assert http_call(sink.url + path, body="{}").status == 204
-            assert least <= time.monotonic() - start < least + 0.15
+            return time.monotonic() - start
+        assert took("/slow/hook") >= 0.25
+        # The machine may be held up now and then, but not each time.
+        assert 0.06 <= min(took("/hook") for _ in range(10)) < 0.25
         statuses = []
         threads = [threading.Thread(target=lambda: statuses.append(
             http_call(sink.url + "/hook", body="{}").status)) for _ in range(30)]
