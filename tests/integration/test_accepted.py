@@ -28,22 +28,30 @@ def weather(stack, traffic, victims, rounds, seed, receipts):
     return storm
 
 
-def test_nothing_accepted_is_lost_whoever_is_killed(new_stack):
+def some_or_many(some, many):
+    """Rounds: some each time, many with --all."""
+    return pytest.mark.parametrize("rounds", [some, pytest.param(many, marks=pytest.mark.long)])
+
+
+@some_or_many(6, 30)
+def test_nothing_accepted_is_lost_whoever_is_killed(new_stack, rounds):
     stack = new_stack(settings=SETTINGS)
     with Traffic(stack, rate=200) as traffic:
-        storm = weather(stack, traffic, ("bridge", "postgres", "broker"), 30, 1, receipts=False)
-        assert min(storm.killed.values()) == 10
-        assert len(traffic.accepted) == len(traffic.requests) > 1000
+        storm = weather(stack, traffic, ("bridge", "postgres", "broker"), rounds, 1, receipts=False)
+        assert min(storm.killed.values()) == rounds / 3
+        assert len(traffic.accepted) == len(traffic.requests) > 30 * rounds
 
 
-def test_every_final_receipt_arrives_while_the_broker_lives(new_stack):
+@some_or_many(4, 8)
+def test_every_final_receipt_arrives_while_the_broker_lives(new_stack, rounds):
     stack = new_stack(settings=SETTINGS)
     with Traffic(stack, rate=200, batch=5) as traffic:
-        weather(stack, traffic, ("bridge", "postgres"), 8, 2, receipts=True)
+        weather(stack, traffic, ("bridge", "postgres"), rounds, 2, receipts=True)
         assert set(traffic.finals) == set(traffic.accepted)
 
 
-def test_a_webhook_repeats_only_under_its_own_id(new_stack):
+@some_or_many(4, 8)
+def test_a_webhook_repeats_only_under_its_own_id(new_stack, rounds):
     """Between a provider's answer and our commit a crash repeats the call, under the same id."""
     stack = new_stack(settings=SETTINGS)
     hook = stack.providers.info["webhook"]["url"]
@@ -53,7 +61,7 @@ def test_a_webhook_repeats_only_under_its_own_id(new_stack):
         return {"type": "hook.test", "to": {"url": "%s/%d" % (hook, number)}, "title": name,
                 "body": "b", "channels": ["webhook"]}
     with Traffic(stack, rate=150, users=0, make=make) as traffic:
-        weather(stack, traffic, ("bridge", "postgres"), 8, 3, receipts=True)
+        weather(stack, traffic, ("bridge", "postgres"), rounds, 3, receipts=True)
         finals = collections.Counter(status for counts in traffic.finals.values()
                                      for status in counts)
         assert set(finals) == {"delivered"}

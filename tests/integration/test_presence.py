@@ -28,7 +28,7 @@ def becomes(root, user, word, connections=None):
     """Until the bridge knows it; its answer."""
     def answer():
         try:
-            found = root.rpc("presence.get", {"user": user}, timeout=2)["result"]
+            found = root.rpc("presence.get", {"user": user}, timeout=0.5)["result"]
         except (TimeoutError, RuntimeError):
             return None  # asked while the broker was away
         if found["presence"] == word and connections in (None, found["connections"]):

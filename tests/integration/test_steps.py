@@ -60,7 +60,7 @@ def states(stack, name):
 def test_who_is_here_gets_the_first_and_the_rest_is_called_off(steps):
     stack, shop = steps()
     with Person(stack, "ann") as ann:
-        ask(shop, "n1", **first("in_app", "sms", "email", after="60s"))
+        ask(shop, "n1", **first("in_app", "sms", "email", after="10m"))
         ann.got("n1")
         shop.receipt("n1", "delivered")
         for channel in ("sms", "email"):
@@ -127,9 +127,9 @@ def test_an_early_failure_brings_the_later_ones_forward(steps):
 @pytest.mark.parametrize("event,is_all", [("ack", False), ("read", False), ("read", True)],
                          ids=["ack", "read", "read-all"])
 def test_an_acknowledgement_or_reading_calls_off_what_has_not_been_sent(steps, event, is_all):
-    stack, shop = steps(settings={"channels.in_app.ack_timeout": "60s"})
+    stack, shop = steps(settings={"channels.in_app.ack_timeout": "5m", "bridge.drain": "1s"})
     with Person(stack, "ann", acks=False) as ann:
-        ask(shop, "n1", **first("in_app", "sms", after="60s"))
+        ask(shop, "n1", **first("in_app", "sms", after="10m"))
         got = ann.got("n1")
         what = {"all": True} if is_all else {"ids": [got["id"]]}
         with Person(stack, "bob") as bob:  # it is not bob's
@@ -146,12 +146,12 @@ def test_an_acknowledgement_or_reading_calls_off_what_has_not_been_sent(steps, e
 
 def test_reading_all_before_a_time_calls_off_that_alone_and_later_ones_too(steps):
     """Also what is unread and acknowledged long ago has nothing left to call off."""
-    stack, shop = steps(settings={"channels.in_app.ack_timeout": "60s"})
+    stack, shop = steps(settings={"channels.in_app.ack_timeout": "5m", "bridge.drain": "1s"})
     with Person(stack, "ann", acks=False) as ann:
         for name in ("n1", "n2"):
             ask(shop, name, **first("sms", "in_app", after="1s"))
             ann.got(name, 20)
-            ask(shop, name + "-step", **first("in_app", "email", after="60s"))
+            ask(shop, name + "-step", **first("in_app", "email", after="10m"))
             ann.got(name + "-step")
         ann.publish("up/ack", {"ids": [ann.got("n1")["id"]]})
         shop.receipt("n1", "delivered")
@@ -168,7 +168,7 @@ def test_reading_all_before_a_time_calls_off_that_alone_and_later_ones_too(steps
 
 def test_a_step_between_two_tries_is_called_off_as_well(steps):
     """sms is on its way and fails for now; the user reads it in the app meanwhile."""
-    stack, shop = steps(settings={"channels.sms.retry_base": "60s", "channels.sms.retry_max": "60s",
+    stack, shop = steps(settings={"channels.sms.retry_base": "10m", "channels.sms.retry_max": "10m",
                                   "channels.sms.jitter": False})
     stack.providers.control("POST", "/behaviour", {"provider": "twilio", "answers": [503],
                                                    "repeat": True})
@@ -264,7 +264,8 @@ def test_steps_that_nobody_released_are_found(steps):
 
 def test_the_bridge_that_reads_the_acknowledgement_need_not_be_the_one_that_sent(steps):
     """Two bridges: requests and users' events are read by different ones."""
-    stack, shop = steps(bridges=2, settings={"channels.in_app.ack_timeout": "60s"})
+    stack, shop = steps(bridges=2, settings={"channels.in_app.ack_timeout": "5m",
+                                             "bridge.drain": "1s"})
     # The first has all lanes; when it comes again, both are there to share them.
     stack.bridge.kill()
     stack.bridge.start()
@@ -275,7 +276,7 @@ def test_the_bridge_that_reads_the_acknowledgement_need_not_be_the_one_that_sent
         for n in range(20):
             shop.publish("up/request", {"id": "n%d" % n, "type": "t", "title": "n%d" % n,
                                         "body": "b", "to": {"user": "ann"}, "receipts": "all",
-                                        **first("in_app", "sms", after="60s")})
+                                        **first("in_app", "sms", after="10m")})
         for n in range(20):
             ann.got("n%d" % n)
             shop.receipt("n%d" % n, "cancelled", 20)

@@ -5,13 +5,14 @@ Everything lives in the state directory, keys with mode 0600; nothing is reused 
 """
 
 import datetime
+import functools
 import ipaddress
 import os
 import ssl
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 DAY = datetime.timedelta(days=1)
@@ -27,6 +28,12 @@ def write_private(path, data):
 def private_pem(key):
     return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8,
                              serialization.NoEncryption())
+
+
+@functools.lru_cache(1)
+def rsa_key():
+    """The RSA key of everybody here who needs one: to make one takes a fifth of a second."""
+    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
 
 def certificate(subject, names, key, issuer, issuer_key, first, last, is_ca=False):

@@ -8,9 +8,8 @@ import secrets
 import time
 
 import jwt
-from cryptography.hazmat.primitives.asymmetric import rsa
 
-from certs import private_pem, write_private
+from certs import private_pem, rsa_key, write_private
 from provider import Provider
 from wire import BodyError, json_answer
 
@@ -86,7 +85,7 @@ class Fcm(Provider):
     def prepare(self):
         self.project = "tocsin-test"
         self.email = f"sender@{self.project}.iam.gserviceaccount.com"
-        key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        key = rsa_key()
         self.public_key = key.public_key()
         self.key_id = secrets.token_hex(20)
         self.audiences = [self.base_url + "/token", self.tls_base_url + "/token",

@@ -15,9 +15,9 @@ from urllib.parse import quote, unquote, urlsplit
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.asymmetric import padding
 
-from certs import certificate
+from certs import certificate, rsa_key
 from provider import Provider
 from wire import EMAIL, Answer, BodyError, json_answer
 
@@ -120,7 +120,7 @@ class Ses(Provider):
         self.temporary_key = "ASIA" + secrets.token_hex(8).upper()
         self.session, self.session_file = self.secret("ses.session-token", size=120)
         self.topic = f"arn:aws:sns:{self.region}:123456789012:tocsin"
-        self.sns_key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        self.sns_key = rsa_key()
         now = datetime.datetime.utcnow()
         name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "sns.amazonaws.com")])
         day = datetime.timedelta(days=1)

@@ -10,9 +10,8 @@ import time
 import uuid
 
 import jwt
-from cryptography.hazmat.primitives.asymmetric import rsa
 
-from certs import private_pem
+from certs import private_pem, rsa_key
 from provider import Provider
 from wire import BodyError, json_answer
 
@@ -72,7 +71,7 @@ class Vonage(Provider):
     signature_headers = ("Authorization",)
 
     def prepare(self):
-        key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        key = rsa_key()
         self.public_key = key.public_key()
         self.application = str(uuid.uuid4())
         self.api_key = secrets.token_hex(4)
