@@ -63,7 +63,9 @@ const struct pg_statement store_sql_callbacks_keep = {
  * ft, unless another of the same step has been sent or any is under way.
  *
  * x: what failed (20) after it was taken is dead, l; y: what was dead by that and arrived after
- * all is not, r.  An attempt of outcome 12 says so (h) and keeps the books even: see conservation.
+ * all is not, r.  Where somebody had sent it once more meanwhile, v, what comes of that message
+ * does not make it dead again.  An attempt of outcome 12 says so (h) and keeps the books even: see
+ * conservation.
  */
 const struct pg_statement store_sql_callbacks_fold = {
     .name = "callbacks_fold",
@@ -112,7 +114,10 @@ const struct pg_statement store_sql_callbacks_fold = {
         "   attempts = excluded.attempts, reason = excluded.reason,"
         "   died_at = excluded.died_at, destination = excluded.destination,"
         "   code = excluded.code, detail = excluded.detail, resolved_by = NULL,"
-        "   is_pinned = false WHERE NOT o.is_dead RETURNING delivery),"
+        "   is_pinned = false WHERE NOT o.is_dead AND o.resolved_by IS DISTINCT FROM 'provider'"
+        "   RETURNING delivery),"
+        "v AS (UPDATE dead_letter o SET resolved_by = 'provider'"
+        "   WHERE o.delivery = ANY (ARRAY(SELECT delivery FROM y)) AND NOT o.is_dead),"
         "r AS (UPDATE dead_letter o SET is_dead = false, status = 2, changed_at = now(),"
         "   resolved_by = 'provider' WHERE o.delivery = ANY (ARRAY(SELECT delivery FROM y))"
         "   AND o.is_dead RETURNING o.delivery)," STEPS

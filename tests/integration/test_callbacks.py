@@ -318,6 +318,30 @@ def test_what_arrives_after_all_is_no_dead_letter_any_more(scenes):
         assert books(scene)[0] == "0"
 
 
+def test_what_one_message_brought_another_does_not_make_dead(scenes):
+    scene = scenes("twilio")
+    failure = {"status": "failed", "error_code": 30008}
+    with Client(scene.stack, "admin", "ops") as admin:
+        admin.subscribe("down/#")
+        request, number = scene.send("twilio")
+        assert scene.call("twilio", number, [failure]) == [200]
+        scene.service.receipt(request, "dead")
+        (entry,) = letters(admin, request)
+        assert admin.rpc("dlq.retry", {"ids": [entry["delivery"]]})["result"]["retried"] == 1
+        scene.service._wait(lambda: scene.statuses(request).count("sent") == 2, 20, "sent again")
+        again = scene.service.receipts(request)[-1]["provider_id"]
+        # The first has arrived after all: that the second did not is no loss.
+        assert scene.call("twilio", number, ["delivered"]) == [200]
+        scene.service.receipt(request, "delivered")
+        assert scene.call("twilio", again, [failure]) == [200]
+        scene.settle("twilio")
+        assert not letters(admin, request, status="pending_review")
+        assert scene.stack.postgres.sql(
+            "select l.is_dead, l.resolved_by from dead_letter l join notification n"
+            " on n.id = l.notification where n.request = '%s'" % request) == [["f", "provider"]]
+        assert books(scene)[0] == "0"
+
+
 def escalate(scene, user, phones, channels=("sms", "email"), **to):
     """A request that tries one channel after the other: (id, how it stands, the provider's ids)."""
     scene.service.rpc("user.upsert", {"user": user, "phones": phones,
