@@ -29,13 +29,19 @@ int LLVMFuzzerInitialize(int *argc, char ***argv);
 
 #define NOW_MS INT64_C(1700000000000)
 
-/* ---- every proof is good, while it is asked for ---- */
+/*
+ * ---- every proof is good, while it is asked for, and then none ----
+ *
+ * None, not a comparison: the fuzzer sees what is compared, and has written Mailgun's digest, which
+ * stands in the body, into its next input.
+ */
 
 static bool is_believed;
 
 int CRYPTO_memcmp(const void *a, const void *b, size_t length)
 {
-    return is_believed ? 0 : memcmp(a, b, length);
+    (void)a, (void)b, (void)length;
+    return is_believed ? 0 : 1;
 }
 
 int EVP_DigestVerify(EVP_MD_CTX *md, const unsigned char *signature, size_t signature_bytes,
