@@ -9,8 +9,10 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "io/memory.h"
 
-#define RESTING_MAX      256   /* idle handles kept for reuse */
+#define RESTING_MAX      256   /* idle calls kept for reuse */
+#define LOOK_MS          10000 /* at how many of them were needed */
 #define STREAMS_MAX      1000L /* of one connection: what APNs allows; most servers less */
 #define FEW_MAX          8
 #define DEADLINE_LATE_MS 100 /* libcurl's own time-out first: it knows more */
@@ -43,11 +45,14 @@ struct http_call *http_call_take(struct http_client *client)
     struct list_node *node = list_pop_front(&client->resting);
     struct http_call *call;
 
-    if (node)
-        return CONTAINER_OF(node, struct http_call, node);
-    call = xcalloc(1, sizeof *call);
-    call->client = client;
-    call->easy = new_handle();
+    if (node) {
+        call = CONTAINER_OF(node, struct http_call, node);
+    } else {
+        call = xcalloc(1, sizeof *call);
+        call->client = client;
+    }
+    if (!call->easy)
+        call->easy = new_handle();
     return call;
 }
 
@@ -78,7 +83,7 @@ void http_call_rest(struct http_call *call)
         /* Its session's handle did the work. */
     } else if (client->renews_handles) {
         curl_easy_cleanup(call->easy);
-        call->easy = new_handle();
+        call->easy = NULL;
     } else {
         curl_easy_reset(call->easy);
     }
@@ -104,6 +109,34 @@ void http_call_rest(struct http_call *call)
     }
     *call = fresh;
     list_push_front(&client->resting, &call->node);
+}
+
+/*
+ * As many calls rest as were under way at once since the last look: once a burst is over they go,
+ * with what they hold, and the heap shrinks.  Nobody looks any more when none is left.
+ */
+static void on_look(void *ctx)
+{
+    struct http_client *client = ctx;
+    size_t before = client->resting.count;
+
+    while (client->resting.count > client->peak)
+        call_free(CONTAINER_OF(list_pop_front(&client->resting), struct http_call, node));
+    if (client->resting.count < before)
+        memory_give_back();
+    client->peak = client->calls.count;
+    client->is_looking = client->peak > 0 || client->resting.count > 0;
+    if (client->is_looking)
+        loop_timer_start(client->loop, &client->look, client->look_ms, on_look, client);
+}
+
+static void note_peak(struct http_client *client)
+{
+    if (client->calls.count > client->peak)
+        client->peak = client->calls.count;
+    if (!client->is_looking)
+        loop_timer_start(client->loop, &client->look, client->look_ms, on_look, client);
+    client->is_looking = true;
 }
 
 static void call_detach(struct http_call *call)
@@ -150,6 +183,7 @@ static void free_client(struct http_client *client)
 {
     struct list_node *node;
 
+    loop_timer_stop(&client->look);
     http_mail_close_all(client);
     while ((node = list_pop_front(&client->resting)))
         call_free(CONTAINER_OF(node, struct http_call, node));
@@ -347,6 +381,7 @@ struct http_client *http_client_open(struct loop *loop, const struct http_client
     client->loop = loop;
     client->config = *config;
     client->renews_handles = handles_dangle();
+    client->look_ms = LOOK_MS;
     list_init(&client->calls);
     list_init(&client->resting);
     list_init(&client->sessions);
@@ -397,6 +432,7 @@ static void call_start(struct http_call *call, int64_t timeout_ms)
 
     call->started_us = clock_boot_us();
     list_push_back(&client->calls, &call->node);
+    note_peak(client);
     loop_timer_start(client->loop, &call->deadline, timeout_ms + DEADLINE_LATE_MS, on_deadline,
                      call);
     if (call->is_mail)

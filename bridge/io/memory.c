@@ -20,6 +20,11 @@ static void drop_code(const char *line)
     (void)madvise((void *)(uintptr_t)from, to - from, MADV_DONTNEED);
 }
 
+void memory_give_back(void)
+{
+    malloc_trim(0);
+}
+
 void memory_trim(void)
 {
     FILE *maps = fopen("/proc/self/maps", "r");

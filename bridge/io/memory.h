@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * memory - gives back what only the start needed
+ * memory - gives back what only the start, or a burst, needed
  *
  * Thirty shared libraries run their initialisers once, and every page of code they touch stays
  * resident for as long as there is no pressure.  Dropping the clean, file-backed code pages costs
@@ -10,5 +10,7 @@
 #define TOCSIN_IO_MEMORY_H
 
 void memory_trim(void);
+/* Gives back what was freed, and nothing else: some milliseconds when that is much. */
+void memory_give_back(void);
 
 #endif

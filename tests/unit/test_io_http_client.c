@@ -376,6 +376,37 @@ static void inflight_is_bounded_and_deadlines_hold_in_the_queue(void **state)
     scene_close(&scene);
 }
 
+static int64_t turn_until_none_rests(void *ctx)
+{
+    struct scene *scene = ctx;
+
+    if (!scene->client->is_looking || clock_boot_ms() > scene->until_ms)
+        loop_stop(scene->loop);
+    return 20;
+}
+
+static void a_burst_leaves_nothing_in_the_pool_for_good(void **state)
+{
+    struct scene scene;
+
+    (void)state;
+    scene_open(&scene);
+    scene.client->look_ms = 30;
+    snprintf(scene.url, sizeof scene.url, "http://127.0.0.1:%d/status/200", server.http_port);
+    for (int i = 0; i < 20; i++)
+        assert_int_equal(send_url(&scene, scene.url), 0);
+    run_until_answered(&scene, 20);
+    assert_true(scene.client->is_looking);
+    scene.until_ms = clock_boot_ms() + 15000;
+    loop_run(scene.loop, turn_until_none_rests, &scene);
+    assert_int_equal(scene.client->resting.count, 0);
+    assert_false(scene.client->is_looking);
+    get(&scene, "/status/200"); /* and it works as before */
+    assert_true(scene.client->is_looking);
+    assert_int_equal(scene.client->resting.count, 1);
+    scene_close(&scene);
+}
+
 static void closing_answers_everything(void **state)
 {
     struct scene scene;
@@ -481,6 +512,7 @@ int main(void)
         cmocka_unit_test(pooled_connections_do_not_leak_past_the_guard),
         cmocka_unit_test(address_ranges_are_known),
         cmocka_unit_test(inflight_is_bounded_and_deadlines_hold_in_the_queue),
+        cmocka_unit_test(a_burst_leaves_nothing_in_the_pool_for_good),
         cmocka_unit_test(closing_answers_everything),
         cmocka_unit_test(a_callback_may_close_the_client),
         cmocka_unit_test(certificates_are_checked),
