@@ -204,7 +204,7 @@ def aged(**last):
     """An endurance run whose last hours are as given."""
     def hour(at):
         return {"settled_per_s": 9000, "sent": 1, "duplicates": 0, "others_cores": 0.1,
-                "tables": {"inbox": {"table_mb": 20.0, "index_mb": 10.0, "dead": 5, "rows": 9}},
+                "tables": {"inbox": {"table_mb": 20.0, "index_mb": 10.0, "dead": 5000, "rows": 9}},
                 "wal_mb": 200, "wal_kb_each": 1.7, "bridge_mb": 15, "broker_mb": 20,
                 "sessions_mb": 30, "sessions": 4, "bridge_fds": 38, "broker_fds": 26,
                 "bridge_cpu": 20, "postgres_cpu": 40, "broker_cpu": 30, "p50_ms": 1, "p95_ms": 2,
@@ -219,7 +219,7 @@ def test_endurance_fails_for_what_grows_and_says_what():
     (line,) = endurance.failures(aged(bridge_fds=lambda at: 38 + at))
     assert line.startswith("bridge, descriptors grows")
     (line,) = endurance.failures(aged(tables=lambda at: {"inbox": {
-        "table_mb": 20.0 + at, "index_mb": 10.0, "dead": 5, "rows": 9}}))
+        "table_mb": 20.0 + at, "index_mb": 10.0, "dead": 5000, "rows": 9}}))
     assert line.startswith("inbox, table grows")
     (line,) = endurance.failures({**aged(), "left_behind": 3})
     assert line.startswith("3 deliveries")

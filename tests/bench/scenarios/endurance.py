@@ -28,6 +28,7 @@ ORDER = 90
 DEFAULT = False
 HOURS, KEEP_DAYS, RATE = 24, 2, 1000
 COUNT, OTHERS = 10000, 60  # an hour, for each of --seconds
+BIG_MB, BUSY_ROWS = 1, 2000  # which are drawn
 DAY_S = 86400
 # The hour from which a table holds all that is kept, where it is not the keep_days alone.
 FULL_FROM = {"request_key": 17, "request_key_any": 9, "dead_letter": KEEP_DAYS + 4}
@@ -75,8 +76,8 @@ class Aged(Rig):
 
 def sizes(rig):
     """{table: {table_mb, index_mb, dead, rows}} with partitions counted to their parents."""
-    return {name: {"table_mb": int(table) / 1e6, "index_mb": int(index) / 1e6, "dead": int(dead),
-                   "rows": int(rows)}
+    return {name: {"table_mb": round(int(table) / 1e6, 3), "index_mb": round(int(index) / 1e6, 3),
+                   "dead": int(dead), "rows": int(rows)}
             for name, table, index, dead, rows in rig.stack.postgres.sql(SIZES)}
 
 
@@ -208,9 +209,9 @@ def tables(result):
 
 
 def plots(result):
-    big = names(result)[:7]
     hours = [h["tables"] for h in result["hours"]]
-    busy = sorted(hours[-1], key=lambda t: -max(h[t]["dead"] for h in hours))[:7]
+    big = [t for t in names(result) if hours[-1][t]["table_mb"] >= BIG_MB]
+    busy = [t for t in names(result) if max(h[t]["dead"] for h in hours) >= BUSY_ROWS]
 
     def plot(name, title, unit, keys):
         return svg.Plot(name, title + " over the day", "hour", unit, [
