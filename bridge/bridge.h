@@ -33,6 +33,7 @@
 #include "services/queue_stats.h"
 #include "services/receipts.h"
 #include "services/tracking.h"
+#include "services/untold.h"
 #include "services/requests_desk.h"
 #include "services/retention.h"
 #include "store/store.h"
@@ -82,6 +83,8 @@ struct bridge {
     struct alerts *alerts;
     struct queue_stats *queue_stats;
     struct membership *membership;
+    struct untold *untold;
+    int64_t said_ms; /* bridge_said_ms() at the end of the last turn */
     struct chores *chores;
     struct retention *retention;
     struct jwks *jwks; /* NULL: none configured */
@@ -130,6 +133,18 @@ struct queue_stats_ops bridge_queue_stats_ops(struct bridge *bridge);
 struct alerts_ops bridge_alerts_ops(struct bridge *bridge);
 struct retention_ops bridge_retention_ops(struct bridge *bridge);
 struct membership_ops bridge_membership_ops(struct bridge *bridge);
+/* A place among the outbox' kept messages, and whether the broker has all up to there. */
+uint64_t bridge_receipts_mark(void *ctx);
+bool bridge_receipts_are_past(void *ctx, uint64_t mark);
+
+/* bridge_untold.c: moments are of the boot clock; now, where nothing is left. */
+struct untold_ops bridge_untold_ops(struct bridge *bridge);
+/* The outbox has all that was to be told of what we settled before. */
+int64_t bridge_said_ms(const struct bridge *bridge);
+/* And the broker has it. */
+int64_t bridge_told_ms(void *ctx);
+/* What was under way when this turn began may have ended deliveries, and is not told. */
+void bridge_doubt(void *ctx);
 /* The inbox and its badges. */
 void bridge_open_inbox(struct bridge *bridge);
 /* Also makes bridge->receipts. */

@@ -303,6 +303,7 @@ static void on_fenced(void *ctx)
     /* In this order: closing gives back what the dispatcher is about to forget. */
     bridge_close_lanes(bridge);
     dispatch_fenced(bridge->dispatch);
+    untold_forget(bridge->untold);
 }
 
 static void on_lane(void *ctx, enum lane lane)
@@ -319,46 +320,23 @@ static void on_lane(void *ctx, enum lane lane)
         admin_open(bridge->admin);
 }
 
-/* What a dead bridge settled at its end is told again: receivers drop repeats. */
-static void on_unsent(void *ctx, const struct ending *ending)
+static void on_untold(void *ctx, int64_t epoch, int64_t since_us)
 {
     struct bridge *bridge = ctx;
-    char masked[64] = "";
-    struct receipt receipt = {
-        .id = ending->request,
-        .notification = ending->notification,
-        .status = delivery_state_name((enum delivery_state)ending->state),
-        .channel = channel_name(ending->channel),
-        .provider = ending->channel == CHANNEL_IN_APP ? NULL : ending->provider,
-        .provider_id = ending->provider_id,
-        .reason = ending->reason ? reason_name((enum reason)ending->reason) : NULL,
-        .detail = ending->detail,
-        .attempt = ending->number,
-        .segments = ending->segments,
-        .user = ending->recipient_kind == RECIPIENT_USER ? ending->recipient : ending->user,
-        .at_ms = ending->at_ms,
-    };
 
-    if (ending->state == DELIVERY_DEAD)
-        desk_tell(bridge->desk, ending->delivery);
-    if (ending->recipient_kind >= RECIPIENT_EMAIL) {
-        log_mask(ending->recipient, masked, sizeof(masked));
-        receipt.target = masked;
-    }
-    if (ending->receipts != RECEIPTS_NONE)
-        receipts_add(bridge->receipts, ending->service, &receipt);
+    untold_take(bridge->untold, epoch, since_us);
+}
+
+static void on_beat(void *ctx)
+{
+    struct bridge *bridge = ctx;
+
+    untold_beat(bridge->untold);
 }
 
 static void on_swept(void *ctx)
 {
     poke(ctx);
-}
-
-static int64_t untold_ms(void *ctx)
-{
-    struct bridge *bridge = ctx;
-
-    return outbox_oldest_ms(bridge->outbox);
 }
 
 /* ---- the database comes and goes ---- */
@@ -422,6 +400,7 @@ static void on_store_down(void *ctx, const char *why)
     bridge_close_lanes(bridge);
     if (bridge->stage == BRIDGE_RUNNING && membership_has_lane(bridge->membership, LANE_REQUESTS))
         ingest_open_degraded(bridge->ingest);
+    bridge_doubt(bridge);
     membership_store_down(bridge->membership);
 }
 
@@ -479,6 +458,20 @@ static void refresh(void *ctx)
 
 /* ---- callbacks ---- */
 
+uint64_t bridge_receipts_mark(void *ctx)
+{
+    struct bridge *bridge = ctx;
+
+    return outbox_mark(bridge->outbox);
+}
+
+bool bridge_receipts_are_past(void *ctx, uint64_t mark)
+{
+    struct bridge *bridge = ctx;
+
+    return outbox_is_past(bridge->outbox, mark);
+}
+
 static void on_callback(void *ctx, struct http_exchange *exchange,
                         const struct http_server_request *request)
 {
@@ -500,20 +493,6 @@ static void on_tracked(void *ctx)
     struct bridge *bridge = ctx;
 
     callbacks_poke(bridge->callbacks);
-}
-
-static uint64_t receipts_mark(void *ctx)
-{
-    struct bridge *bridge = ctx;
-
-    return outbox_mark(bridge->outbox);
-}
-
-static bool are_receipts_past(void *ctx, uint64_t mark)
-{
-    struct bridge *bridge = ctx;
-
-    return outbox_is_past(bridge->outbox, mark);
 }
 
 static int32_t destination_id(void *ctx, const char *name)
@@ -621,8 +600,8 @@ struct callbacks_ops bridge_callbacks_ops(struct bridge *bridge)
     return (struct callbacks_ops){
         .receipt = add_receipt,
         .dead = on_dead,
-        .mark = receipts_mark,
-        .is_past = are_receipts_past,
+        .mark = bridge_receipts_mark,
+        .is_past = bridge_receipts_are_past,
         .destination_id = destination_id,
         .destination_name = destination_name,
         .ctx = bridge,
@@ -672,8 +651,8 @@ struct ingest_ops bridge_ingest_ops(struct bridge *bridge)
         .poke = poke_one,
         .doubt = on_doubt,
         .receipt = add_receipt,
-        .mark = receipts_mark,
-        .is_past = are_receipts_past,
+        .mark = bridge_receipts_mark,
+        .is_past = bridge_receipts_are_past,
         .replaced = replaced,
         .rpc = on_rpc,
         .show = show,
@@ -692,6 +671,7 @@ struct events_ops bridge_events_ops(struct bridge *bridge)
                                .has_marks = has_marks,
                                .commit = commit_marks,
                                .forget = forget_marks,
+                               .doubt = bridge_doubt,
                                .ctx = bridge};
 }
 
@@ -727,8 +707,8 @@ struct desk_ops bridge_desk_ops(struct bridge *bridge)
 
 struct membership_ops bridge_membership_ops(struct bridge *bridge)
 {
-    return (struct membership_ops){on_joined, on_fenced, on_lane, on_unsent,
-                                   on_swept,  untold_ms, bridge};
+    return (struct membership_ops){on_joined, on_fenced, on_lane,        on_untold,
+                                   on_beat,   on_swept,  bridge_told_ms, bridge};
 }
 
 struct outbox *bridge_open_outbox(struct bridge *bridge, const struct outbox_config *config)

@@ -130,6 +130,9 @@ static int64_t bridge_turn(void *ctx)
     next_ms = dispatch_turn(bridge->dispatch);
     receipts_flush(bridge->receipts);
     ingest_turn(bridge->ingest);
+    untold_turn(bridge->untold);
+    bridge->said_ms = bridge_said_ms(bridge);
+    outbox_set_since(bridge->outbox, bridge->said_ms);
     if (in_app_waiting(bridge->in_app) > BUSY_UNDER_WAY)
         loop_linger(bridge->loop, BUSY_LINGER_US);
     if (bridge->stage != BRIDGE_RUNNING)
@@ -357,12 +360,14 @@ static void open_membership(struct bridge *bridge)
         .grace_ms = config->bridge.lease_ms,
     };
     struct membership_ops ops = bridge_membership_ops(bridge);
+    struct untold_ops untold = bridge_untold_ops(bridge);
     struct retention_config retention = {(int)config->retention.days,
                                          (int)config->retention.inbox_days,
                                          (int)config->retention.reject_days};
     struct retention_ops retention_ops = bridge_retention_ops(bridge);
     struct chores_config chores = {(int)config->retention.days, config->retention.resolve_ms};
 
+    bridge->untold = untold_new(bridge->loop, bridge->store, &bridge->fence, &untold);
     bridge->membership =
         membership_new(bridge->loop, &membership, bridge->store, &bridge->fence, &ops);
     bridge->chores = bridge_open_chores(bridge, &chores);
@@ -414,6 +419,7 @@ static void bridge_close(struct bridge *bridge)
     chores_free(bridge->chores);
     outbox_close(bridge->outbox);
     membership_free(bridge->membership);
+    untold_free(bridge->untold);
     admin_free(bridge->admin);
     pauses_free(bridge->pauses);
     people_free(bridge->people);

@@ -20,6 +20,12 @@ int64_t clock_wall_ms(void); /* since 1970 */
 int64_t clock_wall_us(void);
 int64_t clock_machine_us(void); /* what this machine believes; for log lines */
 /*
+ * The least and the most that the database's clock can have said at that moment of the boot clock.
+ * While it has lately been set, or is another's after a failover, both of its times count.
+ */
+int64_t clock_wall_least_us(int64_t boot_us);
+int64_t clock_wall_most_us(int64_t boot_us);
+/*
  * Somebody whose clock counts said wall_us, at a moment between these two of the boot clock.  An
  * offset that this allows is kept, so that wall time does not tremble with every answer.
  */

@@ -29,6 +29,7 @@ struct pending {
     void *ctx;
     int64_t sent_ms;
     bool is_durable;
+    bool is_watched;
     bool is_warned; /* a WARNING came while it was answered */
 };
 
@@ -649,6 +650,17 @@ size_t pg_pending(const struct pg *pg)
     return pg->count;
 }
 
+int64_t pg_oldest_ms(const struct pg *pg)
+{
+    for (size_t i = 0; i < pg->count; i++) {
+        const struct pending *pending = &pg->pending[(pg->head + i) & pg->mask];
+
+        if (pending->is_watched)
+            return pending->sent_ms;
+    }
+    return INT64_MAX;
+}
+
 void pg_reset(struct pg *pg, const char *why)
 {
     if (pg->conn || pg->errand)
@@ -692,7 +704,8 @@ int pg_send(struct pg *pg, const struct pg_statement *statement, const struct pg
     *pending = (struct pending){.on_result = on_result,
                                 .ctx = ctx,
                                 .sent_ms = loop_now_ms(pg->loop),
-                                .is_durable = statement->is_durable};
+                                .is_durable = statement->is_durable,
+                                .is_watched = statement->is_watched};
     if (!loop_timer_is_armed(&pg->timer))
         loop_timer_start(pg->loop, &pg->timer, pg->config.deadline_ms, on_deadline, pg);
     flush(pg);

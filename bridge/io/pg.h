@@ -37,6 +37,7 @@ struct pg_statement {
     const char *sql;
     int params;      /* how many $n */
     bool is_durable; /* see above */
+    bool is_watched; /* pg_oldest_ms() looks at it */
 };
 
 struct pg_config {
@@ -67,6 +68,8 @@ void pg_close(struct pg *pg);
 bool pg_is_up(const struct pg *pg);
 /* Statements sent and not yet answered. */
 size_t pg_pending(const struct pg *pg);
+/* When the oldest watched one of them was sent (boot clock); INT64_MAX: there is none. */
+int64_t pg_oldest_ms(const struct pg *pg);
 /* Ends the connection and connects again, as after a failure. */
 void pg_reset(struct pg *pg, const char *why);
 

@@ -35,5 +35,7 @@ struct desk *desk_new(struct loop *loop, struct asks *asks, struct store *store,
 void desk_free(struct desk *desk);
 /* A bridge that is dead recorded this death, and may not have told: it is told soon. */
 void desk_tell(struct desk *desk, uint64_t delivery);
+/* How many are still to be told. */
+size_t desk_telling(const struct desk *desk);
 
 #endif

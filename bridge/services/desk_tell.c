@@ -86,6 +86,11 @@ void desk_tell(struct desk *desk, uint64_t delivery)
     desk->untold[desk->untold_count++] = delivery;
 }
 
+size_t desk_telling(const struct desk *desk)
+{
+    return desk->untold_count;
+}
+
 void desk_tell_turn(struct desk *desk)
 {
     tell_next(desk);

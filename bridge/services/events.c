@@ -165,6 +165,8 @@ static void on_message(void *ctx, const struct mqtt_message *message)
 
 static void reset(struct events *events)
 {
+    if (events->stranger_count)
+        events->ops.doubt(events->ops.ctx); /* they have ended, and nobody has been told */
     events->ack_count = 0;
     events->all_count = 0;
     events->stranger_count = 0;
@@ -269,9 +271,12 @@ static void on_about_done(void *ctx, int err)
 
     if (!storing_end(ctx))
         return;
-    if (err)
+    if (err) {
         log_warn("events.untold", LOG_STR("err", err_name(err)),
                  LOG_INT("deliveries", events->stranger_count));
+        events->ops.doubt(events->ops.ctx);
+    }
+    events->stranger_count = 0;
     finish(events);
 }
 
@@ -328,9 +333,8 @@ static void on_acked(void *ctx, const struct acked_row *row)
         return;
     if (storing->generation == events->generation)
         add_stranger(events, row);
-    else if (!is_off && events->doubted.count < DOUBTED_MAX)
-        idmap_set(&events->doubted, row->id,
-                  events); /* its lane was lost meanwhile: it comes again */
+    else
+        events->ops.doubt(events->ops.ctx); /* its lane was lost meanwhile */
 }
 
 /* ---- after a doubt ---- */
@@ -545,6 +549,11 @@ bool events_stop(struct events *events)
     if (!events->held_since_ms)
         events_close(events);
     return events->lane == NULL;
+}
+
+int64_t events_since_ms(const struct events *events)
+{
+    return events->held_since_ms ? events->held_since_ms : INT64_MAX;
 }
 
 bool events_is_open(const struct events *events)

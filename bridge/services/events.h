@@ -36,6 +36,7 @@ struct events_ops {
     bool (*has_marks)(void *ctx);
     int (*commit)(void *ctx, store_done_fn *on_done, void *done_ctx);
     void (*forget)(void *ctx);
+    void (*doubt)(void *ctx); /* what was ended just now could not be told */
     void *ctx;
 };
 
@@ -50,6 +51,8 @@ void events_close(struct events *events);
  * true.  What was not recorded comes again to whoever reads the lane next.
  */
 bool events_stop(struct events *events);
+/* When the oldest of what is read and not yet told was (boot clock); INT64_MAX: nothing is. */
+int64_t events_since_ms(const struct events *events);
 bool events_is_open(const struct events *events);
 bool events_is_ready(const struct events *events);
 

@@ -3,6 +3,7 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "base/crash.h"
 #include "base/log.h"
 
 #include <stdlib.h>
@@ -13,23 +14,7 @@
 #define MARGIN_PARTS      4
 #define REGISTER_RETRY_MS 500
 #define SWEEP_EVERY_MS    60000
-/* A dead bridge may have settled this long before its last heartbeat without telling. */
-#define UNSENT_SLACK_MS 5000
-#define UNTOLD_MAX      64
-#define CLOCK_APART_MS  2000
-/*
- * With how many heartbeats after the database was away we tell again what we settled ourselves.
- * Not with the first alone: what was in doubt may still be committed then, by a backend that was
- * slower than our new connections.
- */
-#define TELL_BEATS 2
-
-/* An epoch that has ended, whose services are still to be told; 0: a free place. */
-struct untold {
-    struct membership *membership;
-    int64_t epoch, since_ms;
-    bool is_asked;
-};
+#define CLOCK_APART_MS    2000
 
 struct membership {
     struct loop *loop;
@@ -43,11 +28,8 @@ struct membership {
     bool has_asked;   /* for lanes, under this epoch and connection */
     bool is_reap_due; /* something died: sweep */
     bool is_apart;    /* this machine's clock from the database's */
+    bool is_steered;  /* this connection's database has told what its clock says */
     int64_t beat_sent_ms, beat_ms, swept_ms;
-    int64_t beat_wall_ms;   /* of the last heartbeat that was answered */
-    int64_t doubt_since_ms; /* wall; what was settled since then may be untold */
-    int doubt_beats;        /* heartbeats that still tell it; 0: nothing is in doubt */
-    struct untold untold[UNTOLD_MAX];
     void (*on_left)(void *ctx);
     void *left_ctx;
 };
@@ -94,7 +76,6 @@ static int64_t beat_every_ms(const struct membership *membership)
 static void set_fence(struct membership *membership, int64_t sent_ms)
 {
     membership->beat_ms = loop_now_ms(membership->loop);
-    membership->beat_wall_ms = clock_wall_ms();
     membership->fence->send_until_ms =
         sent_ms + membership->config.lease_ms - membership->config.lease_ms / MARGIN_PARTS;
 }
@@ -112,6 +93,7 @@ static void steer(struct membership *membership, int64_t wall_us)
     else if (!is_apart && membership->is_apart)
         log_info("clock.agrees", LOG_INT("ahead_ms", apart_ms));
     membership->is_apart = is_apart;
+    membership->is_steered = true;
 }
 
 static void fenced(struct membership *membership, const char *why)
@@ -121,7 +103,6 @@ static void fenced(struct membership *membership, const char *why)
     log_warn("membership.fenced", LOG_STR("why", why), LOG_INT("epoch", membership->fence->epoch));
     membership->fence->epoch = 0;
     membership->fence->send_until_ms = 0;
-    membership->doubt_beats = 0; /* whoever ended our epoch tells */
     membership->has_asked = false;
     memset(membership->has_lane, 0, sizeof(membership->has_lane));
     membership->ops.on_fenced(membership->ops.ctx);
@@ -165,83 +146,22 @@ static void join(struct membership *membership)
         membership->is_registering = true;
 }
 
-/* ---- the dead, and our own doubts ---- */
+/* ---- the dead ---- */
 
-static void on_ending(void *ctx, const struct ending *ending)
+static void on_dead(void *ctx, int64_t epoch)
 {
     struct membership *membership = ctx;
 
-    membership->ops.on_unsent(membership->ops.ctx, ending);
-}
-
-static void on_endings_done(void *ctx, int err)
-{
-    (void)ctx;
-    if (err)
-        log_warn("membership.untold", LOG_STR("err", err_name(err)));
-}
-
-static void on_untold(void *ctx, const struct ending *ending)
-{
-    struct untold *untold = ctx;
-
-    on_ending(untold->membership, ending);
-}
-
-static void on_untold_done(void *ctx, int err)
-{
-    struct untold *untold = ctx;
-
-    on_endings_done(untold->membership, err);
-    untold->is_asked = false;
-    if (!err)
-        untold->epoch = 0;
-}
-
-/* Asks for what the dead did not tell; again with a later heartbeat where that fails. */
-static void tell_for_the_dead(struct membership *membership)
-{
-    for (size_t i = 0; i < UNTOLD_MAX; i++) {
-        struct untold *untold = &membership->untold[i];
-        struct endings_call call = {on_untold, on_untold_done, untold};
-
-        if (untold->epoch && !untold->is_asked)
-            untold->is_asked = store_unsent(membership->store, untold->epoch,
-                                            untold->since_ms - UNSENT_SLACK_MS, &call) == 0;
-    }
-}
-
-static void on_dead(void *ctx, int64_t epoch, int64_t since_ms)
-{
-    struct membership *membership = ctx;
-
+    crash_point("membership.reaped");
     log_warn("membership.reaped", LOG_INT("epoch", epoch));
     membership->is_reap_due = true;
-    for (size_t i = 0; i < UNTOLD_MAX; i++) {
-        struct untold *untold = &membership->untold[i];
-
-        if (untold->epoch)
-            continue;
-        *untold = (struct untold){membership, epoch, since_ms, false};
-        return;
-    }
-    log_warn("membership.untold", LOG_INT("epoch", epoch)); /* so many at once */
 }
 
-/*
- * Acknowledgements that were in doubt when the database went away may have been committed
- * without anyone being told: those who ask again find nothing left to do.  So what our own
- * epoch settled around that moment is told again, as a dead bridge's would be.
- */
-static void resolve_doubt(struct membership *membership)
+static void on_untold(void *ctx, int64_t epoch, int64_t since_us)
 {
-    struct endings_call call = {on_ending, on_endings_done, membership};
+    struct membership *membership = ctx;
 
-    if (membership->doubt_beats == 0)
-        return;
-    if (store_unsent(membership->store, membership->fence->epoch,
-                     membership->doubt_since_ms - UNSENT_SLACK_MS, &call) == 0)
-        membership->doubt_beats--;
+    membership->ops.on_untold(membership->ops.ctx, epoch, since_us);
 }
 
 static void on_swept(void *ctx, int err)
@@ -262,7 +182,6 @@ static void on_reaped(void *ctx, int err)
     bool is_late = loop_now_ms(membership->loop) - membership->swept_ms > SWEEP_EVERY_MS;
 
     membership->is_reaping = false;
-    tell_for_the_dead(membership);
     if (err || (!membership->is_reap_due && !is_late))
         return;
     membership->is_reap_due = store_sweep(membership->store, on_swept, membership) != 0;
@@ -270,7 +189,7 @@ static void on_reaped(void *ctx, int err)
 
 static void reap(struct membership *membership)
 {
-    struct reap_call call = {on_dead, on_reaped, membership};
+    struct reap_call call = {on_dead, on_untold, on_reaped, membership};
 
     if (!membership->is_reaping)
         membership->is_reaping =
@@ -321,11 +240,21 @@ static void on_beat(void *ctx, int err, int64_t wall_us)
         return;
     steer(membership, wall_us);
     set_fence(membership, membership->beat_sent_ms);
-    resolve_doubt(membership);
-    tell_for_the_dead(membership);
+    membership->ops.on_beat(membership->ops.ctx);
     if (store_lanes(membership->store, membership->fence->epoch, &lanes))
         log_warn("membership.lanes", LOG_STR("err", "not sent"));
     reap(membership);
+}
+
+/*
+ * Wall time up to which all that we settled is told; INT64_MIN while the database's clock may be
+ * another than the one that the answers before went by.
+ */
+static int64_t told_until_us(const struct membership *membership)
+{
+    if (!membership->is_steered)
+        return INT64_MIN;
+    return clock_wall_least_us(membership->ops.told_ms(membership->ops.ctx) * 1000);
 }
 
 static void beat(struct membership *membership)
@@ -335,7 +264,7 @@ static void beat(struct membership *membership)
     membership->beat_sent_ms = loop_now_ms(membership->loop);
     membership->is_beating =
         store_heartbeat(membership->store, membership->fence->epoch, membership->config.lease_ms,
-                        membership->ops.untold_ms(membership->ops.ctx), on_beat, membership) == 0;
+                        told_until_us(membership), on_beat, membership) == 0;
 }
 
 static void on_timer(void *ctx)
@@ -361,10 +290,7 @@ void membership_store_up(struct membership *membership)
 
 void membership_store_down(struct membership *membership)
 {
-    if (membership->fence->epoch && membership->doubt_beats == 0)
-        membership->doubt_since_ms = membership->beat_wall_ms;
-    if (membership->fence->epoch)
-        membership->doubt_beats = TELL_BEATS;
+    membership->is_steered = false;
     membership->is_beating = membership->is_registering = membership->is_reaping = false;
     membership->has_asked = false;
     memset(membership->has_lane, 0, sizeof(membership->has_lane));
@@ -382,13 +308,16 @@ static void on_left(void *ctx, int err)
 void membership_leave(struct membership *membership, void (*left)(void *ctx), void *ctx)
 {
     int64_t epoch = membership->fence->epoch;
+    int64_t told_ms = membership->ops.told_ms(membership->ops.ctx);
+    bool is_told = told_ms >= loop_now_ms(membership->loop);
+    int64_t untold_us = is_told ? INT64_MIN : clock_wall_least_us(told_ms * 1000);
 
     membership->is_leaving = true;
     membership->on_left = left;
     membership->left_ctx = ctx;
     membership->fence->epoch = 0;
     loop_timer_stop(&membership->timer);
-    if (!epoch || store_leave(membership->store, epoch, on_left, membership))
+    if (!epoch || store_leave(membership->store, epoch, untold_us, on_left, membership))
         left(ctx);
 }
 

@@ -31,10 +31,11 @@ struct membership_ops {
     void (*on_joined)(void *ctx);
     void (*on_fenced)(void *ctx); /* close lanes, forget deliveries */
     void (*on_lane)(void *ctx, enum lane lane);
-    /* Another bridge's epoch is over; what it settled since may not have been told. */
-    void (*on_unsent)(void *ctx, const struct ending *ending);
-    void (*on_swept)(void *ctx);     /* orphans are ready again */
-    int64_t (*untold_ms)(void *ctx); /* how long the oldest receipt has been waiting to be told */
+    /* We have to tell what another's epoch, which is over, settled since then (wall). */
+    void (*on_untold)(void *ctx, int64_t epoch, int64_t since_us);
+    void (*on_beat)(void *ctx);    /* a heartbeat was answered: the clock is right */
+    void (*on_swept)(void *ctx);   /* orphans are ready again */
+    int64_t (*told_ms)(void *ctx); /* boot: the broker has all we settled before; now: all of it */
     void *ctx;
 };
 

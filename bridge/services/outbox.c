@@ -15,8 +15,8 @@ struct message {
     outbox_result_fn *on_result;
     void *ctx;
     bool is_retained;
-    uint64_t seq;    /* kept: grows in the order in which they came */
-    int64_t kept_ms; /* boot clock */
+    uint64_t seq;     /* kept: grows in the order in which they came */
+    int64_t since_ms; /* nothing that it says was settled before; boot clock */
     size_t bytes;
     char *payload; /* behind the topic */
     char topic[];
@@ -31,6 +31,7 @@ struct outbox {
     struct idmap by_mid;
     size_t bytes, bytes_max;
     uint64_t last_seq;
+    int64_t since_ms; /* of what is kept now */
     void (*on_change)(void *ctx);
     void *ctx;
     struct metric *published, *failed, *queue_bytes;
@@ -201,14 +202,19 @@ size_t outbox_waiting(const struct outbox *outbox)
     return outbox->waiting.count + outbox->under_way.count;
 }
 
-int64_t outbox_oldest_ms(const struct outbox *outbox)
+void outbox_set_since(struct outbox *outbox, int64_t since_ms)
+{
+    outbox->since_ms = since_ms;
+}
+
+int64_t outbox_since_ms(const struct outbox *outbox)
 {
     /* Both are in order, and what is under way came before what waits. */
     const struct list *list = outbox->under_way.count ? &outbox->under_way : &outbox->waiting;
 
     if (!list->count)
-        return 0;
-    return loop_now_ms(outbox->loop) - CONTAINER_OF(list->head.next, struct message, node)->kept_ms;
+        return INT64_MAX;
+    return CONTAINER_OF(list->head.next, struct message, node)->since_ms;
 }
 
 uint64_t outbox_mark(const struct outbox *outbox)
@@ -236,7 +242,7 @@ void outbox_keep(struct outbox *outbox, const char *topic, const void *payload, 
 
     message->is_retained = is_retained;
     message->seq = ++outbox->last_seq;
-    message->kept_ms = loop_now_ms(outbox->loop);
+    message->since_ms = outbox->since_ms;
     outbox->bytes += bytes;
     metric_set(outbox->queue_bytes, (double)outbox->bytes);
     list_push_back(&outbox->waiting, &message->node);

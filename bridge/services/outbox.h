@@ -34,9 +34,13 @@ bool outbox_is_up(const struct outbox *outbox);
 bool outbox_is_full(const struct outbox *outbox);
 /* Kept messages without their PUBACK. */
 size_t outbox_waiting(const struct outbox *outbox);
-
-/* For how long the oldest of them has been kept; 0 when there is none. */
-int64_t outbox_oldest_ms(const struct outbox *outbox);
+/*
+ * What is kept from now on speaks of nothing that was settled before that moment (boot clock);
+ * moments only grow.
+ */
+void outbox_set_since(struct outbox *outbox, int64_t since_ms);
+/* That moment of the oldest of them; INT64_MAX when there is none. */
+int64_t outbox_since_ms(const struct outbox *outbox);
 
 /* Payload is copied.  Never fails: the bound is the caller's to respect. */
 void outbox_keep(struct outbox *outbox, const char *topic, const void *payload, size_t bytes,

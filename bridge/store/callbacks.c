@@ -70,6 +70,7 @@ const struct pg_statement store_sql_callbacks_keep = {
 const struct pg_statement store_sql_callbacks_fold = {
     .name = "callbacks_fold",
     .params = 2,
+    .is_watched = true,
     .sql =
         "WITH e AS MATERIALIZED (SELECT id, received_at, at, destination, report, reason,"
         "   provider_id, code FROM callback_event WHERE fold_at <= clock_timestamp()"

@@ -22,7 +22,8 @@ const struct pg_statement store_sql_heartbeat = {
     .params = 3,
     .sql =
         "UPDATE bridge SET lease_until = clock_timestamp() + $2::bigint * interval '1 millisecond',"
-        " told_until = clock_timestamp() - $3::bigint * interval '1 millisecond'"
+        " told_until = coalesce($3::timestamptz, told_until),"
+        " is_told_exact = is_told_exact OR $3::timestamptz IS NOT NULL"
         " WHERE epoch = $1::bigint RETURNING clock_timestamp()",
 };
 
@@ -47,16 +48,30 @@ const struct pg_statement store_sql_lane_drop = {
     .sql = "UPDATE lane SET epoch = NULL WHERE epoch = $1::bigint AND name = $2::text",
 };
 
-/* Only those before us: a statement of ours that comes late must not end our own successor. */
+/*
+ * Only those before us: a statement of ours that comes late must not end our own successor.  Rows
+ * of kind 0 are the dead, of kind 1 what we have to tell: a statement sees nothing of what its
+ * parts have changed, so the three come together.
+ */
 const struct pg_statement store_sql_reap = {
     .name = "reap",
     .params = 4,
     .sql = "WITH x AS (DELETE FROM bridge WHERE epoch <> $1::bigint"
            " AND (name = $4::text AND epoch < $1::bigint"
            "   OR lease_until < clock_timestamp() - $3::bigint * interval '1 millisecond')"
-           " RETURNING epoch, lease_until - $2::bigint * interval '1 millisecond' AS beat_at,"
-           "   told_until)"
-           "SELECT epoch, least(beat_at, told_until) FROM x",
+           " RETURNING epoch, CASE WHEN is_told_exact THEN told_until"
+           "   ELSE least(lease_until - $2::bigint * interval '1 millisecond', told_until)"
+           "     - interval '5 seconds' END AS since),"
+           "i AS (INSERT INTO untold (epoch, since, teller) SELECT epoch, since, $1::bigint FROM x"
+           "   ON CONFLICT (epoch) DO NOTHING),"
+           "u AS (UPDATE untold SET teller = $1::bigint WHERE epoch = ANY (ARRAY("
+           "   SELECT epoch FROM untold o WHERE teller <> $1::bigint"
+           "     AND (teller IN (SELECT epoch FROM x)"
+           "       OR NOT EXISTS (SELECT FROM bridge b WHERE b.epoch = o.teller))"
+           "   FOR UPDATE SKIP LOCKED)) RETURNING epoch, since)"
+           "SELECT 0, epoch, since FROM x UNION ALL SELECT 1, epoch, since FROM x"
+           " UNION ALL SELECT 1, epoch, since FROM u"
+           " UNION ALL SELECT 1, epoch, since FROM untold WHERE teller = $1::bigint",
 };
 
 const struct pg_statement store_sql_sweep = {
@@ -69,25 +84,13 @@ const struct pg_statement store_sql_sweep = {
 
 const struct pg_statement store_sql_leave = {
     .name = "leave",
-    .params = 1,
+    .params = 2,
     .sql = "WITH d AS (UPDATE delivery SET state = 0, epoch = NULL"
            "   WHERE state = 1 AND epoch = $1::bigint),"
-           "l AS (UPDATE lane SET epoch = NULL WHERE epoch = $1::bigint)"
+           "l AS (UPDATE lane SET epoch = NULL WHERE epoch = $1::bigint),"
+           "u AS (INSERT INTO untold (epoch, since, teller) SELECT epoch, $2::timestamptz, epoch"
+           "   FROM bridge WHERE epoch = $1::bigint AND $2::timestamptz IS NOT NULL)"
            "DELETE FROM bridge WHERE epoch = $1::bigint",
-};
-
-/* Only the last end of each delivery: one that was dead and came back is not told as dead again. */
-const struct pg_statement store_sql_unsent = {
-    .name = "unsent",
-    .params = 2,
-    .sql = "SELECT a.delivery, a.notification, a.state, a.outcome, a.reason, a.number, n.receipts,"
-           " a.channel, n.service, n.request, d.name, a.provider_id, a.detail, a.segments, a.at,"
-           " a.recipient_kind, a.recipient, a.user_id"
-           " FROM (SELECT DISTINCT ON (delivery) * FROM attempt"
-           "   WHERE at >= $2::timestamptz AND state IS NOT NULL ORDER BY delivery, at DESC) a"
-           " JOIN destination d ON d.id = a.destination"
-           " CROSS JOIN LATERAL (SELECT * FROM notification WHERE id = a.notification LIMIT 1) n"
-           " WHERE a.epoch = $1::bigint",
 };
 
 const struct pg_statement store_sql_destination = {
@@ -146,13 +149,13 @@ static void on_heartbeat(void *ctx, int err, const struct pg_result *result)
     ((void (*)(void *, int, int64_t))call.fn)(call.ctx, err, err ? 0 : pg_time_us(result, 0, 0));
 }
 
-int store_heartbeat(struct store *store, int64_t epoch, int64_t lease_ms, int64_t untold_ms,
+int store_heartbeat(struct store *store, int64_t epoch, int64_t lease_ms, int64_t told_until_us,
                     void (*on_done)(void *ctx, int err, int64_t wall_us), void *ctx)
 {
     pg_params_clear(&store->params);
     pg_add_int8(&store->params, epoch);
     pg_add_int8(&store->params, lease_ms);
-    pg_add_int8(&store->params, untold_ms);
+    pg_add_time(&store->params, told_until_us);
     return store_send(store, STORE_CONTROL, &store_sql_heartbeat, &store->params, on_heartbeat,
                       (void (*)(void))on_done, ctx);
 }
@@ -197,8 +200,12 @@ static void on_reaped(void *ctx, int err, const struct pg_result *result)
     struct reap_call call = *held;
 
     free(held);
-    for (int i = 0; !err && i < pg_rows(result); i++)
-        call.on_dead(call.ctx, pg_int(result, i, 0), pg_time_us(result, i, 1) / 1000);
+    for (int i = 0; !err && i < pg_rows(result); i++) {
+        if (pg_int(result, i, 0) == 0)
+            call.on_dead(call.ctx, pg_int(result, i, 1));
+        else
+            call.on_untold(call.ctx, pg_int(result, i, 1), pg_time_us(result, i, 2));
+    }
     call.on_done(call.ctx, err);
 }
 
@@ -227,61 +234,14 @@ int store_sweep(struct store *store, store_done_fn *on_done, void *ctx)
                       (void (*)(void))on_done, ctx);
 }
 
-int store_leave(struct store *store, int64_t epoch, store_done_fn *on_done, void *ctx)
+int store_leave(struct store *store, int64_t epoch, int64_t untold_us, store_done_fn *on_done,
+                void *ctx)
 {
     pg_params_clear(&store->params);
     pg_add_int8(&store->params, epoch);
+    pg_add_time(&store->params, untold_us);
     return store_send(store, STORE_CONTROL, &store_sql_leave, &store->params, store_on_done,
                       (void (*)(void))on_done, ctx);
-}
-
-static void on_unsent(void *ctx, int err, const struct pg_result *result)
-{
-    struct endings_call *held = ctx;
-    struct endings_call call = *held;
-
-    free(held);
-    for (int i = 0; !err && i < pg_rows(result); i++) {
-        struct ending ending = {
-            .delivery = (uint64_t)pg_int(result, i, 0),
-            .notification = (uint64_t)pg_int(result, i, 1),
-            .state = (int)pg_int(result, i, 2),
-            .outcome = (int)pg_int(result, i, 3),
-            .reason = (int)pg_int(result, i, 4),
-            .number = (int)pg_int(result, i, 5),
-            .receipts = (int)pg_int(result, i, 6),
-            .channel = (enum channel)pg_int(result, i, 7),
-            .service = pg_text(result, i, 8),
-            .request = pg_text(result, i, 9),
-            .provider = pg_text(result, i, 10),
-            .provider_id = pg_is_null(result, i, 11) ? NULL : pg_text(result, i, 11),
-            .detail = pg_is_null(result, i, 12) ? NULL : pg_text(result, i, 12),
-            .segments = (int)pg_int(result, i, 13),
-            .at_ms = pg_time_us(result, i, 14) / 1000,
-            .recipient_kind = (int)pg_int(result, i, 15),
-            .recipient = pg_text(result, i, 16),
-            .user = pg_text_or_null(result, i, 17),
-        };
-
-        call.on_row(call.ctx, &ending);
-    }
-    call.on_done(call.ctx, err);
-}
-
-int store_unsent(struct store *store, int64_t epoch, int64_t since_ms,
-                 const struct endings_call *call)
-{
-    struct endings_call *held = xmalloc(sizeof(*held));
-    int err;
-
-    *held = *call;
-    pg_params_clear(&store->params);
-    pg_add_int8(&store->params, epoch);
-    pg_add_time(&store->params, since_ms * 1000);
-    err = pg_send(store->pg[STORE_CONTROL], &store_sql_unsent, &store->params, on_unsent, held);
-    if (err)
-        free(held);
-    return err;
 }
 
 static void on_destination(void *ctx, int err, const struct pg_result *result)

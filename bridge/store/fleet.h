@@ -24,10 +24,11 @@ NODISCARD int store_register(
 /*
  * ERR_FENCED in the callback when our row is gone.  A lease that ran out is revived while the row
  * is there: until it is deleted nobody touches what is ours.  wall_us is the database's clock.
- * untold_ms: for how long the oldest thing that services were not told yet has been waiting.
+ * told_until_us: services have been told what was settled before (wall, and not later than that on
+ * the database's clock); INT64_MIN: nobody can say now, and what was said last counts.
  */
 NODISCARD int store_heartbeat(struct store *store, int64_t epoch, int64_t lease_ms,
-                              int64_t untold_ms,
+                              int64_t told_until_us,
                               void (*on_done)(void *ctx, int err, int64_t wall_us), void *ctx);
 
 struct lanes_call {
@@ -40,40 +41,28 @@ NODISCARD int store_lanes(struct store *store, int64_t epoch, const struct lanes
 NODISCARD int store_lane_drop(struct store *store, int64_t epoch, const char *name);
 
 struct reap_call {
-    /* The epoch is over; it may have settled without telling since since_ms (wall). */
-    void (*on_dead)(void *ctx, int64_t epoch, int64_t since_ms);
+    /* The epoch is over. */
+    void (*on_dead)(void *ctx, int64_t epoch);
+    /* We have to tell what it settled since then (wall), until store_told(): see store/untold.h. */
+    void (*on_untold)(void *ctx, int64_t epoch, int64_t since_us);
     void (*on_done)(void *ctx, int err);
     void *ctx;
 };
 /*
  * Ends bridges whose lease ran out more than grace_ms ago, and at once an earlier one of our
- * own name (it cannot be alive: we hold its port).
+ * own name (it cannot be alive: we hold its port).  What they have left untold is ours to tell from
+ * the same commit on, and what those were to tell who are gone.
  */
 NODISCARD int store_reap(struct store *store, int64_t epoch, int64_t lease_ms, int64_t grace_ms,
                          const char *name, const struct reap_call *call);
 /* Returns orphans to ready, counting a crash for each. */
 NODISCARD int store_sweep(struct store *store, store_done_fn *on_done, void *ctx);
-/* Gives back all that is ours and ends our epoch. */
-NODISCARD int store_leave(struct store *store, int64_t epoch, store_done_fn *on_done, void *ctx);
-
-/* What an epoch settled since a moment: its services may not have been told. */
-struct ending {
-    uint64_t delivery, notification;
-    int state, outcome, reason, number, receipts;
-    enum channel channel;
-    const char *service, *request, *provider, *provider_id, *detail;
-    const char *recipient, *user; /* user: whose address it is, or NULL */
-    int recipient_kind;
-    int segments;
-    int64_t at_ms;
-};
-struct endings_call {
-    void (*on_row)(void *ctx, const struct ending *ending);
-    void (*on_done)(void *ctx, int err);
-    void *ctx;
-};
-NODISCARD int store_unsent(struct store *store, int64_t epoch, int64_t since_ms,
-                           const struct endings_call *call);
+/*
+ * Gives back all that is ours and ends our epoch.  What we settled since untold_us (wall) is left
+ * for others to tell; INT64_MIN: there is nothing.
+ */
+NODISCARD int store_leave(struct store *store, int64_t epoch, int64_t untold_us,
+                          store_done_fn *on_done, void *ctx);
 
 /* The number of a destination, made when it is new. */
 NODISCARD int store_destination(struct store *store, const char *name, enum channel channel,

@@ -53,6 +53,7 @@ const struct pg_statement store_sql_status = {
 const struct pg_statement store_sql_cancel = {
     .name = "cancel",
     .params = 3,
+    .is_watched = true,
     .sql = "WITH x AS (DELETE FROM delivery WHERE id > $2::bigint AND id < $3::bigint"
            "   AND notification = $2::bigint AND state IN (0, 2) RETURNING *),"
            "y AS (DELETE FROM scheduled WHERE id > $2::bigint AND id < $3::bigint"

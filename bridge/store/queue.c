@@ -113,12 +113,14 @@ const struct pg_statement store_sql_reconcile = {
 const struct pg_statement store_sql_settle = {
     .name = "settle",
     .params = 15,
+    .is_watched = true,
     .sql = QUEUE_SETTLE QUEUE_PLAIN,
 };
 
 const struct pg_statement store_sql_retry = {
     .name = "retry",
     .params = 14,
+    .is_watched = true,
     .sql = QUEUE_RETRY QUEUE_PLAIN,
 };
 
@@ -141,12 +143,14 @@ const struct pg_statement store_sql_start = {
 const struct pg_statement store_sql_bury = {
     .name = "bury",
     .params = 14,
+    .is_watched = true,
     .sql = QUEUE_BURY QUEUE_PLAIN,
 };
 
 const struct pg_statement store_sql_ack = {
     .name = "ack",
     .params = 3,
+    .is_watched = true,
     .sql = QUEUE_ACK "SELECT id, notification, attempts + 1, recipient, 4, 0 FROM x",
 };
 

@@ -75,6 +75,7 @@ _Static_assert(REMOVAL_BITE == 1000 && SHARED_BITE == 5000, "as in the statement
 const struct pg_statement store_sql_collapse = {
     .name = "collapse",
     .params = 1,
+    .is_watched = true,
     .sql = "WITH l AS (SELECT pg_try_advisory_xact_lock(7406265) AS is_ours),"
            "t AS (SELECT service, key, channel, recipient_kind, recipient, delivery"
            "   FROM collapse WHERE is_new AND (SELECT is_ours FROM l)"
@@ -104,6 +105,7 @@ const struct pg_statement store_sql_expire = {
 const struct pg_statement store_sql_retract = {
     .name = "retract",
     .params = 3,
+    .is_watched = true,
     .sql = "WITH x AS (DELETE FROM delivery WHERE id > $2::bigint AND id < $3::bigint"
            "   AND notification = $2::bigint AND (state IN (0, 2) OR channel = 0) RETURNING *),"
            "y AS (DELETE FROM scheduled WHERE id > $2::bigint AND id < $3::bigint"

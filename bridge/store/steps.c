@@ -65,18 +65,21 @@
 const struct pg_statement store_sql_settle_steps = {
     .name = "settle_steps",
     .params = 15,
+    .is_watched = true,
     .sql = QUEUE_SETTLE STEPS,
 };
 
 const struct pg_statement store_sql_retry_steps = {
     .name = "retry_steps",
     .params = 14,
+    .is_watched = true,
     .sql = QUEUE_RETRY STEPS,
 };
 
 const struct pg_statement store_sql_bury_steps = {
     .name = "bury_steps",
     .params = 14,
+    .is_watched = true,
     .sql = QUEUE_BURY STEPS,
 };
 
@@ -96,6 +99,7 @@ const struct pg_statement store_sql_bury_steps = {
 const struct pg_statement store_sql_ack_steps = {
     .name = "ack_steps",
     .params = 3,
+    .is_watched = true,
     .sql = QUEUE_ACK
     ",c AS (DELETE FROM scheduled s" STEPS_OF_ACKED " RETURNING s.*),"
     "e AS (DELETE FROM delivery s" STEPS_OF_ACKED

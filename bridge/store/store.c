@@ -52,6 +52,7 @@ const struct pg_statement *const store_control_statements[] = {&store_sql_regist
                                                                &store_sql_sweep,
                                                                &store_sql_leave,
                                                                &store_sql_unsent,
+                                                               &store_sql_told,
                                                                &store_sql_destination,
                                                                &store_sql_stage,
                                                                &store_sql_purge_keys,
@@ -196,6 +197,14 @@ size_t store_pending(const struct store *store)
     for (unsigned i = 0; i < STORE_NEEDED; i++)
         pending += pg_pending(store->pg[i]);
     return pending;
+}
+
+int64_t store_oldest_end_ms(const struct store *store)
+{
+    int64_t settle_ms = pg_oldest_ms(store->pg[STORE_SETTLE]);
+    int64_t control_ms = pg_oldest_ms(store->pg[STORE_CONTROL]);
+
+    return settle_ms < control_ms ? settle_ms : control_ms;
 }
 
 bool store_intake_is_idle(const struct store *store)

@@ -43,6 +43,11 @@ struct store *store_open(struct loop *loop, const struct store_config *config,
                          const struct store_handlers *handlers, void *ctx);
 void store_close(struct store *store);
 bool store_is_up(const struct store *store);
+/*
+ * When the oldest statement under way that may end a delivery was sent (boot clock); INT64_MAX:
+ * there is none.  What it ends, nobody has been told.
+ */
+int64_t store_oldest_end_ms(const struct store *store);
 /* Statements under way on all connections but desk. */
 size_t store_pending(const struct store *store);
 /* No ingest and no claim is under way. */

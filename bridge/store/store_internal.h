@@ -82,7 +82,7 @@ extern const struct pg_statement store_sql_report_flows, store_sql_queue_counts,
     store_sql_queue_flows, store_sql_forget_flows;
 extern const struct pg_statement store_sql_register, store_sql_heartbeat, store_sql_lanes,
     store_sql_lane_drop, store_sql_reap, store_sql_sweep, store_sql_leave, store_sql_unsent,
-    store_sql_destination;
+    store_sql_told, store_sql_destination;
 extern const struct pg_statement store_sql_stage, store_sql_purge_keys, store_sql_reject;
 extern const struct pg_statement store_sql_about, store_sql_status, store_sql_status_head,
     store_sql_cancel;

@@ -129,7 +129,8 @@ class Run:
 
     def is_tidy(self):
         return self.rig.postgres.value(
-            "select count(*) from bridge where lease_until < now()") == "0"
+            "select (select count(*) from bridge where lease_until < now())"
+            " + (select count(*) from untold)") == "0"
 
 
 def go(args, seed, items, directory):

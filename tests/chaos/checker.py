@@ -264,6 +264,8 @@ def check_leaks(seen, report):
         row for row in seen.rows("delivery") if row["state"] == 1 and row["epoch"] not in alive])
     report.broken("leaks", "bridges in the books that are not alive", [
         row for row in seen.rows("bridge") if not row["is_alive"]])
+    report.broken("leaks", "bridges that died, and nobody has told their last", [
+        row for row in seen.rows("untold")])
     report.broken("leaks", "lanes of a bridge that is gone", [
         row for row in seen.rows("lane") if row["epoch"] not in alive])
     known = {row["id"] for row in seen.rows("notification")}

@@ -16,6 +16,7 @@ TABLES = {
     "request_key": "select count(*) as keys, count(distinct notification) as notifications"
                    " from request_key",
     "inbox": "select user_id, seq, delivery from inbox",
+    "untold": "select epoch, teller from untold",
     "lane": "select name, epoch from lane",
     "bridge": "select epoch, name, lease_until > now() as is_alive from bridge",
     "conservation": "select * from conservation",

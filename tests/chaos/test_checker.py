@@ -246,6 +246,10 @@ def dead_bridge_left(story):
     story.rows["bridge"].append({"epoch": 3, "name": "y", "is_alive": False})
 
 
+def untold_left(story):
+    story.rows["untold"] = [{"epoch": 3, "teller": 4}]
+
+
 def lane_of_the_dead(story):
     story.rows["lane"][0]["epoch"] = 3
 
@@ -313,6 +317,7 @@ VIOLATIONS = {
     queue_not_empty: "left in the queue",
     stuck_lease: "leased by a bridge that is gone",
     dead_bridge_left: "not alive",
+    untold_left: "nobody has told their last",
     lane_of_the_dead: "lanes of a bridge",
     attempt_without_notification: "without a notification",
     keys_left: "not as many",

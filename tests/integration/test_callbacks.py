@@ -454,7 +454,8 @@ def test_a_receipt_that_a_crash_swallowed_is_told_after_it(tmp_path, event, stat
             admin.wait(lambda m: m.topic.startswith("notify/v1/dlq/sms/")
                        and m.json["request"] == "two", 20)
         wait_until(lambda: stack.postgres.sql(
-            "select count(*) from callback_event where teller is not null") == [["0"]], 10, "marks")
+            "select (select count(*) from callback_event where teller is not null)"
+            " + (select count(*) from untold)") == [["0"]], 20, "all to be told")
         stack.bridge.stop()
         before = len(shop.receipts("two"))
         stack.bridge.start()

@@ -51,12 +51,28 @@ static void what_an_answer_allows_is_kept(void **state)
     assert_near(clock_wall_us(), clock_machine_us() + HOUR_US + 3000000);
 }
 
+/* What a clock said before it was set counts as well, for what happened around that moment. */
+static void the_least_is_that_of_both_times_of_a_clock_that_was_set(void **state)
+{
+    int64_t now = clock_boot_us(), wall = clock_machine_us();
+
+    (void)state;
+    clock_steer(wall, now, now);
+    clock_steer(wall - HOUR_US, now, now); /* set back */
+    assert_true(clock_wall_least_us(now) < wall - HOUR_US);
+    clock_steer(wall + HOUR_US, now, now); /* and forth: what it was before may be in rows yet */
+    assert_near(clock_wall_us(), clock_machine_us() + HOUR_US);
+    assert_true(clock_wall_least_us(now) < wall - HOUR_US);
+    assert_true(clock_wall_most_us(now) > wall + HOUR_US);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(wall_time_is_the_machines_until_the_database_is_heard),
         cmocka_unit_test(then_it_is_the_databases_and_goes_on_by_itself),
         cmocka_unit_test(what_an_answer_allows_is_kept),
+        cmocka_unit_test(the_least_is_that_of_both_times_of_a_clock_that_was_set),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
