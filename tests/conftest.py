@@ -9,6 +9,7 @@ tmp_path    (pytest's own) for everything else
 
 A test that takes more than some 20 s is marked `long` and runs with --all.
 """
+import collections
 import os
 import sys
 
@@ -30,6 +31,10 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(config, items):
+    # Files are given to workers in this order: first those whose tests start stacks of their own,
+    # so that no worker is left alone with a long one at the end.
+    stacks = collections.Counter(item.path for item in items if "new_stack" in item.fixturenames)
+    items.sort(key=lambda item: -stacks[item.path])
     if config.getoption("--all"):
         return
     for item in items:

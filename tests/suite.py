@@ -246,7 +246,7 @@ def step_integration(everything):
     argv = [servers.PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--durations=15",
             "--junitxml", report, "tests"] + (["--all"] if everything else [])
     if importlib.util.find_spec("xdist"):  # they mostly wait, so more of them than cores
-        argv += ["-n", str(2 * JOBS), "--dist", "loadfile"]
+        argv += ["-n", str(3 * JOBS), "--dist", "loadfile"]
     env = {**os.environ, "TOCSIN_BUILD": os.path.join(BUILD, "asan"),
            "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(argv, stdin=subprocess.DEVNULL, cwd=ROOT, env=env, check=False)
@@ -309,17 +309,15 @@ def report(name, results, seconds):
 def run_steps(names, everything):
     beside = [name for name in names if name in BESIDE and "integration" in names]
     results = report("build", *timed(lambda: list(build_for(names, everything))))
-    with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        def later():
-            return [run_step(name, everything) for name in beside]
-        quiet = None
+    with concurrent.futures.ThreadPoolExecutor(len(BESIDE)) as pool:
+        quiet = []
         for name in names:
-            if name == "integration" and beside:
-                quiet = pool.submit(later)
+            if name == "integration":
+                quiet = [pool.submit(run_step, other, everything) for other in beside]
             if name not in beside:
                 results += report(*run_step(name, everything))
-        for done in quiet.result() if quiet else []:
-            results += report(*done)
+        for done in quiet:
+            results += report(*done.result())
     return results
 
 

@@ -31,7 +31,7 @@ class Issuer:
             def log_message(self, *_args):
                 pass
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
 
     def serve(self, kid):
         self.body = json.dumps({"keys": [{"kty": "oct", "kid": kid, "k": "AAAA"}]}).encode()

@@ -2,6 +2,7 @@
 """Each further provider: accepts a good request, refuses bad ones, signs its callbacks."""
 
 import base64
+import functools
 import hashlib
 import hmac
 import json
@@ -108,12 +109,18 @@ def test_messagebird_refuses(p, changes, status, code):
 # Vonage
 
 
+@functools.lru_cache(1)
+def private_key(pem):
+    """Read once: to read an RSA key is to prove it again."""
+    return serialization.load_pem_private_key(pem.encode(), None)
+
+
 def vonage(p, claims=None, headers=None, **changes):
     entry = p.info["vonage"]
     now = int(time.time())
     token = jwt.encode({"application_id": entry["application_id"], "iat": now, "exp": now + 900,
                         "jti": secrets.token_hex(8), **(claims or {})},
-                       secret(entry, "private_key_file"), "RS256")
+                       private_key(secret(entry, "private_key_file")), "RS256")
     body = {"message_type": "text", "channel": "sms", "to": "447700900000", "from": "Tocsin",
             "text": "hello", **changes}
     return post(entry["base_url"] + "/v1/messages", {k: v for k, v in body.items()
