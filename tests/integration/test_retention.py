@@ -54,7 +54,7 @@ class Reader:
             assert self.process.poll() is None
 
     def end(self):
-        self.process.communicate("commit;\n", timeout=10)
+        self.process.communicate("commit;\n", timeout=120)
 
 
 def log_of(server):

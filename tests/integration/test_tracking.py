@@ -68,7 +68,7 @@ def fetch(stack, url, method="GET", body=None, headers=()):
     """What a reader's browser does with one of our links: (status, headers, body)."""
     assert url.startswith(PUBLIC + "/"), url
     to = urllib.parse.urlsplit(stack.bridge.url)
-    connection = http.client.HTTPConnection(to.hostname, to.port, timeout=10)
+    connection = http.client.HTTPConnection(to.hostname, to.port, timeout=120)
     connection.request(method, url[len(PUBLIC):], body, dict(headers))
     answer = connection.getresponse()
     result = answer.status, dict(answer.getheaders()), answer.read()

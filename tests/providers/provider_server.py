@@ -38,7 +38,7 @@ class Control:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.url + path, data, method=method)
         try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
+            with urllib.request.urlopen(request, timeout=120) as answer:
                 return json.loads(answer.read())
         except urllib.error.HTTPError as error:
             raise AssertionError(f"{method} {path}: {error.code} {error.read().decode()}") from None
@@ -136,7 +136,7 @@ class Reply:
         return json.loads(self.body)
 
 
-def http_call(url, method="POST", body=b"", headers=None, timeout=10, path=None):
+def http_call(url, method="POST", body=b"", headers=None, timeout=120, path=None):
     """One request on its own connection; header names in the answer are lower case."""
     parts = urlsplit(url)
     if parts.scheme == "https":

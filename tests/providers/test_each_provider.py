@@ -178,7 +178,7 @@ def apns(p, device=None, body='{"aps":{"alert":"x"}}', token=None, count=1, extr
     devices = [device] * count if device else entry["valid_tokens"][:count]
     for one in devices:
         arguments.append(f"{entry['tls_base_url']}/3/device/{one}")
-    done = subprocess.run(arguments, capture_output=True, text=True, timeout=20, check=False)
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=120, check=False)
     lines = done.stdout.split("\n")
     return [(int(lines[n + 1]), json.loads(lines[n]) if lines[n] else None)
             for n in range(0, len(lines) - 1, 2)]
@@ -380,7 +380,7 @@ def test_mailgun_accepts_forms_and_multipart(p):
          "to=a@example.org", "-F", "subject=s", "--form-string", "html=<p>x</p>", "-F",
          "attachment=@/dev/stdin;filename=a.txt",
          entry["base_url"] + "/v3/mg.example.org/messages"],
-        input=b"attached", capture_output=True, timeout=20, check=True)
+        input=b"attached", capture_output=True, timeout=120, check=True)
     assert json.loads(done.stdout)["id"].startswith("<")
     first, second = p.requests("mailgun")
     assert first["target"] == second["target"] == "a@example.org"

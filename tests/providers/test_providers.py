@@ -212,7 +212,7 @@ def test_huge_and_endless_bodies(p):
     reply = twilio_send(p)
     assert (reply.status, len(reply.body)) == (201, 5_000_000)
     parts = urlsplit(p.info["twilio"]["base_url"])
-    connection = http.client.HTTPConnection(parts.netloc, timeout=10)
+    connection = http.client.HTTPConnection(parts.netloc, timeout=120)
     entry = p.info["twilio"]
     connection.request("POST", f"/2010-04-01/Accounts/{entry['account_sid']}/Messages.json",
                        urlencode({"To": "+15005550010", "From": entry["from"], "Body": "x"}),
@@ -244,7 +244,7 @@ def test_faults_in_tls(p, mode, text):
     port = urlsplit(entry["tls_base_url"]).port
 
     def handshake():
-        with socket.create_connection(("127.0.0.1", port), timeout=5) as sock:
+        with socket.create_connection(("127.0.0.1", port), timeout=120) as sock:
             context.wrap_socket(sock, server_hostname="127.0.0.1").close()
     handshake()
     p.script("twilio", tls=mode)
@@ -353,7 +353,7 @@ def test_fcm_speaks_http2(p):
         ["curl", "-sS", "--http2", "--cacert", entry["ca_file"], "-H",
          "authorization: Bearer " + token, "--json", body, "-w", "\n%{http_version} %{http_code}",
          f"{entry['tls_base_url']}/v1/projects/{entry['project_id']}/messages:send"],
-        capture_output=True, text=True, timeout=20, check=True)
+        capture_output=True, text=True, timeout=120, check=True)
     assert done.stdout.endswith("\n2 200"), done
     assert p.requests("fcm", op="send")[0]["proto"] == "HTTP/2"
 
@@ -442,9 +442,9 @@ def smtp_client(p, mode="starttls"):
     entry = p.info["smtp"]
     context = ssl.create_default_context(cafile=p.info["ca_file"])
     if mode == "tls":
-        return smtplib.SMTP_SSL("127.0.0.1", entry["tls_port"], context=context, timeout=10)
+        return smtplib.SMTP_SSL("127.0.0.1", entry["tls_port"], context=context, timeout=120)
     client = smtplib.SMTP("127.0.0.1", entry["port" if mode == "starttls" else "plain_port"],
-                          timeout=10)
+                          timeout=120)
     if mode == "starttls":
         client.starttls(context=context)
     return client
@@ -535,7 +535,7 @@ def test_kept_connections_end_with_and_without_a_word(p):
     for how, said in (("close_every", "close"), ("drop_every", None)):
         p.unscript("webhook")
         p.script("webhook", **{how: 2})
-        connection = http.client.HTTPConnection(urlsplit(entry["base_url"]).netloc, timeout=5)
+        connection = http.client.HTTPConnection(urlsplit(entry["base_url"]).netloc, timeout=120)
         heard = []
         for _ in range(2):
             connection.request("POST", "/gone", "{}", {"Content-Type": "application/json"})
@@ -576,7 +576,7 @@ def curl_h2(p, *more, token=None):
          "authorization: Bearer " + token, "-H", "content-type: application/json", "-d", body,
          "-o", "/dev/null", "-w", "%{http_version} %{http_code} %{size_download}", *more,
          f"{entry['tls_base_url']}/v1/projects/{entry['project_id']}/messages:send"],
-        capture_output=True, text=True, timeout=20, check=False)
+        capture_output=True, text=True, timeout=120, check=False)
     return done.returncode, done.stdout
 
 
@@ -632,7 +632,7 @@ def test_garbage_at_every_door_breaks_nothing(p):
               b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nHost: x\r\n\r\n",
               b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"]
     for turn in range(200):
-        with socket.create_connection(("127.0.0.1", ports[turn % len(ports)]), timeout=5) as sock:
+        with socket.create_connection(("127.0.0.1", ports[turn % len(ports)]), timeout=120) as sock:
             try:
                 sock.sendall(chance.choice(starts) + chance.randbytes(chance.randrange(300))
                              + b"\r\n\r\n")
@@ -659,7 +659,7 @@ def test_thousands_of_requests_wait_at_once(p):
     socks = []
     try:
         for _ in range(500):
-            sock = socket.create_connection(("127.0.0.1", port), timeout=10)
+            sock = socket.create_connection(("127.0.0.1", port), timeout=120)
             sock.sendall(request)
             socks.append(sock)
         assert all(sock.recv(4096).startswith(b"HTTP/1.1 204") for sock in socks)
@@ -680,7 +680,7 @@ def test_a_stream_limit_makes_a_client_take_turns(p):
     for _ in range(3):
         arguments += ["-o", "/dev/null", f"{entry['tls_base_url']}/v1/projects/"
                       f"{entry['project_id']}/messages:send"]
-    done = subprocess.run(arguments, capture_output=True, text=True, timeout=20, check=True)
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=120, check=True)
     assert done.stdout.split() == ["200"] * 3
     streams = {}
     for record in p.requests("fcm", op="send"):
