@@ -188,6 +188,18 @@ static void remember(struct asking *asking)
             now_ms + SWEEP_MIN_MS + (int64_t)rng_below(&dispatch->rng, SWEEP_SPREAD_MS);
 }
 
+/* One look sees one priority: there are no more when none of them had any, one after the other. */
+static void remember_suspects(struct destination *destination, bool is_found)
+{
+    if (is_found) {
+        destination->suspect_looks = PRIORITY_COUNT;
+        return;
+    }
+    destination->suspect_priority = (destination->suspect_priority + 1) % PRIORITY_COUNT;
+    if (destination->suspect_looks && --destination->suspect_looks)
+        destination->next_claim_ms = 0;
+}
+
 /*
  * A database too slow for what it was asked is asked for less: else it would never answer in time.
  * An empty answer says nothing.
@@ -215,7 +227,7 @@ static void on_done(void *ctx, int err)
         if (!err && !asking->is_suspect)
             remember(asking);
         if (!err && asking->is_suspect)
-            asking->destination->has_suspects = asking->total > 0;
+            remember_suspects(asking->destination, asking->total > 0);
         if (err == ERR_DOUBT)
             dispatch->wants_reconcile = true;
         if (err)
@@ -267,7 +279,7 @@ static void ask(struct dispatch *dispatch, struct destination *destination, unsi
     if (is_suspect) {
         for (int p = 0; p < PRIORITY_COUNT; p++)
             asking->room[p] = 0;
-        asking->room[rng_below(&dispatch->rng, PRIORITY_COUNT)] = 1;
+        asking->room[destination->suspect_priority] = 1;
     }
     if (store_claim(dispatch->store, dispatch->fence->epoch, destination->id, asking->room,
                     asking->is_sweep ? always : destination->watermark_ms, is_suspect, &claim)) {
@@ -385,7 +397,9 @@ static int64_t claim_for(struct dispatch *dispatch, struct destination *destinat
     ask(dispatch, destination,
         room > destination->claim_max ? destination->claim_max : (unsigned)room, false);
     /* One at a time, yet one after the other: a storm leaves many, and most are innocent. */
-    if ((is_sweep || destination->has_suspects) && !dispatch->has_suspect)
+    if (is_sweep)
+        destination->suspect_looks = PRIORITY_COUNT;
+    if (destination->suspect_looks && !dispatch->has_suspect)
         ask(dispatch, destination, 1, true);
     return destination->next_claim_ms - now_ms;
 }

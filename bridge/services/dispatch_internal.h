@@ -42,7 +42,7 @@ struct destination {
     uint8_t turns[TURN_SLOTS]; /* let in beyond the cap since the last turn, by service's hash */
     unsigned claim_max;        /* what the database has lately been quick enough for */
     bool is_claiming;
-    bool has_suspects;              /* the last look for one found one: there may be more */
+    unsigned suspect_looks, suspect_priority; /* looks left, and where the next one is */
     bool has_backlog;               /* more is ready in the database than the last claim took */
     unsigned share[PRIORITY_COUNT]; /* what the last claim brought of each */
     int64_t watermark_ms[PRIORITY_COUNT];

@@ -104,18 +104,28 @@ def test_a_bridge_that_was_stopped_too_long_is_fenced(new_stack):
 
 
 def test_deliveries_that_many_crashes_left_are_tried_alone_yet_without_pause(new_stack):
-    """After three crashes a delivery may be the cause, so it is sent when no other such one is."""
+    """After three crashes a delivery may be the cause, so it is sent when no other such one is.
+
+    After six it is: dead, and not tried again.
+    """
     stack = new_stack()
     url = stack.providers.info["webhook"]["url"]
-    due = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=3)
     with Client(stack, "service", "shop") as shop:
         shop.subscribe("down/receipt")
         shop.publish("up/request", [
             {"id": "s%d" % n, "type": "t", "title": "t", "body": "b", "channels": ["webhook"],
-             "to": {"url": "%s/%d" % (url, n)}, "at": due.isoformat()} for n in range(40)])
-        shop.receipt("s39", "accepted")
-        stack.postgres.sql("update delivery set crashes = 3")
+             "to": {"url": "%s/%d" % (url, n)}, "at": "2099-01-01T00:00:00Z",
+             "priority": "low" if n % 2 else "normal"} for n in range(41)])
+        shop.receipt("s40", "accepted")
+        stack.bridge.stop()
+        stack.postgres.sql(
+            "with moved as (delete from scheduled returning *) insert into delivery"
+            " select * from moved")
+        stack.postgres.sql("update delivery set due_at = now(), crashes ="
+                           " case when id = (select max(id) from delivery) then 6 else 3 end")
+        stack.bridge.start()
         for number in range(40):
             shop.receipt("s%d" % number, "delivered", 40)
+        assert shop.receipt("s40", "dead", 40)["reason"] == "poison"
     seen = stack.providers.control("GET", "/stats?provider=webhook")
-    assert seen["peak_in_flight"] == 1
+    assert (seen["peak_in_flight"], seen["requests"]) == (1, 40)

@@ -622,6 +622,19 @@ def test_many_at_once_are_all_kept(scenes):
     assert scene.count("where provider_id in (%s)" % ids) == 3 * len(events)
 
 
+def test_while_the_database_is_away_a_provider_is_asked_to_try_again(scenes):
+    scene = scenes("postmark")
+    request, number = scene.send("postmark")
+    scene.stack.postgres.kill()
+    try:
+        wait_until(lambda: scene.call("postmark", number, ["Delivery"]) == [503], 20, "503")
+    finally:
+        scene.stack.postgres.start()
+    wait_until(lambda: scene.call("postmark", number, ["Delivery"]) == [200], 20, "200")
+    scene.service.receipt(request, "delivered", 20)
+    scene.stack.bridge.wait_ready()
+
+
 def test_a_service_that_wants_none_gets_none(scenes):
     scene = scenes("twilio")
     scene.service.publish("up/request", {

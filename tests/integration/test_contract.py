@@ -2,6 +2,7 @@
 """What the bridge really publishes is what schemas/json/ says it publishes."""
 import json
 import os
+import re
 
 import jsonschema
 import pytest
@@ -114,3 +115,25 @@ def test_no_address_is_told_in_the_clear(messages):
     for message in messages:
         if "/users/" not in message.topic:
             assert "+15550100123" not in json.dumps(message.json), message
+
+
+def published_methods():
+    """[(kind, method)] of schemas/asyncapi.yaml."""
+    with open(os.path.join(SCHEMAS, "..", "asyncapi.yaml"), encoding="utf-8") as file:
+        text = file.read()
+    found = re.findall(r"notify/v1/(\w+)s/\{\w+\}/up/rpc/\{method\}:\n    description: >-\n"
+                       r"((?:      .*\n)+)", text)
+    return [(kind, method) for kind, words in found
+            for method in re.findall(r"\b[a-z]+\.[a-z]+\b(?!\.)|\bhistory\b|\bbadge\b",
+                                     re.sub(r"\(.*?\)", "", words, flags=re.S))]
+
+
+def test_every_method_that_is_published_is_there(stack):
+    methods = published_methods()
+    assert {kind for kind, _ in methods} == {"service", "user", "admin"} and len(methods) > 25
+    for kind in ("service", "user", "admin"):
+        with Client(stack, kind, "asks") as client:
+            client.subscribe("down/reply")
+            for method in (method for of, method in methods if of == kind):
+                code = client.rpc(method, {}).get("error", {}).get("code")
+                assert code != "unknown_method", "%s for a %s" % (method, kind)

@@ -123,6 +123,17 @@ def test_health_and_metrics(stack):
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
+@pytest.mark.parametrize("page", ["database.md", "operations.md"])
+def test_what_the_pages_ask_the_database_can_be_asked(stack, page):
+    with open(os.path.join(servers.ROOT, "docs", page)) as file:
+        asked = [line.strip() for line in file if line.startswith("    select ")]
+    assert asked
+    for statement in asked:
+        rows = stack.postgres.sql(statement.split(" -- ")[0])
+        if "conservation" in statement:
+            assert rows[0][-1] == "0"
+
+
 def test_no_address_token_or_content_reaches_the_log(new_stack):
     stack = new_stack(settings={"log.level": "debug"})
     secrets = ["+15550133377", "carol.secret@example.org", "the body is private",

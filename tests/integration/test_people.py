@@ -183,6 +183,33 @@ def test_devices_come_and_go(stack, shop):
         assert shop.rpc("device.register", {})["error"]["code"] == "unknown_method"
 
 
+def test_a_channel_has_sixteen_targets_and_the_oldest_device_makes_room(stack, shop):
+    user = fresh("crowded-")
+    refused = shop.rpc("user.upsert", {"user": user, "phones": [phone() for _ in range(17)]})
+    assert refused["error"]["field"] == "/params/phones"
+    result(shop.rpc("user.upsert", {"user": user, "phones": [phone() for _ in range(16)]}))
+    tokens = [token() for _ in range(18)]
+    with Client(stack, "user", user) as device:
+        device.subscribe("down/reply")
+        for one in tokens:
+            result(device.rpc("device.register", {"platform": "fcm", "token": one}))
+    kept = stack.postgres.sql("select token from target where user_id = '%s' and channel = 1"
+                              " order by last_seen" % user)
+    assert [row[0] for row in kept] == tokens[2:]
+
+
+def test_targets_are_those_of_the_moment_of_acceptance(stack, shop):
+    user, then, later = fresh("mover-"), phone(), phone()
+    result(shop.rpc("user.upsert", {"user": user, "phones": [then]}))
+    name = ask(shop, {"user": user}, at="2099-01-01T00:00:00Z")
+    shop.receipt(name, "accepted")
+    result(shop.rpc("user.upsert", {"user": user, "phones": [later]}))
+    stack.postgres.sql("update scheduled set due_at = now() where user_id = '%s'" % user)
+    shop.receipt(name, "sent")
+    asked = stack.providers.control("GET", "/requests?provider=twilio&fields=target")["requests"]
+    assert [r["target"] for r in asked] == [then]
+
+
 def test_a_device_belongs_to_who_registered_it_last(stack, shop):
     first, second, device = fresh("u"), fresh("u"), token()
     for user in (first, second):

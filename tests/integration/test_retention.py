@@ -4,6 +4,8 @@ import datetime
 import re
 import subprocess
 
+import pytest
+
 from client import Client
 from process import wait_until
 from traffic import Traffic
@@ -229,3 +231,40 @@ def test_more_than_a_bite_does_not_wait_for_the_next_turn(new_stack):
     for table in ("request_key_any", "dead_letter"):
         wait_until(lambda t=table: stack.postgres.value("select count(*) from " + t) == "0", 50,
                    "all that is old in %s to go" % table)
+
+
+def test_request_ids_and_flows_are_forgotten_after_their_time(new_stack):
+    """An id of its own making is known for seven days; what it was asked for with has nothing else."""
+    stack = new_stack()
+    stack.bridge.stop()
+    stack.postgres.sql(
+        "insert into request_key (day, key, digest, notification) select '1970-01-01',"
+        " gen_random_uuid(), n, (extract(epoch from now() - n * interval '1 day')::bigint * 1000)"
+        " << 22 from unnest(array[6, 8, 9]) n")
+    stack.postgres.sql(
+        "insert into queue_flow (at, destination, completed, failed, other, retried, attempts, tries)"
+        " select now() - n * interval '1 hour', 1, 1, 0, 0, 0, 1, 1 from unnest(array[2, 4, 5]) n")
+    stack.bridge.start()
+    for table, left in (("request_key", "6"), ("queue_flow", "2")):
+        what = {"request_key": "select digest from request_key",
+                "queue_flow": "select round(extract(epoch from now() - at) / 3600)::int"
+                              " from queue_flow where completed > 0"}[table]
+        wait_until(lambda: stack.postgres.sql(what) == [[left]], 30, "old rows of " + table)
+
+
+@pytest.mark.long
+def test_what_providers_reported_is_forgotten_after_its_days(new_stack):
+    stack = new_stack(settings={"retention.callback_days": 3})
+    stack.bridge.stop()
+    stack.postgres.sql(
+        "insert into callback_event (received_at, fold_at, destination, report, reason, key,"
+        " provider_id, name, raw) select now() - n * interval '1 day', null, 1, 20, 0, n::text,"
+        " n::text, 'x', '' from unnest(array[2, 4, 5]) n")
+    stack.postgres.sql(
+        "insert into sent (provider_id, destination, delivery, notification, at, number, channel,"
+        " recipient_kind, recipient) select n::text, 1, n, n, now() - n * interval '1 day', 1, 2, 5,"
+        " 'x' from unnest(array[29, 31, 32]) n")
+    stack.bridge.start()
+    for what, left in (("select key from callback_event", "2"),
+                       ("select provider_id from sent", "29")):
+        wait_until(lambda: stack.postgres.sql(what) == [[left]], 90, what)

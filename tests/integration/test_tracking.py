@@ -169,6 +169,20 @@ def test_an_open_may_come_before_the_mail_is_recorded(stack, shop):
     shop.receipt(name, "read", timeout=15)
 
 
+def test_a_reader_does_not_wait_for_a_database_that_is_away(stack, shop):
+    name, address = send(shop)
+    shop.receipt(name, "sent")
+    html, _ = mail(stack, "sendgrid", address)
+    stack.postgres.pause()
+    try:
+        status, headers, _ = fetch(stack, link(html, "c"))
+        assert (status, headers["Location"]) == (302, "https://shop.example/?a=1&b=2")
+    finally:
+        stack.postgres.resume()
+    shop.receipt(name, "clicked", 20)
+    stack.bridge.wait_ready()
+
+
 def test_a_service_that_wants_the_end_alone_hears_nothing_of_it(stack, shop):
     name, address = send(shop, receipts="final")
     shop.receipt(name, "sent")
