@@ -2,6 +2,7 @@
 """`./run test`: every check there is, each as a step, and one closing line that counts.
 
     build     release and asan (fuzz with clang)     layers, style, format   the sources
+    promises  every page's promises have a test
     lint      clang-tidy, cppcheck                    unit                    ctest, sanitized
     fuzz      a short pass of every target            integration             pytest
 
@@ -72,6 +73,10 @@ def step_layers(_all):
 
 def step_style(_all):
     yield command("style", [servers.PYTHON, "tests/check_style.py"])
+
+
+def step_promises(_all):
+    yield command("promises", [servers.PYTHON, "tests/check_promises.py"])
 
 
 def step_format(_all):
@@ -259,7 +264,8 @@ def step_integration(everything):
         yield Result("pytest", FAILED, "pytest exited with %d" % done.returncode)
 
 
-STEPS = {"layers": step_layers, "style": step_style, "format": step_format, "unit": step_unit,
+STEPS = {"layers": step_layers, "style": step_style, "promises": step_promises,
+         "format": step_format, "unit": step_unit,
          "integration": step_integration, "lint": step_lint, "fuzz": step_fuzz}
 BESIDE = ("lint", "fuzz")
 BUILDS = {"unit": ["asan"], "lint": ["asan"], "fuzz": ["fuzz"], "integration": ["release", "asan"]}
