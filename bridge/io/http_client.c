@@ -19,14 +19,15 @@
 
 void http_library_init(void)
 {
-    if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
-        fatal("http.broken", "curl_global_init() failed");
+    if (http_memory_init() != CURLE_OK)
+        fatal("http.broken", "curl_global_init_mem() failed");
     http_reset_init();
 }
 
 void http_library_fini(void)
 {
     curl_global_cleanup();
+    http_memory_fini();
 }
 
 /* ---- calls ---- */
@@ -122,8 +123,10 @@ static void on_look(void *ctx)
 
     while (client->resting.count > client->peak)
         call_free(CONTAINER_OF(list_pop_front(&client->resting), struct http_call, node));
-    if (client->resting.count < before)
+    if (client->resting.count < before) {
+        http_memory_give_back();
         memory_give_back();
+    }
     client->peak = client->calls.count;
     client->is_looking = client->peak > 0 || client->resting.count > 0;
     if (client->is_looking)

@@ -3,7 +3,8 @@
  * http_client_private - what the files of http_client share and nobody else sees
  *
  * http_client.c has the engine, http_request.c turns a request into libcurl options,
- * http_response.c turns libcurl's results into ours, http_address.c is the SSRF guard.
+ * http_response.c turns libcurl's results into ours, http_address.c is the SSRF guard,
+ * http_memory.c where libcurl's upload buffers are.
  * http_mail.c has mails and the servers they go to, http_session.c the talk with one of them.
  */
 #ifndef TOCSIN_IO_HTTP_CLIENT_PRIVATE_H
@@ -149,6 +150,17 @@ struct mail_session *mail_session_find(struct http_client *client, const char *r
 
 /* Fills response from a call that ended with code; valid while the call is. */
 void http_call_result(struct http_call *call, CURLcode code, struct http_response *response);
+
+/* http_memory.c: libcurl's global start with an allocator that knows its upload buffers. */
+#define HTTP_UPLOAD_BYTES 16384 /* of each request by HTTP/2: the least that libcurl takes */
+CURLcode http_memory_init(void);
+void http_memory_fini(void); /* after libcurl's */
+/* As malloc(), free() and realloc(). */
+void *http_memory_take(size_t bytes);
+void http_memory_give(void *block);
+void *http_memory_resize(void *block, size_t bytes);
+/* Drops the pages of the buffers, if none is in use. */
+void http_memory_give_back(void);
 
 /* Finds libnghttp2 behind our own nghttp2_submit_rst_stream() (http_reset.c says why). */
 void http_reset_init(void);

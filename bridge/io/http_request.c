@@ -92,7 +92,7 @@ void http_call_prepare_common(struct http_call *call, const char *ca_file, int64
     curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
     /* Of each call under way, until its answer is there: else 16 KB and, with HTTP/2, 64 KB. */
     curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, 4096L);
-    curl_easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE, 16384L); /* the least that libcurl takes */
+    curl_easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE, (long)HTTP_UPLOAD_BYTES);
     curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L); /* never wait for a resolver thread */
     curl_easy_setopt(easy, CURLOPT_PROXY, "");      /* whatever the environment says */
     curl_easy_setopt(easy, CURLOPT_DISALLOW_USERNAME_IN_URL, 1L);

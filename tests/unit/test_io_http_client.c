@@ -2,7 +2,9 @@
 #include "io/http_client.h"
 #include "io/http_client_private.h"
 
+#include <sys/mman.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "http_peer.h"
 
@@ -376,6 +378,44 @@ static void inflight_is_bounded_and_deadlines_hold_in_the_queue(void **state)
     scene_close(&scene);
 }
 
+static size_t resident_bytes(const unsigned char *at, size_t bytes)
+{
+    static unsigned char pages[4096];
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), count = 0;
+
+    assert_true(bytes / page <= sizeof pages);
+    assert_int_equal(mincore((void *)(uintptr_t)at, bytes, pages), 0);
+    for (size_t i = 0; i < bytes / page; i++)
+        count += pages[i] & 1;
+    return count * page;
+}
+
+static void upload_buffers_cost_what_is_written_to_them(void **state)
+{
+    enum { MANY = 2100 }; /* more than there are slots */
+    static unsigned char *blocks[MANY];
+
+    (void)state;
+    for (size_t i = 0; i < MANY; i++) {
+        blocks[i] = http_memory_take(HTTP_UPLOAD_BYTES);
+        assert_non_null(blocks[i]);
+        memset(blocks[i], (int)i & 255, 300);
+    }
+    assert_true(resident_bytes(blocks[9], HTTP_UPLOAD_BYTES) < HTTP_UPLOAD_BYTES);
+    blocks[7] = http_memory_resize(blocks[7], 400);
+    for (size_t i = 0; i < MANY; i++) {
+        assert_int_equal(blocks[i][0], i & 255);
+        assert_int_equal(blocks[i][299], i & 255);
+    }
+    http_memory_give_back(); /* not while any is in use */
+    assert_int_equal(blocks[9][0], 9);
+    for (size_t i = 0; i < MANY; i++)
+        http_memory_give(blocks[i]);
+    http_memory_give_back();
+    assert_int_equal(resident_bytes(blocks[9], HTTP_UPLOAD_BYTES), 0);
+    http_memory_give(NULL);
+}
+
 static int64_t turn_until_none_rests(void *ctx)
 {
     struct scene *scene = ctx;
@@ -512,6 +552,7 @@ int main(void)
         cmocka_unit_test(pooled_connections_do_not_leak_past_the_guard),
         cmocka_unit_test(address_ranges_are_known),
         cmocka_unit_test(inflight_is_bounded_and_deadlines_hold_in_the_queue),
+        cmocka_unit_test(upload_buffers_cost_what_is_written_to_them),
         cmocka_unit_test(a_burst_leaves_nothing_in_the_pool_for_good),
         cmocka_unit_test(closing_answers_everything),
         cmocka_unit_test(a_callback_may_close_the_client),
