@@ -93,15 +93,16 @@ def pss_mb(pid):
     return total / 1024
 
 
-def private_mb(pid):
-    """What one process has of its own: neither files nor memory that it shares; 0 if it is gone."""
+def own_mb(pid):
+    """What one process has of its own: no files, and no memory that it shares; 0 if it is gone.
+
+    (What is called private includes those shared pages that only one process has touched.)
+    """
     try:
         with open("/proc/%d/smaps_rollup" % pid) as file:
-            text = file.read()
+            return int(re.search(r"^Anonymous:\s+(\d+)", file.read(), re.M).group(1)) / 1024
     except OSError:
         return 0
-    return sum(int(re.search(r"^Private_%s:\s+(\d+)" % kind, text, re.M).group(1))
-               for kind in ("Clean", "Dirty")) / 1024
 
 
 def descriptors(pid):

@@ -148,6 +148,18 @@ def test_cpu_of_a_tree_includes_children_that_are_gone():
     parent.communicate()
 
 
+def test_memory_of_its_own_leaves_out_what_a_process_shares():
+    code = ("import mmap; own = bytearray(b'x') * (8 << 20); shared = mmap.mmap(-1, 64 << 20);"
+            "shared.write(b'x' * (64 << 20)); print(flush=True); input()")
+    process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE,
+                               stdout=subprocess.PIPE)
+    process.stdout.readline()
+    assert 8 <= measure.own_mb(process.pid) < 64
+    assert measure.descriptors(process.pid) >= 3
+    process.communicate(b"\n")
+    assert measure.own_mb(process.pid) == 0
+
+
 LATENCY = {"p50": 0.0, "p95": 0.0, "p99": 0.0, "max": 0.0, "count": 0}
 
 

@@ -89,7 +89,7 @@ def processes(rig):
         found[name + "_fds"] = measure.descriptors(pid)
     pids = [int(row[0]) for row in postgres.sql(SESSIONS)]
     found["sessions"] = len(pids)
-    found["sessions_mb"] = sum(measure.private_mb(pid) for pid in pids)
+    found["sessions_mb"] = sum(measure.own_mb(pid) for pid in pids)
     found["wal_mb"] = int(postgres.value("select sum(size) from pg_ls_waldir()")) / 1e6
     return found
 
