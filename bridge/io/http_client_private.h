@@ -49,9 +49,9 @@ struct http_client {
     struct list sessions, waiting; /* of struct mail_session; of mails that have none yet */
     struct http_socket **sockets;  /* by descriptor */
     size_t socket_slots;
-    struct loop_timer look;        /* at how many resting calls are worth keeping */
-    int64_t look_ms;               /* between two looks */
-    size_t peak;                   /* calls at once since the last look */
+    struct loop_timer look; /* at how many resting calls are worth keeping */
+    int64_t look_ms;        /* between two looks */
+    size_t peak;            /* calls at once since the last look */
     bool is_looking;
     unsigned depth; /* of our functions on the stack; the last one out frees */
     bool is_closed, renews_handles;
@@ -69,7 +69,7 @@ struct http_call {
     struct list_node node; /* in client->calls or client->resting */
     struct http_client *client;
     struct http_engine *engine; /* whose handle it is under way on; NULL before and after */
-    CURL *easy; /* NULL while it rests, where handles are renewed */
+    CURL *easy;                 /* NULL while it rests, where handles are renewed */
     struct loop_timer deadline;
     http_response_fn *on_response;
     void *ctx;

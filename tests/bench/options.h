@@ -32,10 +32,10 @@ struct load_options {
     int user_level, ack_qos;
     double rate; /* open loop: requests per second; 0: closed loop */
     double warmup_s, seconds, drain_s;
-    uint32_t count; /* stop after so many requests; 0: by time */
+    uint32_t count;   /* stop after so many requests; 0: by time */
     unsigned ahead_s; /* of the machine's clock: the dates in the ids */
-    bool flood;     /* publish `count` without waiting for any receipt */
-    bool progress;  /* events and one line per second, as JSON, on stderr */
+    bool flood;       /* publish `count` without waiting for any receipt */
+    bool progress;    /* events and one line per second, as JSON, on stderr */
 };
 
 int options_parse(struct load_options *o, int argc, char **argv);
