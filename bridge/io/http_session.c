@@ -289,12 +289,21 @@ static void refused(struct mail_session *session, int status)
     decide(call, status);
 }
 
-/* The reply to the text: the mail's end, whatever it is. */
+static bool is_text_sent(const struct mail_session *session)
+{
+    return session->call->sent_at == session->call->sent.length;
+}
+
+/*
+ * The reply to the text: the mail's end, whatever it is.  A refusal may come before its last line
+ * has left; what we said next would be text.
+ */
 static void decided(struct mail_session *session, int status)
 {
+    bool is_whole = is_text_sent(session);
     struct http_call *call = take_off(session);
 
-    if (status == 421)
+    if (status == 421 || !is_whole)
         mail_session_close(session);
     else
         rest(session);
@@ -307,7 +316,7 @@ static void on_reply(struct mail_session *session, int status)
 
     if (session->step == STEP_RSET && is_good) {
         rest(session);
-    } else if (session->step == STEP_TEXT && (is_good || status >= 400)) {
+    } else if (session->step == STEP_TEXT && (is_good ? is_text_sent(session) : status >= 400)) {
         decided(session, status);
     } else if ((session->step == STEP_MAIL || session->step == STEP_RCPT) && is_good) {
         if (session->recipient)

@@ -207,6 +207,7 @@ static inline bool read_mail(int fd)
 static inline void serve_smtp(int fd)
 {
     char line[1024];
+    const char *early = NULL; /* what is said to DATA, and before its text */
 
     say(fd, "220 peer ready\r\n");
     while (read_line(fd, line, sizeof line)) {
@@ -240,7 +241,15 @@ static inline void serve_smtp(int fd)
             _exit(0);
         } else if (strncmp(line, "RCPT TO:<silent", 15) == 0)
             pause();
-        else if (strncmp(line, "DATA", 4) == 0) {
+        else if (strncmp(line, "RCPT TO:<early", 14) == 0) {
+            early = "354 go ahead\r\n250 2.0.0 queued unseen\r\n";
+            say(fd, "250 2.1.5 Ok\r\n");
+        } else if (strncmp(line, "RCPT TO:<hasty", 14) == 0) {
+            early = "354 go ahead\r\n554 5.7.1 no\r\n";
+            say(fd, "250 2.1.5 Ok\r\n");
+        } else if (early && strncmp(line, "DATA", 4) == 0) {
+            say(fd, early);
+        } else if (strncmp(line, "DATA", 4) == 0) {
             say(fd, "354 go ahead\r\n");
             if (!read_mail(fd))
                 break;

@@ -66,6 +66,8 @@ static void smtp_refusals_keep_their_code(void **state)
         {"closing@example.org", "hello", 421, HTTP_FAIL_NONE, false},
         {"garbage@example.org", "hello", 0, HTTP_FAIL_GARBAGE, false},
         {"odd@example.org", "hello", 0, HTTP_FAIL_GARBAGE, false},
+        {"early@example.org", "hello", 0, HTTP_FAIL_GARBAGE, false}, /* and nothing was sent */
+        {"hasty@example.org", "hello", 554, HTTP_FAIL_NONE, false},
         {"endless@example.org", "hello", 0, HTTP_FAIL_TOO_LARGE, false},
         {"long@example.org", "hello", 0, HTTP_FAIL_TOO_LARGE, false},
         {"anna@example.org", "hello", 250, HTTP_FAIL_NONE, true},
