@@ -160,7 +160,9 @@ static void on_shared(struct watch *w, const char *topic, const json_t *payload)
     else if (strncmp(topic, role, strlen(role)) == 0 && strcmp(end, "/inbox") == 0) {
         char *name =
             xasprintf("role %.*s", (int)(end - topic - (long)strlen(role)), topic + strlen(role));
-        on_notification(w, payload, name);
+        char *clean = clean_text(name);
+        on_notification(w, payload, clean);
+        free(clean);
         free(name);
     }
 }

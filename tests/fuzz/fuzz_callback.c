@@ -6,7 +6,8 @@
  * What comes out can be stored: keys and ids are printable and bounded, reports and reasons
  * known, and who said STOP has a phone.
  *
- * Input: reader, flags (a byte each), then the body, or for a GET the query.
+ * Input: reader, flags (a byte each), then the body, or for a GET the query; what follows a NUL is
+ * the certificate that was fetched for it.
  */
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
@@ -197,7 +198,8 @@ static void check(const struct callback_result *result)
     }
 }
 
-static void read_once(unsigned which, unsigned flags, const char *text, size_t length)
+static void read_once(unsigned which, unsigned flags, const char *text, size_t length,
+                      const char *fetched)
 {
     bool is_get = (flags & 1) && accounts[which].reader->takes_get;
     struct callback_request request = {
@@ -217,7 +219,7 @@ static void read_once(unsigned which, unsigned flags, const char *text, size_t l
     if (verdict == CALLBACK_FETCH) {
         ASSERT(result.fetch);
         request.certificate_url = arena_strdup(result.arena, result.fetch);
-        request.certificate = certificate;
+        request.certificate = fetched ? fetched : certificate;
         verdict = accounts[which].reader->read(&accounts[which], &request, &result);
     }
     if (verdict == CALLBACK_GOOD)
@@ -230,15 +232,20 @@ static void read_once(unsigned which, unsigned flags, const char *text, size_t l
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+    const char *fetched;
     char *text;
+    size_t length;
 
     if (size < 2)
         return 0;
-    text = xstrndup((const char *)data + 2, size - 2);
+    text = xcalloc(1, size - 1);
+    memcpy(text, data + 2, size - 2);
+    length = strlen(text);
+    fetched = length < size - 2 ? text + length + 1 : NULL;
     is_believed = true;
-    read_once(data[0] % READERS, data[1], text, strlen(text));
+    read_once(data[0] % READERS, data[1], text, length, fetched);
     is_believed = false;
-    read_once(data[0] % READERS, data[1], text, strlen(text));
+    read_once(data[0] % READERS, data[1], text, length, fetched);
     free(text);
     return 0;
 }

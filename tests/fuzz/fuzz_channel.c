@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Any content of a request and any answer of a provider, through every adapter: one outcome,
- * once; nothing that breaks out of a header, a URL or a mail's line.
+ * Any content of a request, any target and any answer of a provider, through every adapter: one
+ * outcome, once; nothing that breaks out of a header, a URL or a mail's line.
  *
- * Input: adapter, status, Retry-After (a byte each), content up to a NUL, then the answer.
+ * Input: adapter, status, flags (a byte each), content up to a NUL, then the answer; where a flag
+ * says so the answer ends with a NUL as well, and the target follows.
  */
 #include <openssl/ec.h>
 #include <openssl/evp.h>
@@ -270,8 +271,20 @@ static void answer_all(int status, int64_t retry_after_ms, const char *body, siz
     ASSERT(outcomes == 1 && !on_response && !on_due);
 }
 
+/* Cuts what follows the answer's NUL off; NULL when there is none. */
+static const char *cut_target(char *body, size_t *length)
+{
+    char *end = *length > 1 ? memchr(body + 1, 0, *length - 1) : NULL;
+
+    if (!end)
+        return NULL;
+    *length = (size_t)(end - body);
+    return end + 1;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+    const char *target = NULL;
     char *content, *body;
     size_t length = 0, body_length;
     unsigned which;
@@ -285,6 +298,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     body_length = size - 3 - length;
     body = xcalloc(1, body_length + 1);
     memcpy(body, data + 3 + length, body_length);
+    if (data[2] & 8)
+        target = cut_target(body, &body_length);
     struct job job = {.delivery = 1,
                       .notification = 1,
                       .attempt = 1,
@@ -292,7 +307,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                       .request = "r",
                       .type = "t",
                       .priority = (enum priority)(data[1] % PRIORITY_COUNT),
-                      .target = opened[which].target,
+                      .target = target ? target : opened[which].target,
                       .content = content,
                       .content_bytes = length,
                       .created_ms = wall_ms(),
