@@ -53,17 +53,25 @@ int http_send(struct http_client *client, const struct http_request *request,
     return 0;
 }
 
-/* RFC 5322 as we promise it: ASCII, CRLF, no long lines. */
+static bool is_ascii(const char *text)
+{
+    while (*text && (unsigned char)*text < 0x7F)
+        text++;
+    return !*text;
+}
+
+/* RFC 5322 as we promise it: ASCII unless an address is beyond it, CRLF, no long lines. */
 int http_send_mail(struct http_client *client, const struct http_mail *mail,
                    http_response_fn *on_done, void *ctx)
 {
     const char *message = mail->message;
     size_t column = 0;
+    bool is_plain = is_ascii(mail->from) && is_ascii(mail->recipients[0]);
 
     (void)client;
     check_line(mail->recipients[0]);
     for (size_t i = 0; i < mail->message_bytes; i++) {
-        ASSERT((unsigned char)message[i] < 0x7F);
+        ASSERT(!is_plain || (unsigned char)message[i] < 0x7F);
         ASSERT((message[i] == '\n') == (i > 0 && message[i - 1] == '\r'));
         column = message[i] == '\n' ? 0 : column + 1;
         ASSERT(column < 1100);

@@ -18,7 +18,8 @@
 
 #define MILLION 1000000U
 
-static const struct entry *const entries[] = {&model_lease, &model_ingest, &model_life};
+static const struct entry *const entries[] = {&model_lease, &model_ingest, &model_life,
+                                              &model_telling};
 enum { ENTRIES = sizeof entries / sizeof entries[0] };
 
 static int list(void)
