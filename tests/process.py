@@ -224,6 +224,10 @@ class Server:
         wait_until(lambda: (proc_stat(self.pid) or "  T")[2] in "TtZX", 10, "SIGSTOP")
         return self.tree()
 
+    def has_logged(self, event):
+        with open(self.log) as file:
+            return any(" %s " % event in line for line in file)
+
     def signal(self, number):
         """Sends to the process itself."""
         signal_quietly(self.process.pid, number)

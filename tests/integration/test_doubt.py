@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""An outcome that was in doubt and came to nothing is not told: somebody else ended the delivery."""
+"""Ends in doubt: told if they were recorded, and not if somebody else ended the delivery."""
 import time
 
 import pytest
@@ -8,11 +8,11 @@ from client import Client
 from process import wait_until
 
 
-@pytest.fixture
-def divided(new_stack):
+def divided(new_stack, deadline):
     """Three bridges, of which one reads the requests and another the users' acknowledgements."""
     stack = new_stack(bridges=3, settings={
-        "bridge.lease": "12s", "postgres.deadline": "1s", "channels.in_app.ack_timeout": "1500ms"})
+        "bridge.lease": "12s", "postgres.deadline": deadline,
+        "channels.in_app.ack_timeout": "1500ms"})
     stack.bridges[0].stop()  # its lanes are shared out among the two that are left
 
     def readers():
@@ -24,8 +24,30 @@ def divided(new_stack):
     return stack
 
 
-def test_an_end_in_doubt_is_told_only_if_it_was_recorded(divided):
-    stack = divided
+def test_an_end_is_told_although_nobody_could_be_asked_whose_it_was(new_stack):
+    """Acknowledged to a bridge that does not have it: whose service to tell is a second question."""
+    stack = divided(new_stack, "10s")
+    with Client(stack, "service", "shop") as shop, Client(stack, "user", "ann") as ann:
+        shop.subscribe("down/receipt")
+        ann.subscribe("down/inbox")
+        shop.publish("up/request", {"id": "one", "type": "t", "title": "t", "body": "b",
+                                    "to": {"user": "ann"}})
+        shown = ann.wait(lambda m: m.topic.endswith("/inbox"))
+        lock = stack.postgres.session()
+        try:
+            lock("begin")
+            lock("lock table notification in access exclusive mode")
+            ann.publish("up/ack", {"ids": [shown.json["id"]]})
+            wait_until(lambda: any(bridge.has_logged("events.untold")
+                                   for bridge in stack.bridges[1:]), 20, "the question to fail")
+        finally:
+            lock(None)
+        shop.receipt("one", "delivered", 20)
+    assert stack.postgres.value("select missing from conservation") == "0"
+
+
+def test_an_end_in_doubt_is_told_only_if_it_was_recorded(new_stack):
+    stack = divided(new_stack, "1s")
     with Client(stack, "service", "shop") as shop, Client(stack, "user", "ann") as ann:
         shop.subscribe("down/receipt")
         ann.subscribe("down/inbox")
