@@ -110,6 +110,7 @@ def test_deliveries_that_many_crashes_left_are_tried_alone_yet_without_pause(new
     """
     stack = new_stack()
     url = stack.providers.info["webhook"]["url"]
+    stack.providers.control("POST", "/behaviour", {"provider": "webhook", "delay_ms": 20})
     with Client(stack, "service", "shop") as shop:
         shop.subscribe("down/receipt")
         shop.publish("up/request", [

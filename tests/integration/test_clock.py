@@ -43,7 +43,7 @@ def test_a_wrong_clock_makes_nothing_early_or_late(stack, ahead):
         shop.subscribe("down/receipt")
         at = time.time() + 2.0
         stamp = datetime.datetime.fromtimestamp(at, datetime.timezone.utc).isoformat()
-        shop.publish("up/request", [sms("retried", 1), sms("brief", 2, ttl="20s"),
+        shop.publish("up/request", [sms("retried", 1), sms("brief", 2, ttl="5m"),
                                     sms("later", 3, at=stamp)])
         for name in ("brief", "retried", "later"):
             shop.receipt(name, "sent", 15)
@@ -52,7 +52,7 @@ def test_a_wrong_clock_makes_nothing_early_or_late(stack, ahead):
         created = float(stack.postgres.value(
             "select max(abs(extract(epoch from now() - to_timestamp((id >> 22) / 1000.0))))"
             " from notification"))
-        assert created < 60, "ids carry the database's time"
+        assert created < 600, "ids carry the database's time"
     assert stack.postgres.value("select missing from conservation") == "0"
 
 
@@ -62,9 +62,9 @@ def test_a_clock_that_jumps_meanwhile_disturbs_nobody(stack):
                                                    "answers": [500], "repeat": True})
     with Client(stack, "service", "shop") as shop:
         shop.subscribe("down/receipt")
-        for n, ahead in enumerate((HOURS, -HOURS, 90, 0)):
+        for n, ahead in enumerate((HOURS, -HOURS, 400, 0)):
             stack.bridge.set_clock(ahead)
-            shop.publish("up/request", [sms("j%d-%d" % (n, k), k, ttl="1m", retry={"attempts": 20})
+            shop.publish("up/request", [sms("j%d-%d" % (n, k), k, ttl="5m", retry={"attempts": 20})
                                         for k in range(20)])
         for n in range(4):
             for k in range(20):

@@ -148,6 +148,7 @@ def test_two_bridges_share_one_rate_of_fifty_a_second(new_stack):
                                            "queue.active_limit": 100})
     with Client(stack, "service", "shop") as shop:
         shop.subscribe("down/receipt")
+        began = time.time()
         for start in range(0, 400, 100):
             shop.publish("up/request", [sms(start + n) for n in range(100)])
         sent_by(shop, 400)
@@ -155,9 +156,9 @@ def test_two_bridges_share_one_rate_of_fifty_a_second(new_stack):
             "GET", "/requests?provider=twilio&limit=1000&fields=at_ns")["requests"]
         at = sorted(r["at_ns"] / 1e9 for r in seen)
         assert len(at) == 400
-        for start in at:
-            assert len([a for a in at if start <= a < start + 1]) <= 53
-        assert 7.5 < at[-1] - at[0] < 12
+        # A provider that is held up reads late what was sent in time, but nothing early.
+        for number, moment in enumerate(at):
+            assert number <= 3 + 50 * (moment - began), "%d in %.3f s" % (number, moment - began)
 
 
 def test_one_bridges_pause_is_everybodys(new_stack):
@@ -167,7 +168,7 @@ def test_one_bridges_pause_is_everybodys(new_stack):
         script(stack, "twilio", answers=[{"status": 429, "retry_after": 4}])
         shop.publish("up/request", sms(1))
         shop.receipt("m1", "sent", 20)
-        assert stack.postgres.sql("select paused_until > now() - interval '10 s' from destination"
+        assert stack.postgres.sql("select paused_until > now() - interval '2 min' from destination"
                                   " where name = 'twilio'") == [["t"]]
         (first, second) = [r["at_ns"] / 1e9 for r in stack.providers.control(
             "GET", "/requests?provider=twilio&fields=at_ns")["requests"]]

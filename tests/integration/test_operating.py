@@ -205,7 +205,7 @@ def test_an_acknowledgement_that_is_being_recorded_at_sigterm_is_told(new_stack)
         wait_until(lambda: "bridge.stopping" in servers.read_tail(stack.bridge.log), 5, "SIGTERM")
         time.sleep(0.3)  # what should not end now would end now
         locked.communicate("rollback;\n", timeout=120)
-        assert stack.bridge.process.wait(20) == 0
+        assert stack.bridge.process.wait(120) == 0
         shop.receipt("one", "delivered", 5)
         stack.bridge.stop()
 
