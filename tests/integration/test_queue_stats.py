@@ -134,5 +134,11 @@ def test_what_a_dead_bridge_had_is_stalled_until_another_takes_it(new_stack):
             "select count(*) from delivery d join bridge b using (epoch) "
             "where b.name like '%%:%d'" % victim.port)), 20, "it has some")
         victim.kill()
+
+        def over_for(seconds):
+            stack.postgres.sql("update bridge set lease_until = now() - interval '%d s' "
+                               "where name like '%%:%d'" % (seconds, victim.port))
+        over_for(0)
         wait_for(admin, lambda s: s["total"]["stalled"] > 0, 30)
+        over_for(12)
         wait_for(admin, lambda s: s["total"]["stalled"] == 0, 40)
