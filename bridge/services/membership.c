@@ -240,7 +240,12 @@ static void on_beat(void *ctx, int err, int64_t wall_us)
         return;
     steer(membership, wall_us);
     set_fence(membership, membership->beat_sent_ms);
-    membership->ops.on_beat(membership->ops.ctx);
+    /*
+     * A last look at what the dead settled comes after the sweep, which ends what of theirs may
+     * still be under way: where that has failed, a later heartbeat is the one.
+     */
+    if (!membership->is_reap_due)
+        membership->ops.on_beat(membership->ops.ctx);
     if (store_lanes(membership->store, membership->fence->epoch, &lanes))
         log_warn("membership.lanes", LOG_STR("err", "not sent"));
     reap(membership);

@@ -33,7 +33,8 @@ struct membership_ops {
     void (*on_lane)(void *ctx, enum lane lane);
     /* We have to tell what another's epoch, which is over, settled since then (wall). */
     void (*on_untold)(void *ctx, int64_t epoch, int64_t since_us);
-    void (*on_beat)(void *ctx);    /* a heartbeat was answered: the clock is right */
+    /* A heartbeat was answered: the clock is right, and nothing of the dead waits to be swept. */
+    void (*on_beat)(void *ctx);
     void (*on_swept)(void *ctx);   /* orphans are ready again */
     int64_t (*told_ms)(void *ctx); /* boot: the broker has all we settled before; now: all of it */
     void *ctx;
