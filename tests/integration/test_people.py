@@ -300,7 +300,7 @@ def two_looks(stack):
             lock("lock table suppression in access exclusive mode")
             wait_until(lambda: stack.postgres.value(
                 "select count(*) from pg_stat_activity where wait_event_type = 'Lock' "
-                "and application_name <> 'psql' and query like '%suppression%'") == "1",
+                "and query like 'SELECT%max(id) FROM suppression%'") == "1",
                 20, "a look")
             lock("commit")
     finally:
