@@ -17,9 +17,8 @@ import servers
 SHORT = {"lease": 1, "life": 2, "ingest": 3, "telling": 2}
 WHOLE = {"lease": 2, "life": 4, "ingest": 5, "telling": 3}
 MUTANT = {"lease": 1, "life": 4, "ingest": 2, "telling": 2}  # the most that a wrong one may need
-# Arrows of the table that nobody follows in the database yet: what waits for quiet hours or a
-# digest, or ends before it was claimed; and a complaint is told, while the books keep `sent`.
-UNUSED = {("ready", "held"), ("ready", "expired"), ("held", "expired"), ("sent", "suppressed")}
+# An arrow that nobody follows in the database: a complaint is told, while the books keep `sent`.
+UNUSED = {("sent", "suppressed")}
 
 
 def binary():
