@@ -15,7 +15,7 @@ MATRIX = "docs/promises.md"
 PAGES = ("README.md", "docs/*.md", "docs/providers/*.md", "bridge/README.md",
          "schemas/asyncapi.yaml", "mosquitto-conf/README.md")
 NAMED = re.compile(r"`((?:tests/[\w/]*)?(?:test|check)_?\w*\.(?:py|c))(?:::(\w+))?`")
-OTHER = re.compile(r"`(?:\./run (?:bench|chaos)[^`]*|(fuzz_\w+))`")
+OTHER = re.compile(r"`(?:\./run (?:bench|chaos)[^`]*|fuzz_\w+)`")
 CASE = re.compile(r"\b([TCAER])(\d\d)(?:(?:-| to )\1(\d\d))?(?!\d)")
 
 
@@ -34,6 +34,12 @@ def test_files(root):
             found.setdefault(name, []).append(path)
             found.setdefault(path, []).append(path)
     return found
+
+
+def scenarios(root):
+    texts = [read(root, path)
+             for path in glob.glob("tests/bench/scenarios/*.py", root_dir=root)]
+    return {"gate", *re.findall(r'^NAME = "([\w-]+)"', "".join(texts), re.M)}
 
 
 def has_test(root, paths, name):
@@ -58,6 +64,9 @@ def check_named(root, page, files):
         for target in re.findall(r"`(fuzz_\w+)`", line):
             if target + ".c" not in files:
                 yield page, number, "there is no target %s" % target
+        for scenario in re.findall(r"`\./run bench ([\w-]+)`", line):
+            if scenario not in scenarios(root):
+                yield page, number, "there is no benchmark %s" % scenario
 
 
 def check_lines(root):

@@ -151,3 +151,30 @@ def test_what_was_settled_while_the_broker_was_away_is_told_after_the_bridges_en
         for n in range(5):
             shop.receipt("m%d" % n, "sent", 20)
     assert len(providers.control("GET", "/requests?provider=twilio")["requests"]) == 5
+
+
+def test_while_the_broker_is_away_no_more_is_sent_than_can_be_kept_to_be_told(new_stack):
+    """`mqtt.outbox` full of receipts, what waits stays in the database; then all of it is sent."""
+    count = 600  # some 250 receipts fill the outbox
+    stack = new_stack(settings={"mqtt.outbox": 65536})
+    with Client(stack, "service", "shop") as shop:
+        shop.subscribe("down/receipt")
+        for start in range(0, count, 300):
+            shop.publish("up/request", [
+                {"id": "m%d" % n, "type": "t", "title": "t", "body": "b",
+                 "to": {"phone": "+1555000%04d" % n}, "channels": ["sms"],
+                 "at": "2099-01-01T00:00:00Z"} for n in range(start, start + 300)])
+        shop.receipt("m%d" % (count - 1), "accepted", 30)
+        stack.broker.stop()
+        stack.postgres.sql("update scheduled set due_at = now()")
+        seen = []
+
+        def stands_still():
+            seen.append(stack.providers.control("GET", "/stats?provider=twilio")["requests"])
+            return seen[-1] > 0 and len(seen) > 20 and len(set(seen[-20:])) == 1
+        wait_until(stands_still, 60, "what is sent to stand still", 0.1)
+        assert 0 < seen[-1] < count, "an outbox of 64 KiB has no room for so many receipts"
+        stack.broker.start()
+        wait_until(lambda: stack.postgres.value(
+            "select count(*) from attempt where state = 3") == str(count), 60, "all to be sent")
+    assert stack.providers.control("GET", "/stats?provider=twilio")["requests"] == count
