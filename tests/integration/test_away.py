@@ -112,7 +112,7 @@ def test_the_waits_between_attempts_are_two_four_and_eight_seconds(new_stack):
 
 def test_offline_to_dead_letter_and_back(away):
     """It dies as user_offline; when they come it is shown, and its dead letter resolves itself."""
-    stack, shop = away()
+    stack, shop = away(settings={"presence.settle": "2s"})  # once, and they are subscribed by then
     ask(shop, "n1", "ann")
     assert shop.receipt("n1", "dead", 20)["reason"] == "user_offline"
     settled(stack)
@@ -208,8 +208,9 @@ def test_whoever_comes_between_an_attempt_and_its_record_is_not_forgotten(away):
 @pytest.mark.parametrize("kind", ["t", "wait"])
 def test_two_bridges_bring_each_back_once(away, kind):
     # What is not acknowledged in time would be brought back again, and counted.
+    # Nor is one counted twice that was brought before they had subscribed: they have time for it.
     stack, shop = away(bridges=2, settings={"channels.in_app.ack_timeout": "5m",
-                                            "bridge.drain": "1s"})
+                                            "bridge.drain": "1s", "presence.settle": "3s"})
     users = ["u%d" % n for n in range(20)]
     for user in users:
         shop.publish("up/request", [
