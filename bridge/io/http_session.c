@@ -289,9 +289,9 @@ static void refused(struct mail_session *session, int status)
     decide(call, status);
 }
 
-static bool is_text_sent(const struct mail_session *session)
+static bool is_text_sent(const struct http_call *call)
 {
-    return session->call->sent_at == session->call->sent.length;
+    return call->sent_at == call->sent.length;
 }
 
 /*
@@ -300,10 +300,9 @@ static bool is_text_sent(const struct mail_session *session)
  */
 static void decided(struct mail_session *session, int status)
 {
-    bool is_whole = is_text_sent(session);
     struct http_call *call = take_off(session);
 
-    if (status == 421 || !is_whole)
+    if (status == 421 || !is_text_sent(call))
         mail_session_close(session);
     else
         rest(session);
@@ -316,7 +315,8 @@ static void on_reply(struct mail_session *session, int status)
 
     if (session->step == STEP_RSET && is_good) {
         rest(session);
-    } else if (session->step == STEP_TEXT && (is_good ? is_text_sent(session) : status >= 400)) {
+    } else if (session->step == STEP_TEXT && session->call &&
+               (is_good ? is_text_sent(session->call) : status >= 400)) {
         decided(session, status);
     } else if ((session->step == STEP_MAIL || session->step == STEP_RCPT) && is_good) {
         if (session->recipient)

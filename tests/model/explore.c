@@ -45,19 +45,28 @@ struct sink {
 
 static void pack(const struct graph *graph, const uint8_t *state, uint8_t *packed)
 {
-    memset(packed, 0, graph->packed_bytes);
-    for (size_t i = 0; i < graph->model->state_bytes; i++) {
-        ASSERT(state[i] < 16);
-        packed[i / 2] = (uint8_t)(packed[i / 2] | state[i] << (i % 2 * 4));
+    size_t bytes = graph->model->state_bytes;
+    uint8_t all = 0;
+
+    for (size_t i = 0; i + 1 < bytes; i += 2) {
+        packed[i / 2] = (uint8_t)(state[i] | state[i + 1] << 4);
+        all |= (uint8_t)(state[i] | state[i + 1]);
     }
+    if (bytes % 2)
+        packed[bytes / 2] = state[bytes - 1];
+    ASSERT(all < 16 && state[bytes - 1] < 16);
 }
 
 static void unpack(const struct graph *graph, uint32_t at, uint8_t *state)
 {
     const uint8_t *packed = graph->states + at * graph->packed_bytes;
 
-    for (size_t i = 0; i < graph->model->state_bytes; i++)
-        state[i] = (uint8_t)(packed[i / 2] >> (i % 2 * 4) & 15);
+    for (size_t i = 0; i < graph->model->state_bytes / 2; i++) {
+        state[2 * i] = packed[i] & 15;
+        state[2 * i + 1] = packed[i] >> 4;
+    }
+    if (graph->model->state_bytes % 2)
+        state[graph->model->state_bytes - 1] = packed[graph->packed_bytes - 1];
 }
 
 static uint64_t hash(const uint8_t *bytes, size_t count)

@@ -356,7 +356,8 @@ static void label_text(unsigned label, char text[LABEL_BYTES])
                  'A' + (char)((label - FAIR_LABELS) / OF_EACH_FAULT),
                  troubles[(label - FAIR_LABELS) % OF_EACH_FAULT]);
     else if (label >= SENDS)
-        snprintf(text, LABEL_BYTES, "%s", others[label - SENDS]);
+        snprintf(text, LABEL_BYTES, "%s",
+                 others[(label - SENDS) % (sizeof others / sizeof others[0])]);
     else
         snprintf(text, LABEL_BYTES, "%c %s", 'A' + (char)(label / OF_EACH), each[label % OF_EACH]);
 }

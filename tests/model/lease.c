@@ -25,7 +25,6 @@
 #include "models.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/panic.h"
@@ -155,14 +154,17 @@ static void rename_epoch(uint8_t *epoch, uint8_t *names)
     *epoch = names[*epoch];
 }
 
-static int by_bytes_of_row(const void *a, const void *b)
+/* What is empty comes last. */
+static void sort(void *all, size_t count, size_t bytes)
 {
-    return memcmp(b, a, sizeof(struct row)); /* what is empty comes last */
-}
+    uint8_t *at = all, held[8];
 
-static int by_bytes_of_stray(const void *a, const void *b)
-{
-    return memcmp(b, a, sizeof(struct stray));
+    for (size_t i = 1; i < count; i++)
+        for (size_t j = i; j > 0 && memcmp(at + (j - 1) * bytes, at + j * bytes, bytes) < 0; j--) {
+            memcpy(held, at + j * bytes, bytes);
+            memcpy(at + j * bytes, at + (j - 1) * bytes, bytes);
+            memcpy(at + (j - 1) * bytes, held, bytes);
+        }
 }
 
 static void add(const struct step *step, unsigned label, const struct state *after)
@@ -176,8 +178,8 @@ static void add(const struct step *step, unsigned label, const struct state *aft
         if (names[i])
             names[i] = ++next;
     each_epoch(&state, rename_epoch, names);
-    qsort(state.rows, ROWS, sizeof(struct row), by_bytes_of_row);
-    qsort(state.strays, STRAYS, sizeof(struct stray), by_bytes_of_stray);
+    sort(state.rows, ROWS, sizeof(struct row));
+    sort(state.strays, STRAYS, sizeof(struct stray));
     sink_add(step->sink, label, &state);
 }
 

@@ -763,7 +763,8 @@ static void label_text(unsigned label, char text[LABEL_BYTES])
     if (label >= FAIR_LABELS)
         snprintf(text, LABEL_BYTES, "%s", free_ones[label - FAIR_LABELS]);
     else if (label >= WAKE)
-        snprintf(text, LABEL_BYTES, "%s", others[label - WAKE]);
+        snprintf(text, LABEL_BYTES, "%s",
+                 others[(label - WAKE) % (sizeof others / sizeof others[0])]);
     else
         snprintf(text, LABEL_BYTES, "delivery %u is %s", label / OF_EACH, each[label % OF_EACH]);
 }
