@@ -228,5 +228,6 @@ def plots(result):
     yield plot("cost", "CPU time of a million notifications", "seconds", (
         ("postgres", "postgres_cpu"), ("bridge", "bridge_cpu"), ("broker", "broker_cpu")))
     yield plot("throughput", "Throughput", "settled per second", (("in-app", "settled_per_s"),))
+    yield plot("others", "What others used of the machine", "cores", (("others", "others_cores"),))
     yield plot("latency", "Latency at %d per second" % RATE, "ms to the final receipt", (
         ("p50", "p50_ms"), ("p95", "p95_ms"), ("p99", "p99_ms")))
