@@ -30,7 +30,7 @@ def binary():
     return pytest.fail("the model is not built")
 
 
-def run(*words, seconds=100):
+def run(*words, seconds=300):
     """(exit status, what it printed)."""
     done = subprocess.run([binary(), *map(str, words)], stdin=subprocess.DEVNULL,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=seconds,
