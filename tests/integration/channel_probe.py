@@ -80,7 +80,7 @@ def run(info, adapter, tls=False, content=None, timeout="10s", keys=None, **opti
     command = [binary(), adapter, *("%s=%s" % pair for pair in words.items()),
                *("@%s=%s" % pair for pair in options.items())]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                          timeout=120, check=False)
+                          timeout=600, check=False)
     assert done.returncode == 0, (done.returncode, done.stdout, done.stderr)
     return [json.loads(line) for line in done.stdout.splitlines()]
 

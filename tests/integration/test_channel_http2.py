@@ -44,7 +44,7 @@ def push(sink, adapter, **more):
     if adapter == "webpush":
         keys, target = {}, json.dumps({**json.loads(target), "endpoint": base_url + "/push/x"})
     (summary,) = probe.run(info, adapter, keys=keys, target=target, count=COUNT,
-                           print="summary", **more)
+                           print="summary", timeout="100s", **more)
     assert summary["outcomes"] == {"accepted": COUNT}
 
 
