@@ -20,10 +20,13 @@ BELOW = {
     "channels": {"base", "core", "io"},
     "store": {"base", "core", "io"},
     "services": {"base", "core", "io", "channels", "store"},
+    "websocket": {"base", "io"},  # a program of its own
 }
 # Of a lower layer, only these headers: the one client library, time, and hashing.
 ONLY = {("channels", "io"): {"io/http_client.h", "io/loop.h", "io/digest.h"},
-        ("store", "io"): {"io/pg.h", "io/loop.h", "io/digest.h"}}
+        ("store", "io"): {"io/pg.h", "io/loop.h", "io/digest.h"},
+        ("websocket", "io"): {"io/loop.h", "io/digest.h", "io/http_server.h",
+                              "io/service_manager.h"}}
 MORE = {"channels/in_app": {"io/mqtt.h"}}
 # core is pure: no log, no clock, no metrics.
 NEVER = {"core": {"base/log.h", "base/clock.h", "base/metrics.h"}}

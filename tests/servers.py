@@ -63,7 +63,7 @@ def connect_packet(client_id, username, password):
 
 
 def instrumented(path):
-    """Whether a shared object was built with AddressSanitizer."""
+    """Whether a program or shared object was built with AddressSanitizer."""
     with open(path, "rb") as file:
         return b"__asan_init" in file.read()
 
@@ -162,7 +162,52 @@ class Broker(Server):
         return len(answer) == 4 and os.path.exists(self.socket)
 
 
+class Edge(Server):
+    """tocsin-wsd before a broker: WebSocket that ends at its TCP listener or its Unix socket."""
+
+    name = "tocsin-wsd"
+
+    def __init__(self, directory, broker, *options, build=None):
+        """`broker` is an address (127.0.0.1:1883, /run/b.sock); options are the command line's."""
+        super().__init__(directory)
+        self.build = build or build_dir()
+        self.broker, self.options = broker, options
+        self.ports = Ports()
+        self.ws_port, self.http_port = self.ports.take(), self.ports.take()
+
+    @property
+    def ws_url(self):
+        return "ws://127.0.0.1:%d" % self.ws_port
+
+    @property
+    def url(self):
+        return "http://127.0.0.1:%d" % self.http_port
+
+    def command(self):
+        path = os.path.join(self.build, "bridge", "tocsin-wsd")
+        if not os.path.exists(path):
+            raise ServerError("no tocsin-wsd at %s: build it first (./run build)" % path)
+        return [path, "--listen", "127.0.0.1:%d" % self.ws_port, "--broker", self.broker,
+                "--http", "127.0.0.1:%d" % self.http_port, *self.options]
+
+    def is_ready(self):
+        try:
+            return http("GET", self.url + "/healthz", timeout=2)[0] == 200
+        except OSError:
+            return False
+
+    def metrics(self):
+        """{`name{labels}`: value} of /metrics."""
+        return parse_metrics(http("GET", self.url + "/metrics")[1])
+
+
 # The providers
+
+def parse_metrics(text):
+    """{`name{labels}`: value} of what /metrics said."""
+    rows = [line.rpartition(" ") for line in text.splitlines() if line and line[0] != "#"]
+    return {key: float(value) for key, _, value in rows}
+
 
 def http(method, url, body=None, timeout=10.0):
     """One request; (status, decoded body: JSON if it is, else text)."""
@@ -338,12 +383,7 @@ class Bridge(Server):
 
     def metrics(self):
         """{`name{labels}`: value} of /metrics."""
-        found = {}
-        for line in http("GET", self.url + "/metrics")[1].splitlines():
-            if line and not line.startswith("#"):
-                key, _, value = line.rpartition(" ")
-                found[key] = float(value)
-        return found
+        return parse_metrics(http("GET", self.url + "/metrics")[1])
 
     def rss_kb(self):
         with open("/proc/%d/status" % self.pid) as file:

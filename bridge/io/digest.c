@@ -7,3 +7,8 @@ void digest_sha256(const void *bytes, size_t length, unsigned char out[DIGEST_BY
 {
     SHA256(bytes, length, out);
 }
+
+void digest_sha1(const void *bytes, size_t length, unsigned char out[DIGEST_SHA1_BYTES])
+{
+    SHA1(bytes, length, out);
+}

@@ -36,13 +36,13 @@ static bool username_fits(const char *username, const struct principal *p)
     return len == p->id_len && memcmp(given, p->id, len) == 0;
 }
 
-/* NULL when addresses are not limited, or there is none (Unix sockets). */
+/* NULL when addresses are not limited, or there is none: a Unix socket's is its path. */
 static struct address *address_of(struct plugin *pl, struct mosquitto *client)
 {
     const struct limits_config *lim = &pl->options->limits;
     const char *text = mosquitto_client_address(client);
 
-    if (!text || !*text ||
+    if (!text || !*text || *text == '/' ||
         (!lim->connections_per_address && !lim->connect_rate && !lim->failure_rate))
         return NULL;
     return live_address(&pl->live, text, pl->now_ms);

@@ -92,7 +92,7 @@ class Peer:
         self.next_id = 0
         self.session_present = None
         self.disconnect_code = None
-        self.ws = ws
+        self.ws, self.is_closing = ws, False
         port = port or (broker.ws_port if ws else broker.port)
         self.sock = socket.create_connection(("127.0.0.1", port), self.timeout)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -146,12 +146,15 @@ class Peer:
             if len(self.raw) < at + size:
                 return
             if opcode == 8:
-                raise Closed("WebSocket close")
+                self.is_closing = True  # after what came before
+                return
             if opcode in (0, 2):
                 self.buffer += self.raw[at:at + size]
             self.raw = self.raw[at + size:]
 
     def _more(self, deadline):
+        if self.is_closing:
+            raise Closed("WebSocket close")
         left = deadline - time.monotonic()
         if left <= 0 or not select.select([self.sock], [], [], left)[0]:
             raise TimeoutError("nothing from the broker")
