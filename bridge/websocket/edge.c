@@ -26,6 +26,7 @@ struct edge {
     struct list relays;
     struct strmap holders; /* address to how many; empty unless that is limited */
     int fd;                /* -1 once we stop */
+    int spare;             /* a socket for who is accepted next, or -1 */
     uint64_t opened;
     bool is_paused;
     bool is_short, is_full; /* of descriptors; of connections: told once, until there is room */
@@ -100,19 +101,33 @@ static void admit(struct edge *edge, int fd, const struct sockaddr *peer)
                                               .why = "too many connections from your address"};
     size_t limit = edge->config->per_address_max;
     bool is_refused = limit && holder_count(edge, peer, 0) >= limit;
-    struct relay *relay = relay_open(&edge->home, fd, peer, is_refused ? &too_many : NULL);
+    struct relay *relay =
+        relay_open(&edge->home, fd, edge->spare, peer, is_refused ? &too_many : NULL);
 
+    edge->spare = -1;
     edge->opened++;
     holder_count(edge, peer, 1);
     list_push_back(&edge->relays, relay_node(relay));
+}
+
+/* Both sockets that a client needs, or neither: who is accepted is not let down for want of one. */
+static int accept_with_spare(struct edge *edge, struct sockaddr_storage *peer)
+{
+    socklen_t length = sizeof(*peer);
+
+    if (edge->spare < 0)
+        edge->spare = socket(edge->config->relay.broker.ss_family,
+                             SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (edge->spare < 0)
+        return -1;
+    return accept4(edge->fd, (struct sockaddr *)peer, &length, SOCK_NONBLOCK | SOCK_CLOEXEC);
 }
 
 /* False when there is nobody more to accept for now. */
 static bool accept_one(struct edge *edge)
 {
     struct sockaddr_storage peer = {0};
-    socklen_t length = sizeof(peer);
-    int fd = accept4(edge->fd, (struct sockaddr *)&peer, &length, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    int fd = accept_with_spare(edge, &peer);
 
     if (fd >= 0) {
         if (edge->is_short)
@@ -184,6 +199,7 @@ int edge_open(struct loop *loop, const struct edge_config *config, struct edge *
     edge->loop = loop;
     edge->config = config;
     edge->fd = fd;
+    edge->spare = -1;
     edge->home = (struct relay_home){
         .loop = loop,
         .config = &config->relay,
@@ -223,7 +239,9 @@ static void close_listener(struct edge *edge)
     loop_watch_stop(&edge->watch);
     if (edge->fd >= 0)
         close(edge->fd);
-    edge->fd = -1;
+    if (edge->spare >= 0)
+        close(edge->spare);
+    edge->fd = edge->spare = -1;
 }
 
 void edge_stop(struct edge *edge, int64_t drain_ms, void (*on_stopped)(void *ctx), void *ctx)

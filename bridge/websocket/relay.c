@@ -33,7 +33,7 @@ struct relay {
     struct relay_home *home;
     struct loop_watch client_watch, broker_watch;
     struct loop_timer timer;
-    int client, broker;   /* sockets; broker is -1 until there is one */
+    int client, broker;   /* sockets; broker is -1 once the client was refused */
     struct pipe up, down; /* to the broker, to the client */
     struct frame_reader reader;
     struct sockaddr_in6 peer; /* or an IPv4 one, which is shorter */
@@ -127,6 +127,9 @@ static void refuse(struct relay *relay, const struct handshake *refusal, enum re
     address_text(relay_peer(relay), peer);
     log_debug("connection.refused", LOG_STR("peer", peer), LOG_INT("status", refusal->status),
               LOG_STR("why", refusal->why));
+    loop_watch_stop(&relay->broker_watch);
+    close(relay->broker); /* there was no need of it */
+    relay->broker = -1;
     handshake_answer(refusal, &answer);
     pipe_drop(&relay->up);
     pipe_add(&relay->down, answer.data, answer.length);
@@ -281,10 +284,6 @@ static void broker_is_away(struct relay *relay, int error)
     if (!relay->home->is_broker_away)
         log_warn("broker.away", LOG_STR("why", strerror(error)));
     relay->home->is_broker_away = true;
-    loop_watch_stop(&relay->broker_watch);
-    if (relay->broker >= 0)
-        close(relay->broker);
-    relay->broker = -1;
     refuse(relay, &away, RELAY_BROKER_AWAY);
 }
 
@@ -343,11 +342,6 @@ static void connect_broker(struct relay *relay)
     const struct relay_config *config = relay->home->config;
 
     relay->stage = STAGE_CONNECTING;
-    relay->broker = socket(config->broker.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (relay->broker < 0) {
-        broker_is_away(relay, errno);
-        return;
-    }
     relay->deadline_ms = loop_now_ms(relay->home->loop) + config->connect_ms;
     try_connect(relay);
 }
@@ -572,24 +566,24 @@ static void set_options(int fd, unsigned dead_s)
     setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &dead_ms, sizeof(dead_ms));
 }
 
-struct relay *relay_open(struct relay_home *home, int fd, const struct sockaddr *peer,
-                         const struct handshake *refusal)
+struct relay *relay_open(struct relay_home *home, int client, int broker,
+                         const struct sockaddr *peer, const struct handshake *refusal)
 {
     struct relay *relay = xcalloc(1, sizeof(*relay));
 
     relay->home = home;
-    relay->client = fd;
-    relay->broker = -1;
+    relay->client = client;
+    relay->broker = broker;
     memcpy(&relay->peer, peer, sizeof(relay->peer));
     relay->opened_ms = loop_now_ms(home->loop);
-    set_options(fd, home->config->dead_s);
+    set_options(client, home->config->dead_s);
     if (refusal)
         refuse(relay, refusal, RELAY_REFUSED);
     else
         loop_timer_start(home->loop, &relay->timer, home->config->handshake_ms, on_request_late,
                          relay);
     /* Nothing was read or written: it cannot have ended. */
-    watch(relay, &relay->client_watch, fd, client_events(relay), on_client);
+    watch(relay, &relay->client_watch, client, client_events(relay), on_client);
     return relay;
 }
 

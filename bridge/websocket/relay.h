@@ -69,11 +69,11 @@ struct relay_home {
 /* The constant in lower case ("client_closed"). */
 const char *relay_reason_name(enum relay_reason reason);
 /*
- * Takes the socket, which does not block; peer has at least the room of an IPv6 address.  With a
- * refusal that is all the client will ever hear.
+ * Takes the client's socket and one that is not connected yet, for the broker; neither blocks. peer
+ * has at least the room of an IPv6 address.  With a refusal that is all the client will ever hear.
  */
-struct relay *relay_open(struct relay_home *home, int fd, const struct sockaddr *peer,
-                         const struct handshake *refusal);
+struct relay *relay_open(struct relay_home *home, int client, int broker,
+                         const struct sockaddr *peer, const struct handshake *refusal);
 /* Closes in an orderly way (1001), or at once where there was no upgrade yet. */
 void relay_stop(struct relay *relay);
 void relay_abort(struct relay *relay);
