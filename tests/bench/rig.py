@@ -82,6 +82,7 @@ class Rig:
         os.chmod(self.dir, 0o711)  # so that Postgres, as another user, reaches its place
         self.settings, self.sinks = list(settings), list(sinks)
         self.plugin_options, self.postgres = plugin_options, postgres
+        self.beside = {}  # other processes whose CPU counts: name to pid
         self.stack, self.ahead_s = None, 0  # how far the stack's clock is ahead of the machine's
 
     def __enter__(self):
@@ -131,7 +132,7 @@ class Rig:
             found["bridge"] = self.stack.bridge.pid
         for sink in self.sinks:
             found[sink.name] = sink.pid
-        return found
+        return {**found, **self.beside}
 
     def command(self, mode, **options):
         binary = os.path.join(self.build, "tests", "bench", "load")
