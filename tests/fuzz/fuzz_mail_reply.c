@@ -72,7 +72,8 @@ static void disconnect(struct easy *easy)
 
 void curl_easy_cleanup(CURL *handle)
 {
-    disconnect(handle);
+    if (handle) /* the library does nothing then, either */
+        disconnect(handle);
     free(handle);
 }
 
