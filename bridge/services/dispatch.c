@@ -733,7 +733,8 @@ void dispatch_fenced(struct dispatch *dispatch)
     dispatch->tasks = (struct idmap){0};
     dispatch->active = dispatch->bytes = 0;
     dispatch_wake_over(dispatch, NULL);
-    dispatch->is_reconciling = dispatch->wants_reconcile = dispatch->has_suspect = false;
+    dispatch->is_reconciling = dispatch->wants_reconcile = false;
+    dispatch->has_suspect = dispatch->is_asking_suspect = false;
     for (size_t i = 0; i < dispatch->destination_count; i++) {
         dispatch->destinations[i]->held = 0;
         dispatch->destinations[i]->is_claiming = false;

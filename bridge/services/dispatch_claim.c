@@ -224,6 +224,8 @@ static void on_done(void *ctx, int err)
     adapt(asking, err);
     if (asking->generation == dispatch->generation) {
         asking->destination->is_claiming = false;
+        if (asking->is_suspect)
+            dispatch->is_asking_suspect = false;
         if (!err && !asking->is_suspect)
             remember(asking);
         if (!err && asking->is_suspect)
@@ -287,6 +289,8 @@ static void ask(struct dispatch *dispatch, struct destination *destination, unsi
         return;
     }
     destination->is_claiming = true;
+    if (is_suspect)
+        dispatch->is_asking_suspect = true;
 }
 
 static void on_reconciled(void *ctx, int err)
@@ -399,7 +403,7 @@ static int64_t claim_for(struct dispatch *dispatch, struct destination *destinat
     /* One at a time, yet one after the other: a storm leaves many, and most are innocent. */
     if (is_sweep)
         destination->suspect_looks = PRIORITY_COUNT;
-    if (destination->suspect_looks && !dispatch->has_suspect)
+    if (destination->suspect_looks && !dispatch->has_suspect && !dispatch->is_asking_suspect)
         ask(dispatch, destination, 1, true);
     return destination->next_claim_ms - now_ms;
 }

@@ -87,6 +87,7 @@ struct dispatch {
     size_t asking;             /* batches in doubt, whose record is being asked for */
     int64_t settle_after_ms;   /* boot clock: not before, after a failure */
     bool has_suspect;          /* one delivery that may be poison is in memory */
+    bool is_asking_suspect;    /* or may be on its way here */
     int64_t next_reconcile_ms; /* boot clock */
     bool is_asking_pauses;
     bool knows_pauses; /* what admins have stopped was read once: before that nothing is sent */
