@@ -190,7 +190,7 @@ def ctest(preset):
     if os.path.exists(report):
         os.unlink(report)
     whole = command("ctest " + preset, ["ctest", "--test-dir", os.path.join(BUILD, preset), "-j",
-                                        str(JOBS), "--output-junit", report, "--timeout", "120"],
+                                        str(JOBS), "--output-junit", report, "--timeout", "600"],
                     1800)
     if not os.path.exists(report):
         yield whole

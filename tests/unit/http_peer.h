@@ -335,7 +335,7 @@ static int64_t turn(void *ctx)
 static inline void run_until_answered(struct scene *scene, size_t want)
 {
     scene->want = want;
-    scene->until_ms = clock_boot_ms() + 15000;
+    scene->until_ms = clock_boot_ms() + (int64_t)15000 * FIXTURE_PATIENCE;
     loop_run(scene->loop, turn, scene);
     assert_int_equal(scene->answered, want);
 }
