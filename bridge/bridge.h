@@ -49,7 +49,12 @@ struct bridge_destination {
 enum bridge_stage { BRIDGE_RUNNING, BRIDGE_DRAINING, BRIDGE_TELLING, BRIDGE_LEAVING, BRIDGE_OVER };
 
 struct bridge {
-    struct config *config, *old_config; /* old: until nothing borrows from it */
+    struct config *config;
+    /*
+     * What we were started with is kept: connections, lanes and services borrow from it.  One that
+     * came by a reload and was replaced is old: until nothing borrows from it.
+     */
+    struct config *first_config, *old_config;
     const char *config_file;
     struct loop *loop;
     struct metrics *metrics;

@@ -188,7 +188,8 @@ static void on_old_config_free(void *ctx)
 {
     struct bridge *bridge = ctx;
 
-    config_free(bridge->old_config);
+    if (bridge->old_config != bridge->first_config)
+        config_free(bridge->old_config);
     bridge->old_config = NULL;
 }
 

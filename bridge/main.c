@@ -450,14 +450,16 @@ static void bridge_close(struct bridge *bridge)
     free(bridge->name);
     free(bridge->host);
     buf_fini(&bridge->scratch);
-    if (bridge->old_config)
+    if (bridge->old_config && bridge->old_config != bridge->first_config)
         config_free(bridge->old_config);
-    config_free(bridge->config);
+    if (bridge->config != bridge->first_config)
+        config_free(bridge->config);
+    config_free(bridge->first_config);
 }
 
 static int run(struct config *config, const char *file)
 {
-    struct bridge bridge = {.config = config, .config_file = file};
+    struct bridge bridge = {.config = config, .first_config = config, .config_file = file};
 
     mqtt_library_init();
     http_library_init();

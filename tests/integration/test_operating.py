@@ -232,6 +232,27 @@ def test_sighup_takes_the_new_settings_and_keeps_the_old_ones_when_they_are_bad(
         assert tries("still one") == 1
 
 
+def test_after_a_reload_the_connections_come_back_as_before(new_stack):
+    """They are made anew with what they were opened with, when that configuration is long gone."""
+    stack = new_stack(settings={"bridge.lease": "1s"})
+
+    def reloaded():
+        return open(stack.bridge.log).read().count("reload.done")
+    # Refused until nothing borrows from the one before: then that has been freed.
+    for times in (1, 2, 3):
+        wait_until(lambda: (stack.bridge.signal(signal.SIGHUP), reloaded() >= times)[1], 30,
+                   "reload %d" % times, 0.2)
+    stack.postgres.kill()
+    stack.postgres.start()
+    stack.broker.stop()
+    stack.broker.start()
+    with Client(stack, "service", "shop") as shop:
+        shop.subscribe("down/receipt")
+        shop.publish("up/request", {"id": "one", "type": "t", "title": "t", "body": "b",
+                                    "to": {"user": "nobody"}})
+        shop.receipt("one", "accepted", 30)
+
+
 def test_who_may_address_all_and_roles_is_configured(new_stack):
     stack = new_stack(settings={"requests.broadcast": "ops news", "requests.roles": "-"})
     with Client(stack, "service", "shop") as shop, Client(stack, "service", "news") as news, \
