@@ -170,7 +170,10 @@ def cmd_test(args):
 def script(*path, preset="release"):
     """A command that lives in a file of its own and parses its own arguments."""
     def command(args):
-        prepare(preset)
+        if preset:
+            prepare(preset)
+        else:
+            install_packages()
         target = os.path.join(ROOT, *path)
         if not os.path.exists(target):
             raise Failure("%s is not there yet" % target)
@@ -221,7 +224,9 @@ def arguments():
             ("fuzz", ("tests", "fuzz", "fuzz.py"), "fuzz",
              "feed every parser: ./run fuzz [TARGET] [--minutes N]"),
             ("chaos", ("tests", "chaos", "chaos.py"), "release",
-             "faults at random, and a checker")):
+             "faults at random, and a checker"),
+            ("breaks", ("tests", "breaks", "breaks.py"), None,
+             "take each fix out and require that its tests fail: ./run breaks [NAME..]")):
         parser = commands.add_parser(name, help=text, add_help=False)
         parser.set_defaults(call=script(*path, preset=preset))
     return top

@@ -2,7 +2,7 @@
 """`./run test`: every check there is, each as a step, and one closing line that counts.
 
     build     release and asan (fuzz with clang)     layers, style, format   the sources
-    promises  every page's promises have a test
+    promises  every page's promises have a test       breaks  every patch of tests/breaks applies
     lint      clang-tidy, cppcheck                    unit                    ctest, sanitized
     fuzz      a short pass of every target            integration             pytest
 
@@ -77,6 +77,11 @@ def step_style(_all):
 
 def step_promises(_all):
     yield command("promises", [servers.PYTHON, "tests/check_promises.py"])
+
+
+def step_breaks(_all):
+    """Whether they apply; `./run breaks` says whether their tests notice them."""
+    yield command("breaks", [servers.PYTHON, "tests/breaks/breaks.py", "--check"])
 
 
 def step_format(_all):
@@ -265,6 +270,7 @@ def step_integration(everything):
 
 
 STEPS = {"layers": step_layers, "style": step_style, "promises": step_promises,
+         "breaks": step_breaks,
          "format": step_format, "unit": step_unit,
          "integration": step_integration, "lint": step_lint, "fuzz": step_fuzz}
 BESIDE = ("lint", "fuzz")
