@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/log_limit.h"
 #include "base/timefmt.h"
 
 /* PIPE_BUF: a pipe that polls writable takes this much without blocking, and in one piece. */
@@ -30,6 +31,9 @@ static _Atomic int log_format = LOG_FORMAT_TEXT;
 static _Atomic int log_sink = SINK_UNKNOWN;
 static _Atomic uint64_t log_drops;
 static _Atomic uint64_t log_drops_told;
+/* Pool threads hardly ever log: one that finds this taken writes its line without a limit. */
+static atomic_flag log_limit_lock = ATOMIC_FLAG_INIT;
+static struct log_limit log_limits;
 
 struct line {
     char text[LINE_BYTES];
@@ -63,6 +67,7 @@ void log_init(enum log_level level, enum log_format format)
     log_level = (int)level;
     log_format = (int)format;
     log_sink = sink;
+    memset(&log_limits, 0, sizeof log_limits);
 }
 
 void log_set_level(enum log_level level)
@@ -279,13 +284,11 @@ static void tell_drops(void)
         log_drops_told = drops;
 }
 
-void log_write(enum log_level level, const char *event, const struct log_field *fields,
-               unsigned count)
+static void write_line(enum log_level level, const char *event, const struct log_field *fields,
+                       unsigned count)
 {
     struct line line;
 
-    if ((int)level < log_level)
-        return;
     if (log_drops != log_drops_told)
         tell_drops();
     line_build(&line, level, event, fields, count);
@@ -293,14 +296,56 @@ void log_write(enum log_level level, const char *event, const struct log_field *
         log_drops++;
 }
 
+/* The lock is held. */
+static void write_suppressed(int64_t now_s)
+{
+    const struct log_limit_slot *slot;
+    uint64_t count;
+
+    while ((slot = log_limit_report(&log_limits, now_s, &count)) != NULL) {
+        struct log_field fields[] = {LOG_STR("of", slot->event), LOG_U64("lines", count)};
+
+        write_line(slot->level, "log.suppressed", fields, 2);
+    }
+}
+
+void log_write(enum log_level level, const char *event, const struct log_field *fields,
+               unsigned count)
+{
+    int64_t now_s = clock_boot_us() / 1000000;
+    bool is_taken = true;
+
+    if ((int)level < log_level)
+        return;
+    if (level > LOG_LEVEL_DEBUG && !atomic_flag_test_and_set(&log_limit_lock)) {
+        write_suppressed(now_s);
+        is_taken = log_limit_take(&log_limits, level, event, fields, count, now_s);
+        atomic_flag_clear(&log_limit_lock);
+    }
+    if (is_taken)
+        write_line(level, event, fields, count);
+}
+
+void log_tick(void)
+{
+    if (!log_limits.suppressed || atomic_flag_test_and_set(&log_limit_lock))
+        return;
+    write_suppressed(clock_boot_us() / 1000000);
+    atomic_flag_clear(&log_limit_lock);
+}
+
 void log_panic(const char *file, int line, const char *why)
 {
-    log_error("panic.raised", LOG_STR("file", file), LOG_INT("line", line), LOG_STR("why", why));
+    struct log_field fields[] = {LOG_STR("file", file), LOG_INT("line", line), LOG_STR("why", why)};
+
+    write_line(LOG_LEVEL_ERROR, "panic.raised", fields, 3);
     abort();
 }
 
 void fatal(const char *event, const char *why)
 {
-    log_error(event, LOG_STR("why", why));
+    struct log_field field = LOG_STR("why", why);
+
+    write_line(LOG_LEVEL_ERROR, event, &field, 1);
     exit(EXIT_FAILURE);
 }

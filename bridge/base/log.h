@@ -7,6 +7,8 @@
  * through LOG_ADDR, which masks ("+4917*****21", "a***@example.org", "tok:9f3c..."), and
  * secrets and payloads have no field at all.  Text fields are escaped and cut at 256 bytes.
  * A line that cannot be written at once is dropped and counted; logging never blocks.
+ * One event writes at most ten lines a second (base/log_limit.h), `debug` excepted: the rest are
+ * counted, and `log.suppressed` says how many there were once the second is over.
  *
  * The level, format (key=value or JSON) and drop counter are the one piece of process-wide
  * state, set by log_init() before anything else runs.
@@ -45,6 +47,8 @@ void log_set_level(enum log_level level);
 void log_write(enum log_level level, const char *event, const struct log_field *fields,
                unsigned count);
 uint64_t log_dropped(void);
+/* Writes the counts of suppressed lines that are due; the loop calls it in every turn. */
+void log_tick(void);
 
 #define LOG_FIELDS(...)                        \
     ((const struct log_field[]){__VA_ARGS__}), \

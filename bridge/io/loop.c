@@ -215,6 +215,7 @@ void loop_run(struct loop *loop, int64_t (*turn)(void *ctx), void *ctx)
         int64_t wait_ms = turn ? turn(ctx) : -1;
 
         run_deferred(loop);
+        log_tick();
         wait_for_events(loop, next_wait(loop, wait_ms));
         run_timers(loop);
     }

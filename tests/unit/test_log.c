@@ -2,6 +2,7 @@
 #include "base/log.h"
 
 #include "base/alloc.h"
+#include "base/log_limit.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -167,10 +168,10 @@ static void full_pipe_drops_and_counts(void **state)
 
     (void)state;
     capture_start(capture);
-    log_init(LOG_LEVEL_INFO, LOG_FORMAT_TEXT);
+    log_init(LOG_LEVEL_DEBUG, LOG_FORMAT_TEXT); /* debug lines have no limit */
     alarm(10);
     for (int i = 0; i < 5000; i++)
-        log_info("unit.test", LOG_STR("filler", "0123456789012345678901234567890123456789"));
+        log_debug("unit.test", LOG_STR("filler", "0123456789012345678901234567890123456789"));
     alarm(0);
     assert_true(log_dropped() - before > 1000);
     snprintf(want, sizeof want, "log.dropped count=%llu\n",
@@ -195,10 +196,10 @@ static void full_socket_and_closed_pipe_drop(void **state)
     capture_start(capture);
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
     dup2(fds[0], STDERR_FILENO);
-    log_init(LOG_LEVEL_INFO, LOG_FORMAT_TEXT);
+    log_init(LOG_LEVEL_DEBUG, LOG_FORMAT_TEXT); /* debug lines have no limit */
     alarm(10);
     for (int i = 0; i < 20000; i++)
-        log_info("unit.test", LOG_STR("filler", "0123456789012345678901234567890123456789"));
+        log_debug("unit.test", LOG_STR("filler", "0123456789012345678901234567890123456789"));
     alarm(0);
     assert_true(log_dropped() > before);
     close(fds[0]);
@@ -211,6 +212,32 @@ static void full_socket_and_closed_pipe_drop(void **state)
     log_info("unit.test", LOG_INT("n", 1));
     assert_int_equal(log_dropped(), before + 1);
     close(fds[1]);
+    capture_stop(capture);
+    log_init(LOG_LEVEL_INFO, LOG_FORMAT_TEXT);
+    free(capture);
+}
+
+/* The bound is on lines, whatever they say: here every line names another topic. */
+static void one_event_cannot_flood_the_log(void **state)
+{
+    struct capture *capture = xmalloc(sizeof *capture);
+    unsigned lines = 0;
+
+    (void)state;
+    capture_start(capture);
+    log_init(LOG_LEVEL_INFO, LOG_FORMAT_TEXT);
+    for (int i = 0; i < 3000; i++) {
+        char topic[32];
+
+        snprintf(topic, sizeof topic, "up/junk%d", i);
+        log_warn("unit.flood", LOG_STR("topic", topic));
+    }
+    log_warn("unit.other", LOG_INT("n", 1));
+    capture_read(capture);
+    for (const char *at = capture->text; (at = strchr(at, '\n')) != NULL; at++)
+        lines++;
+    assert_in_range(lines, LOG_LIMIT_LINES + 1, 4 * LOG_LIMIT_LINES); /* a slow second or two */
+    assert_non_null(strstr(capture->text, "unit.other n=1\n"));
     capture_stop(capture);
     log_init(LOG_LEVEL_INFO, LOG_FORMAT_TEXT);
     free(capture);
@@ -262,6 +289,7 @@ int main(void)
         cmocka_unit_test(long_values_and_lines_are_cut),
         cmocka_unit_test(full_pipe_drops_and_counts),
         cmocka_unit_test(full_socket_and_closed_pipe_drop),
+        cmocka_unit_test(one_event_cannot_flood_the_log),
         cmocka_unit_test(panic_aborts_and_fatal_exits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
