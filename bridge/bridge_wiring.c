@@ -336,7 +336,9 @@ static void on_beat(void *ctx)
 
 static void on_swept(void *ctx)
 {
-    poke(ctx);
+    struct bridge *bridge = ctx;
+
+    dispatch_look_again(bridge->dispatch, 0);
 }
 
 /* ---- the database comes and goes ---- */

@@ -169,7 +169,7 @@ bool rpc_time(struct rpc_call *call, const char *name, enum rpc_need need, int64
         return is_good;
     if (!fields_time(&fields, value, "this is an RFC 3339 time with an offset", &wall_ms))
         return set_error(call, &rejection);
-    *out = wall_ms;
+    *out = wall_ms ? wall_ms : -1;
     return true;
 }
 

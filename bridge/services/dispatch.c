@@ -325,9 +325,19 @@ void dispatch_enter(struct dispatch *dispatch, int32_t id, struct task *task)
 
 void dispatch_poke(struct dispatch *dispatch, int32_t id)
 {
-    for (size_t i = 0; i < dispatch->destination_count; i++)
-        if (!id || dispatch->destinations[i]->id == id)
-            dispatch->destinations[i]->next_claim_ms = 0;
+    int64_t latest_ms = dispatch_wall_ms(dispatch) - WATERMARK_SLACK_MS;
+
+    for (size_t i = 0; i < dispatch->destination_count; i++) {
+        struct destination *destination = dispatch->destinations[i];
+
+        if (id && destination->id != id)
+            continue;
+        destination->next_claim_ms = 0;
+        /* What was written just now is not passed over, also when clocks have been set back. */
+        for (int p = 0; p < PRIORITY_COUNT; p++)
+            if (destination->watermark_ms[p] > latest_ms)
+                destination->watermark_ms[p] = latest_ms;
+    }
 }
 
 void dispatch_forget(struct dispatch *dispatch, struct task *task)

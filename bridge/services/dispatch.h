@@ -121,6 +121,8 @@ void dispatch_enter(struct dispatch *dispatch, int32_t destination, struct task 
 void dispatch_withdraw(struct dispatch *dispatch, int32_t destination);
 /* Something ready was written for this destination (0: any): look soon. */
 void dispatch_poke(struct dispatch *dispatch, int32_t destination);
+/* Deliveries came back that may have been due for long: look soon, at all that is due. */
+void dispatch_look_again(struct dispatch *dispatch, int32_t destination);
 
 /* ---- for events ---- */
 /* The user's acknowledgement of an in-app delivery is committed; false: not in memory. */

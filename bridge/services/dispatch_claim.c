@@ -4,9 +4,11 @@
  *
  * A destination is asked for when its queue is half empty and either something is known to be
  * due or a while has passed.  Shares are weighted 8:4:2:1, and what a priority did not use last
- * time goes to the others.  A watermark spares the index its dead entries; every few seconds
- * one look ignores it, so that correctness never depends on it.  A destination whose breaker is
- * open is not asked for: its deliveries stay where they are.
+ * time goes to the others.  A watermark spares the index its dead entries: what becomes ready is
+ * due from that moment, and what comes back with an older time (a dead bridge's, what was given
+ * back) brings a look without it.  Every few seconds one look ignores it anyway and moves it back
+ * where much was found, so that neither correctness nor speed depends on it.  A destination whose
+ * breaker is open is not asked for: its deliveries stay where they are.
  */
 #include "base/alloc.h"
 #include "base/crash.h"
@@ -15,7 +17,6 @@
 
 #include <stdlib.h>
 
-#define WATERMARK_SLACK_MS 10000
 #define SWEEP_MIN_MS       5000
 #define SWEEP_SPREAD_MS    10000
 #define RECONCILE_EVERY_MS 10000
@@ -112,7 +113,7 @@ static void pin(struct dispatch *dispatch, struct task *task, const struct desti
     if (!own->config.is_idempotent || !(row->is_unsure || row->crashes > 0))
         return;
     task->pinned_until_ms =
-        dispatch_is_at_most_once(dispatch, task) ? INT64_MAX : row->due_ms + PIN_MS;
+        dispatch_is_at_most_once(dispatch, task) ? INT64_MAX : dispatch_wall_ms(dispatch) + PIN_MS;
 }
 
 /* Chosen anew, if it may be: its own may be away now, or be configured otherwise than it was. */
@@ -165,6 +166,16 @@ static void on_row(void *ctx, const struct claimed *row)
     }
 }
 
+/* What was ready behind the watermark is found by a look without one, and begins there anew. */
+static void move_watermark(const struct asking *asking, int priority)
+{
+    int64_t *watermark_ms = &asking->destination->watermark_ms[priority];
+    int64_t next_ms = asking->last_due_ms[priority] - WATERMARK_SLACK_MS;
+
+    if (asking->is_sweep || next_ms > *watermark_ms)
+        *watermark_ms = next_ms;
+}
+
 static void remember(struct asking *asking)
 {
     struct dispatch *dispatch = asking->dispatch;
@@ -176,8 +187,7 @@ static void remember(struct asking *asking)
         destination->share[p] = asking->got[p];
         if (asking->got[p] && asking->got[p] == asking->room[p]) {
             is_more = true;
-            if (asking->last_due_ms[p] - WATERMARK_SLACK_MS > destination->watermark_ms[p])
-                destination->watermark_ms[p] = asking->last_due_ms[p] - WATERMARK_SLACK_MS;
+            move_watermark(asking, p);
         }
     }
     destination->has_backlog = is_more;
@@ -301,7 +311,7 @@ static void on_reconciled(void *ctx, int err)
     if (err)
         dispatch->wants_reconcile = true;
     else
-        dispatch_poke(dispatch, 0);
+        dispatch_look_again(dispatch, 0);
 }
 
 struct ids {
@@ -347,6 +357,16 @@ static void reconcile_when_due(struct dispatch *dispatch)
         return;
     dispatch->next_reconcile_ms = now_ms + RECONCILE_EVERY_MS;
     reconcile(dispatch);
+}
+
+void dispatch_look_again(struct dispatch *dispatch, int32_t id)
+{
+    for (size_t i = 0; i < dispatch->destination_count; i++) {
+        struct destination *destination = dispatch->destinations[i];
+
+        if (!id || destination->id == id)
+            destination->next_claim_ms = destination->next_sweep_ms = 0;
+    }
 }
 
 void dispatch_reconcile(struct dispatch *dispatch)

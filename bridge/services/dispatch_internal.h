@@ -23,6 +23,8 @@ struct opened {
 
 /* Deliveries one statement takes at most. */
 #define DISPATCH_CLAIM_MAX 1000
+/* How far a claim looks back behind what was claimed last: commits are not in the order of time. */
+#define WATERMARK_SLACK_MS 10000
 
 #define TURN_SLOTS 509
 

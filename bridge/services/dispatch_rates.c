@@ -98,7 +98,7 @@ static void on_pauses_done(void *ctx, int err)
             continue;
         log_warn(was_held ? "destination.resumed" : "destination.paused",
                  LOG_STR("destination", destination->config.name));
-        dispatch_poke(dispatch, destination->id);
+        dispatch_look_again(dispatch, destination->id);
     }
 }
 

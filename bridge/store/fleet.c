@@ -74,12 +74,19 @@ const struct pg_statement store_sql_reap = {
            " UNION ALL SELECT 1, epoch, since FROM untold WHERE teller = $1::bigint",
 };
 
+/*
+ * The dead epochs are values, since a row that another sweep gave back and a live bridge then
+ * claimed is looked at again by its own columns alone: NOT EXISTS would be true of its new epoch
+ * too.  An epoch that is over never comes back.
+ */
 const struct pg_statement store_sql_sweep = {
     .name = "sweep",
     .params = 0,
-    .sql = "UPDATE delivery d SET state = 0, epoch = NULL, crashes = crashes + 1"
-           " WHERE state = 1"
-           " AND NOT EXISTS (SELECT 1 FROM bridge b WHERE b.epoch = d.epoch)",
+    .sql = "WITH orphan AS MATERIALIZED (SELECT o.id, o.epoch FROM delivery o WHERE o.state = 1"
+           "   AND NOT EXISTS (SELECT 1 FROM bridge b WHERE b.epoch = o.epoch))"
+           " UPDATE delivery d SET state = 0, epoch = NULL, crashes = crashes + 1"
+           " WHERE d.id = ANY (ARRAY(SELECT id FROM orphan)) AND d.state = 1"
+           " AND d.epoch = ANY (ARRAY(SELECT DISTINCT epoch FROM orphan))",
 };
 
 const struct pg_statement store_sql_leave = {

@@ -29,9 +29,8 @@ const struct pg_statement store_sql_report_flows = {
 };
 
 /*
- * One look at each row: an index on what changes with every step would cost more than this.  What
- * was asked for at once is due since 1970, and waits since its id was made; what a bridge has
- * waits too, in memory.
+ * One look at each row: an index on what changes with every step would cost more than this.  What a
+ * bridge has in memory waits too.
  */
 const struct pg_statement store_sql_queue_counts = {
     .name = "queue_counts",
@@ -43,10 +42,7 @@ const struct pg_statement store_sql_queue_counts = {
            "   count(*) FILTER (WHERE state = 1 AND epoch = ANY (ARRAY(TABLE live))) AS active,"
            "   count(*) FILTER (WHERE state = 2 OR (state = 0 AND due_at > now())) AS scheduled,"
            "   count(*) FILTER (WHERE state = 1) AS leased, 0::bigint AS dead,"
-           "   least(min(due_at) FILTER (WHERE state IN (0, 1) AND due_at <= now()"
-           "       AND due_at > '1970-01-01Z'),"
-           "     to_timestamp((min(id) FILTER (WHERE state IN (0, 1)"
-           "       AND due_at = '1970-01-01Z') >> 22) / 1000.0)) AS oldest"
+           "   min(due_at) FILTER (WHERE state IN (0, 1) AND due_at <= now()) AS oldest"
            "   FROM delivery GROUP BY destination"
            " UNION ALL SELECT destination, 0, 0, count(*), 0, 0, NULL FROM scheduled"
            "   GROUP BY destination"

@@ -14,8 +14,9 @@
 /*
  * $1 epoch; $2.. notification columns; $16.. delivery columns, of which the last two, whose the
  * address is and the head of the steps, may be empty (unnest() fills them up with nulls).  What is
- * not due yet goes to `scheduled`, where it has no inbox number.  A batch sent under an epoch that
- * is over is stored as ready, for whoever claims it.
+ * not due yet goes to `scheduled`, where it has no inbox number; the rest is due from the moment it
+ * is stored, since claims compare and order by that time.  A batch sent under an epoch that is over
+ * is stored as ready: any bridge may claim it.
  */
 #define INGEST(returning, more)                                                                \
     "WITH k AS ("                                                                              \
@@ -62,7 +63,7 @@
     "d AS ("                                                                                   \
     " INSERT INTO delivery (id, notification, due_at, epoch, seq, destination, channel,"       \
     "   priority, state, recipient_kind, recipient, user_id, head)"                            \
-    " SELECT s.id, s.notification, s.due_at,"                                                  \
+    " SELECT s.id, s.notification, statement_timestamp(),"                                     \
     "   CASE WHEN s.state = 1 AND l.is_live THEN $1::bigint END,"                              \
     "   s.seq, s.destination, s.channel, s.priority,"                                          \
     "   CASE WHEN s.state = 1 AND l.is_live THEN 1 ELSE 0 END, s.kind, s.recipient,"           \

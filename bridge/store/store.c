@@ -108,6 +108,13 @@ const struct pg_statement *const store_desk_statements[] = {
     &store_sql_trim_leftovers,  &store_sql_trim_rejects,
     &store_sql_audit_list,      NULL};
 
+const struct store_kind store_kinds[STORE_CONNECTIONS] = {
+    {"intake", queue_settings, store_intake_statements},
+    {"settle", queue_settings, store_settle_statements},
+    {"control", control_settings, store_control_statements},
+    {"desk", desk_settings, store_desk_statements},
+};
+
 static void on_up(void *ctx)
 {
     struct store *store = ctx;
@@ -145,12 +152,6 @@ static void on_desk_down(void *ctx, const char *why)
 struct store *store_open(struct loop *loop, const struct store_config *config,
                          const struct store_handlers *handlers, void *ctx)
 {
-    static const char *const names[] = {"intake", "settle", "control", "desk"};
-    static const char *const settings[] = {queue_settings, queue_settings, control_settings,
-                                           desk_settings};
-    const struct pg_statement *const *statements[] = {
-        store_intake_statements, store_settle_statements, store_control_statements,
-        store_desk_statements};
     struct store *store = xcalloc(1, sizeof(*store));
     struct pg_handlers needed = {on_up, on_down}, desk = {on_desk_up, on_desk_down};
 
@@ -161,9 +162,9 @@ struct store *store_open(struct loop *loop, const struct store_config *config,
         struct pg_config pg = {
             .conninfo = config->conninfo,
             .password_file = config->password_file,
-            .name = names[i],
-            .settings = settings[i],
-            .statements = statements[i],
+            .name = store_kinds[i].name,
+            .settings = store_kinds[i].settings,
+            .statements = store_kinds[i].statements,
             .deadline_ms = i == STORE_DESK ? DESK_DEADLINE_MS : config->deadline_ms,
             .connect_ms = config->connect_ms,
             .backoff_min_ms = config->backoff_min_ms,

@@ -61,6 +61,12 @@ extern const struct pg_statement *const store_intake_statements[];
 extern const struct pg_statement *const store_settle_statements[];
 extern const struct pg_statement *const store_control_statements[];
 extern const struct pg_statement *const store_desk_statements[];
+/* The connections by number: what each is set to, and its statements. */
+struct store_kind {
+    const char *name, *settings;
+    const struct pg_statement *const *statements;
+};
+extern const struct store_kind store_kinds[STORE_CONNECTIONS];
 
 extern const struct pg_statement store_sql_reach, store_sql_targets_put, store_sql_targets,
     store_sql_targets_drop, store_sql_suppress, store_sql_unsuppress, store_sql_suppressions,

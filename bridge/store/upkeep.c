@@ -6,6 +6,10 @@
 
 #include <stdlib.h>
 
+/*
+ * What becomes ready is due from now on, and not since it should have been: claims that follow
+ * begin near the time of what was claimed last, and would pass over an older one.
+ */
 const struct pg_statement store_sql_stage = {
     .name = "stage",
     .params = 0,
@@ -31,7 +35,7 @@ const struct pg_statement store_sql_stage = {
                  "d AS (INSERT INTO delivery (id, notification, due_at, seq, destination, channel,"
                  "   priority, state, attempts, crashes, last_reason, recipient_kind, recipient,"
                  "   user_id, head)"
-                 " SELECT id, notification, due_at, new_seq, destination, channel, priority, 0, "
+                 " SELECT id, notification, now(), new_seq, destination, channel, priority, 0, "
                  "attempts,"
                  "   crashes, last_reason, recipient_kind, recipient, user_id, head FROM s "
                  "RETURNING 1)"
@@ -42,7 +46,7 @@ const struct pg_statement store_sql_stage = {
 const struct pg_statement store_sql_release = {
     .name = "release",
     .params = 0,
-    .sql = "WITH x AS (UPDATE delivery SET state = 0 WHERE id = ANY (ARRAY("
+    .sql = "WITH x AS (UPDATE delivery SET state = 0, due_at = now() WHERE id = ANY (ARRAY("
            "   SELECT id FROM delivery WHERE state = 2 AND due_at <= now() ORDER BY due_at"
            "   LIMIT 1000 FOR UPDATE SKIP LOCKED)) AND state + 0 = 2 RETURNING 1)"
            "SELECT count(*) FROM x",
