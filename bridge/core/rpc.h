@@ -84,8 +84,8 @@ bool rpc_int(struct rpc_call *call, const char *name, enum rpc_need need, int64_
              int64_t *out);
 bool rpc_bool(struct rpc_call *call, const char *name, enum rpc_need need, bool *out);
 /*
- * RFC 3339 to wall milliseconds; never 0, which callers take for no time at all: the first moment of
- * 1970 becomes the millisecond before.
+ * RFC 3339 to wall milliseconds; never 0, which callers take for no time at all: the first moment
+ * of 1970 becomes the millisecond before.
  */
 bool rpc_time(struct rpc_call *call, const char *name, enum rpc_need need, int64_t *out);
 bool rpc_duration(struct rpc_call *call, const char *name, enum rpc_need need, int64_t min_ms,
