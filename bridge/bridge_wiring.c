@@ -474,6 +474,13 @@ bool bridge_receipts_are_past(void *ctx, uint64_t mark)
     return outbox_is_past(bridge->outbox, mark);
 }
 
+static bool has_callbacks(void *ctx, const char *path)
+{
+    struct bridge *bridge = ctx;
+
+    return callbacks_has(bridge->callbacks, path);
+}
+
 static void on_callback(void *ctx, struct http_exchange *exchange,
                         const struct http_server_request *request)
 {
@@ -594,7 +601,8 @@ static void request(void *ctx, const void *payload, size_t bytes)
 
 struct health_ops bridge_health_ops(struct bridge *bridge)
 {
-    return (struct health_ops){bridge_is_ready, refresh, on_callback, on_tracking, bridge};
+    return (struct health_ops){bridge_is_ready, refresh,     has_callbacks,
+                               on_callback,     on_tracking, bridge};
 }
 
 struct callbacks_ops bridge_callbacks_ops(struct bridge *bridge)

@@ -73,7 +73,10 @@ static const struct key keys[] = {
     {"postgres", "backoff_max", KIND_DURATION, AT(postgres.backoff_max_ms), "5s", 100, 300000,
      "Longest wait between two tries to connect; full jitter."},
     {"http", "listen", KIND_TEXT, AT(http.listen), "127.0.0.1:8080", 0, 0,
-     "Address and port of /healthz, /readyz, /metrics and /callbacks/."},
+     "Address and port of /healthz, /readyz, /metrics, /callbacks/ and /t/."},
+    {"http", "health_listen", KIND_TEXT, AT(http.health_listen), NULL, 0, 0,
+     "Another address and port for /healthz, /readyz and /metrics, which http.listen then refuses: "
+     "where providers and mail readers reach http.listen."},
     {"http", "public_url", KIND_TEXT, AT(http.public_url), NULL, 0, 0,
      "What providers put before /callbacks/{destination} to reach us, https://host; part of what "
      "some of them sign, and told to those that want it with each message. Default: http:// and "

@@ -61,7 +61,7 @@ struct config {
         int64_t deadline_ms, connect_ms, backoff_max_ms;
     } postgres;
     struct {
-        const char *listen, *public_url;
+        const char *listen, *health_listen, *public_url;
     } http;
     struct {
         const char *broadcast, *roles;

@@ -168,7 +168,7 @@ static char *client_id(const struct config *config, const char *what, unsigned n
 
 static void open_health(struct bridge *bridge)
 {
-    struct health_config config = {bridge->config->http.listen};
+    struct health_config config = {bridge->config->http.listen, bridge->config->http.health_listen};
     struct health_ops ops = bridge_health_ops(bridge);
     struct buf name = {0};
     char host[256] = "localhost", why[256];

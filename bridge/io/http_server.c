@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "io/http_server.h"
 
-#include <errno.h>
-#include <netdb.h>
-#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +13,11 @@
 #include "base/buf.h"
 #include "base/list.h"
 #include "base/log.h"
+#include "io/http_server_guard.h"
+#include "io/http_server_listen.h"
+
+/* Places beyond connections_max, for connections that end while new ones have come already. */
+#define PLACES_SPARE 64
 
 struct http_server {
     struct loop *loop;
@@ -27,11 +29,17 @@ struct http_server {
     struct loop_timer timer;
     struct loop_deferred again; /* after an answer from outside: let the daemon see it */
     struct list waiting;        /* exchanges suspended */
+    struct list silent;         /* peers without a request under way, the longest so first */
+    struct list busy;           /* peers whose request is arriving, or whose answer is leaving */
+    size_t connections;
+    size_t large_bytes; /* of bodies being read, beyond the small part of each */
     uint16_t port;
 };
 
 /* A client's connection.  Its clock runs while we wait for the client, not for ourselves. */
 struct peer {
+    struct list_node node; /* in list */
+    struct list *list;     /* silent, busy, or NULL: the client waits for us, or it ends */
     struct http_server *server;
     struct MHD_Connection *connection;
     struct http_exchange *exchange; /* at most one at a time */
@@ -44,10 +52,12 @@ struct http_exchange {
     struct list_node node; /* in server->waiting while SUSPENDED */
     struct peer *peer;
     enum exchange_state state;
-    bool is_known; /* the access handler has seen it */
-    char *path;    /* and the query behind it */
+    bool is_known;   /* the access handler has seen it */
+    bool is_crowded; /* its body found no room: it is read and dropped, for a 503 */
+    char *path;      /* and the query behind it */
     const char *query;
     struct buf body;
+    size_t body_max, body_read;
     struct MHD_Response *response;
     unsigned status;
     struct {
@@ -87,6 +97,15 @@ static void on_ready(void *ctx, int events)
 
 /* ---- connections ---- */
 
+static void place(struct peer *peer, struct list *list)
+{
+    if (peer->list)
+        list_remove(peer->list, &peer->node);
+    peer->list = list;
+    if (list)
+        list_push_back(list, &peer->node);
+}
+
 /* The library offers no way to end a connection, but it notices the end of a socket. */
 static void on_clock(void *ctx)
 {
@@ -94,14 +113,37 @@ static void on_clock(void *ctx)
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(peer->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
 
+    place(peer, NULL);
     if (info)
         shutdown(info->connect_fd, SHUT_RDWR);
 }
 
-static void start_clock(struct peer *peer)
+static void start_clock(struct peer *peer, unsigned seconds)
 {
-    loop_timer_start(peer->server->loop, &peer->clock,
-                     (int64_t)peer->server->config.timeout_s * 1000, on_clock, peer);
+    loop_timer_start(peer->server->loop, &peer->clock, (int64_t)seconds * 1000, on_clock, peer);
+}
+
+/* Makes room for a connection beyond the limit. */
+static void evict(struct http_server *server)
+{
+    struct list_node *node = list_first(&server->silent);
+
+    if (!node)
+        node = list_first(&server->busy);
+    if (node)
+        on_clock(CONTAINER_OF(node, struct peer, node));
+}
+
+static size_t beyond_small(size_t bytes)
+{
+    return bytes > HTTP_SERVER_BODY_SMALL ? bytes - HTTP_SERVER_BODY_SMALL : 0;
+}
+
+static void drop_body(struct http_exchange *exchange)
+{
+    exchange->peer->server->large_bytes -= beyond_small(exchange->body.length);
+    buf_fini(&exchange->body);
+    exchange->body = (struct buf){0};
 }
 
 static void exchange_free(struct http_exchange *exchange)
@@ -113,7 +155,7 @@ static void exchange_free(struct http_exchange *exchange)
         MHD_destroy_response(exchange->response);
     for (unsigned i = 0; i < exchange->header_count; i++)
         free(exchange->headers[i].value);
-    buf_fini(&exchange->body);
+    drop_body(exchange);
     free(exchange->path);
     free(exchange);
 }
@@ -128,11 +170,16 @@ static void on_connection(void *ctx, struct MHD_Connection *connection, void **s
         peer->server = ctx;
         peer->connection = connection;
         *socket_context = peer;
-        start_clock(peer);
+        start_clock(peer, peer->server->config.head_s);
+        if (++peer->server->connections > peer->server->config.connections_max)
+            evict(peer->server);
+        place(peer, &peer->server->silent);
         return;
     }
     peer = *socket_context;
     *socket_context = NULL;
+    peer->server->connections--;
+    place(peer, NULL);
     exchange_free(peer->exchange); /* one that never got beyond its first line */
     loop_timer_stop(&peer->clock);
     free(peer);
@@ -156,6 +203,8 @@ static void *on_target(void *ctx, const char *target, struct MHD_Connection *con
         *mark = '\0';
     exchange->query = mark ? mark + 1 : "";
     peer->exchange = exchange;
+    if (peer->list == &peer->server->silent)
+        place(peer, &peer->server->busy);
     return exchange;
 }
 
@@ -164,11 +213,14 @@ static void on_completed(void *ctx, struct MHD_Connection *connection, void **re
 {
     struct http_exchange *exchange = *request;
 
-    (void)ctx, (void)connection, (void)code;
+    (void)ctx, (void)connection;
     *request = NULL;
     if (!exchange)
         return;
-    start_clock(exchange->peer); /* for the next request */
+    if (code == MHD_REQUEST_TERMINATED_COMPLETED_OK) { /* for the next request */
+        start_clock(exchange->peer, exchange->peer->server->config.timeout_s);
+        place(exchange->peer, &exchange->peer->server->silent);
+    }
     exchange_free(exchange);
 }
 
@@ -184,39 +236,112 @@ static struct MHD_Response *make_response(const char *content_type, const void *
     return response;
 }
 
-static enum MHD_Result refuse(struct MHD_Connection *connection, unsigned status)
+static enum MHD_Result refuse(struct MHD_Connection *connection, unsigned status, const char *text,
+                              const char *allow)
 {
-    struct MHD_Response *response = make_response(NULL, "", 0);
+    struct MHD_Response *response =
+        make_response(text ? "text/plain; charset=utf-8" : NULL, text, text ? strlen(text) : 0);
     enum MHD_Result result;
 
     MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
+    if (allow)
+        MHD_add_response_header(response, MHD_HTTP_HEADER_ALLOW, allow);
     result = MHD_queue_response(connection, status, response);
     MHD_destroy_response(response);
     return result;
 }
 
-static bool announces_too_much(struct MHD_Connection *connection, size_t body_max)
+static bool has_room(const struct http_server *server, size_t more)
 {
-    const char *length =
-        MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_CONTENT_LENGTH);
+    size_t small = server->config.connections_max * HTTP_SERVER_BODY_SMALL;
+    size_t large = server->config.bodies_max > small ? server->config.bodies_max - small : 0;
 
-    return length && strtoull(length, NULL, 10) > body_max;
+    return more <= large && server->large_bytes <= large - more;
+}
+
+static struct http_server_request request_of(const struct http_exchange *exchange,
+                                             const char *method)
+{
+    return (struct http_server_request){.method = method,
+                                        .path = exchange->path,
+                                        .query = exchange->query,
+                                        .body = buf_text(&exchange->body),
+                                        .body_bytes = exchange->body.length};
+}
+
+/* The headers are there, and the body follows. */
+static enum MHD_Result judge_head(struct http_exchange *exchange, const char *method,
+                                  const char *version)
+{
+    struct peer *peer = exchange->peer;
+    struct http_server *server = peer->server;
+    struct http_server_request head = request_of(exchange, method);
+    struct http_server_verdict verdict = {.body_max = server->config.body_max};
+    struct http_framing framing;
+    const char *fault = http_server_guard(peer->connection, method, version, &framing);
+    int status = 0;
+
+    exchange->is_known = true;
+    start_clock(peer, server->config.timeout_s);
+    if (fault)
+        return refuse(peer->connection, MHD_HTTP_BAD_REQUEST, fault, NULL);
+    if (server->config.on_head)
+        status = server->config.on_head(server->ctx, &head, &verdict);
+    if (status)
+        return refuse(peer->connection, (unsigned)status, verdict.text, verdict.allow);
+    if (framing.length > verdict.body_max)
+        return refuse(peer->connection, MHD_HTTP_CONTENT_TOO_LARGE, NULL, NULL);
+    if (beyond_small(framing.length) && !has_room(server, beyond_small(framing.length)))
+        return refuse(peer->connection, MHD_HTTP_SERVICE_UNAVAILABLE, NULL, NULL);
+    exchange->body_max = verdict.body_max;
+    return MHD_YES;
+}
+
+static enum MHD_Result take_body(struct http_exchange *exchange, const char *bytes, size_t length)
+{
+    struct http_server *server = exchange->peer->server;
+    size_t after, more;
+
+    if (length > exchange->body_max - exchange->body_read)
+        return MHD_NO; /* sent in chunks, without saying how much: close */
+    exchange->body_read += length;
+    after = exchange->body.length + length;
+    more = beyond_small(after) - beyond_small(exchange->body.length);
+    if (!exchange->is_crowded && more && !has_room(server, more)) {
+        exchange->is_crowded = true;
+        drop_body(exchange);
+    }
+    if (exchange->is_crowded)
+        return MHD_YES;
+    buf_add(&exchange->body, bytes, length);
+    server->large_bytes += more;
+    return MHD_YES;
+}
+
+/* It is the client's turn: to take the answer. */
+static enum MHD_Result send_answer(struct http_exchange *exchange)
+{
+    struct peer *peer = exchange->peer;
+
+    start_clock(peer, peer->server->config.timeout_s);
+    place(peer, &peer->server->busy);
+    return MHD_queue_response(peer->connection, exchange->status, exchange->response);
 }
 
 static enum MHD_Result ask(struct http_exchange *exchange, const char *method)
 {
     struct http_server *server = exchange->peer->server;
-    struct http_server_request request = {.method = method,
-                                          .path = exchange->path,
-                                          .query = exchange->query,
-                                          .body = buf_text(&exchange->body),
-                                          .body_bytes = exchange->body.length};
+    struct http_server_request request = request_of(exchange, method);
 
+    if (exchange->is_crowded)
+        return refuse(exchange->peer->connection, MHD_HTTP_SERVICE_UNAVAILABLE, NULL, NULL);
     loop_timer_stop(&exchange->peer->clock); /* from here on it is we who take time */
+    place(exchange->peer, NULL);
     exchange->state = ASKING;
     server->on_request(server->ctx, exchange, &request);
+    drop_body(exchange);
     if (exchange->state == ANSWERED)
-        return MHD_queue_response(exchange->peer->connection, exchange->status, exchange->response);
+        return send_answer(exchange);
     exchange->state = SUSPENDED;
     list_push_back(&server->waiting, &exchange->node);
     MHD_suspend_connection(exchange->peer->connection);
@@ -227,25 +352,18 @@ static enum MHD_Result on_access(void *ctx, struct MHD_Connection *connection, c
                                  const char *method, const char *version, const char *upload,
                                  size_t *upload_bytes, void **request)
 {
-    struct http_server *server = ctx;
     struct http_exchange *exchange = *request;
+    size_t bytes = *upload_bytes;
 
-    (void)url, (void)version;
-    if (!exchange->is_known) { /* headers only: the body follows */
-        exchange->is_known = true;
-        return announces_too_much(connection, server->config.body_max)
-                   ? refuse(connection, MHD_HTTP_CONTENT_TOO_LARGE)
-                   : MHD_YES;
-    }
+    (void)ctx, (void)connection, (void)url;
+    if (!exchange->is_known)
+        return judge_head(exchange, method, version);
     if (exchange->state == ANSWERED) /* resumed */
-        return MHD_queue_response(connection, exchange->status, exchange->response);
-    if (*upload_bytes == 0)
+        return send_answer(exchange);
+    if (bytes == 0)
         return ask(exchange, method);
-    if (*upload_bytes > server->config.body_max - exchange->body.length)
-        return MHD_NO; /* sent in chunks, without saying how much: close */
-    buf_add(&exchange->body, upload, *upload_bytes);
     *upload_bytes = 0;
-    return MHD_YES;
+    return take_body(exchange, upload, bytes);
 }
 
 const char *http_request_header(struct http_exchange *exchange, const char *name)
@@ -290,91 +408,12 @@ void http_answer(struct http_exchange *exchange, int status, const char *content
 
 /* ---- start and end ---- */
 
-/* "127.0.0.1:8080", "[::1]:8080", "localhost:0", ":8080" (every address). */
-static int split_listen(const char *listen_on, char *host, size_t host_bytes, const char **port)
-{
-    const char *colon = strrchr(listen_on, ':');
-    size_t length;
-
-    if (!colon || colon[1] == '\0')
-        return ERR_INVALID;
-    *port = colon + 1;
-    length = (size_t)(colon - listen_on);
-    if (length >= 2 && listen_on[0] == '[' && listen_on[length - 1] == ']') {
-        listen_on++;
-        length -= 2;
-    }
-    if (length >= host_bytes)
-        return ERR_INVALID;
-    memcpy(host, listen_on, length);
-    host[length] = '\0';
-    return 0;
-}
-
-static int open_socket(const struct addrinfo *address)
-{
-    int is_on = 1;
-    int fd = socket(address->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-
-    if (fd < 0)
-        return -1;
-    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &is_on, sizeof is_on);
-    if (bind(fd, address->ai_addr, address->ai_addrlen) != 0 || listen(fd, 64) != 0) {
-        int error = errno;
-
-        close(fd);
-        errno = error;
-        return -1;
-    }
-    return fd;
-}
-
-static uint16_t port_of(int fd)
-{
-    struct sockaddr_storage address = {0};
-    struct sockaddr_in in;
-    struct sockaddr_in6 in6;
-    socklen_t length = sizeof address;
-
-    if (getsockname(fd, (struct sockaddr *)&address, &length) != 0)
-        return 0;
-    memcpy(&in, &address, sizeof in);
-    memcpy(&in6, &address, sizeof in6);
-    return ntohs(address.ss_family == AF_INET6 ? in6.sin6_port : in.sin_port);
-}
-
-/* Resolves a name, which blocks: servers are opened before the loop runs. */
-static int listen_on(const char *where, char *why, size_t why_bytes)
-{
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
-    struct addrinfo *found = NULL;
-    const char *port;
-    char host[256];
-    int rc, fd = -1;
-
-    if (split_listen(where, host, sizeof host, &port) != 0) {
-        snprintf(why, why_bytes, "\"%s\" is not an address and a port", where);
-        return -1;
-    }
-    rc = getaddrinfo(host[0] ? host : NULL, port, &hints, &found);
-    if (rc != 0) {
-        snprintf(why, why_bytes, "\"%s\": %s", where, gai_strerror(rc));
-        return -1;
-    }
-    for (const struct addrinfo *at = found; at && fd < 0; at = at->ai_next)
-        fd = open_socket(at);
-    if (fd < 0)
-        snprintf(why, why_bytes, "cannot listen on \"%s\": %s", where, strerror(errno));
-    freeaddrinfo(found);
-    return fd;
-}
-
 static struct MHD_Daemon *start_daemon(struct http_server *server, int fd)
 {
     return MHD_start_daemon(
         MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC, 0, NULL, NULL, on_access, server,
         MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT,
-        (unsigned)server->config.connections_max, MHD_OPTION_CONNECTION_TIMEOUT,
+        (unsigned)server->config.connections_max + PLACES_SPARE, MHD_OPTION_CONNECTION_TIMEOUT,
         server->config.timeout_s, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)(32 * 1024),
         MHD_OPTION_NOTIFY_CONNECTION, on_connection, server, MHD_OPTION_NOTIFY_COMPLETED,
         on_completed, server, MHD_OPTION_URI_LOG_CALLBACK, on_target, server, MHD_OPTION_END);
@@ -385,7 +424,7 @@ int http_server_open(struct loop *loop, const struct http_server_config *config,
                      size_t why_bytes)
 {
     struct http_server *server;
-    int fd = listen_on(config->listen, why, why_bytes);
+    int fd = http_server_listen(config->listen, why, why_bytes);
 
     if (fd < 0)
         return ERR_IO;
@@ -394,10 +433,14 @@ int http_server_open(struct loop *loop, const struct http_server_config *config,
     server->config = *config;
     server->on_request = on_request;
     server->ctx = ctx;
-    server->port = port_of(fd);
+    server->port = http_server_listen_port(fd);
     server->again.run = run_daemon;
     server->again.ctx = server;
+    if (!server->config.head_s)
+        server->config.head_s = config->timeout_s;
     list_init(&server->waiting);
+    list_init(&server->silent);
+    list_init(&server->busy);
     server->daemon = start_daemon(server, fd);
     if (!server->daemon) {
         snprintf(why, why_bytes, "libmicrohttpd would not start on \"%s\"", config->listen);

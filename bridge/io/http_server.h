@@ -2,11 +2,21 @@
 /*
  * http_server - the bridge's small HTTP port (libmicrohttpd on the loop's epoll)
  *
- * For health, metrics and provider callbacks.  Requests are read whole (bounded), handed to
- * on_request, and answered once with http_answer(), at once or later.
+ * For health, metrics, provider callbacks and tracking links.  A request's head is judged first
+ * (on_head); then its body is read, bounded, the request handed to on_request, and answered once
+ * with http_answer(), at once or later.
  *
- * Limits: body bytes, connections, the time a request may take to arrive and a connection may
- *         rest; over them 413 or a close.
+ * Requests whose end is ambiguous get 400 and the connection ends (http_server_guard.h).
+ * Limits: - a body: body_max, or what on_head allows; over it 413, or a close when its length was
+ *           not announced.
+ *         - all bodies being read, together: bodies_max.  A body of BODY_SMALL bytes or less always
+ *           has room, so that small requests do not wait for large ones; what exceeds the bound is
+ *           answered with 503.
+ *         - connections: connections_max.  A connection beyond it takes the place of the one that
+ *           has waited longest for its client: first of those without a request under way, then of
+ *           those whose request has not arrived whole.  Requests that wait for us keep theirs.
+ *         - time: head_s for the head of a request, timeout_s for its body, for the client to take
+ *           the answer, and between two requests.
  * Order:  an answer that comes late is sent even when the server gets no other event.
  */
 #ifndef TOCSIN_IO_HTTP_SERVER_H
@@ -19,12 +29,6 @@
 struct http_server;
 struct http_exchange;
 
-struct http_server_config {
-    const char *listen; /* "127.0.0.1:8080", "[::1]:8080"; port 0 picks one; borrowed */
-    size_t body_max, connections_max;
-    unsigned timeout_s;
-};
-
 struct http_server_request {
     const char *method;
     const char *path, *query; /* as they were sent, not decoded; query "" when there is none */
@@ -32,8 +36,29 @@ struct http_server_request {
     size_t body_bytes;
 };
 
+/* What on_head says of a request whose body is still to come. */
+struct http_server_verdict {
+    size_t body_max;   /* preset from the configuration; may be lowered or raised */
+    const char *text;  /* of a refusal: its body; borrowed, static */
+    const char *allow; /* of a 405: the methods there are; borrowed, static */
+};
+
+/* 0 to read the body, or the status to refuse the request with; head has no body. */
+typedef int http_head_fn(void *ctx, const struct http_server_request *head,
+                         struct http_server_verdict *verdict);
+/* request and its body are borrowed until the function returns. */
 typedef void http_request_fn(void *ctx, struct http_exchange *exchange,
                              const struct http_server_request *request);
+
+struct http_server_config {
+    const char *listen;          /* "127.0.0.1:8080", "[::1]:8080"; port 0 picks one; borrowed */
+    size_t body_max, bodies_max; /* bytes; bodies_max 0: connections_max small ones */
+    size_t connections_max;
+    unsigned head_s, timeout_s; /* head_s 0: as timeout_s */
+    http_head_fn *on_head;      /* NULL: every request is read */
+};
+
+#define HTTP_SERVER_BODY_SMALL (16 * 1024)
 
 /* Binds and listens; why gets a sentence when it cannot. */
 NODISCARD int http_server_open(struct loop *loop, const struct http_server_config *config,

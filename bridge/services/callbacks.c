@@ -12,8 +12,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Requests that wait for a commit or a certificate, and their bytes. */
-#define POSTS_MAX      512
+/*
+ * Requests that wait for a commit or a certificate, and their bytes.  Fewer than the connections
+ * there may be (HEALTH_CONNECTIONS), so that a slow database leaves room for probes.
+ */
+#define POSTS_MAX      192
 #define POST_BYTES_MAX (16u << 20)
 /* Events in one statement at most: a request's are never parted, so that it can be more. */
 #define KEEP_BITE 1000
@@ -21,7 +24,7 @@
 #define FOLD_MS     500
 #define PURGE_FOLDS 120
 
-static struct endpoint *find(struct callbacks *callbacks, const char *name)
+static struct endpoint *find(const struct callbacks *callbacks, const char *name)
 {
     for (size_t i = 0; i < callbacks->count; i++)
         if (strcmp(callbacks->endpoints[i]->name, name) == 0)
@@ -152,6 +155,13 @@ static void begin(struct endpoint *endpoint, struct http_exchange *exchange,
         .now_ms = clock_wall_ms(),
     };
     post_read(post);
+}
+
+bool callbacks_has(const struct callbacks *callbacks, const char *path)
+{
+    const struct endpoint *endpoint = find(callbacks, path + strlen(CALLBACKS_PATH));
+
+    return endpoint && endpoint->account.reader;
 }
 
 void callbacks_request(struct callbacks *callbacks, struct http_exchange *exchange,

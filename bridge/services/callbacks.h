@@ -55,6 +55,8 @@ void callbacks_free(struct callbacks *callbacks);
  */
 void callbacks_set(struct callbacks *callbacks, const char *name,
                    const struct callback_account *account);
+/* Whether this path, which starts with CALLBACKS_PATH, names a destination with callbacks. */
+bool callbacks_has(const struct callbacks *callbacks, const char *path);
 /* A request whose path starts with CALLBACKS_PATH. */
 void callbacks_request(struct callbacks *callbacks, struct http_exchange *exchange,
                        const struct http_server_request *request);

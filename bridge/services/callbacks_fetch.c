@@ -13,6 +13,8 @@
 #include <string.h>
 
 #define FETCH_MS 5000
+/* Requests of one destination that wait for one: fewer than all that may wait (POSTS_MAX). */
+#define WAITING_MAX 64
 
 static struct http_request get(const struct endpoint *endpoint, const char *url)
 {
@@ -63,6 +65,10 @@ void callbacks_fetch(struct post *post)
     struct endpoint *endpoint = post->endpoint;
     struct http_request request = get(endpoint, post->result.fetch);
 
+    if (endpoint->waiting.count >= WAITING_MAX) {
+        post_end(post, 503, "");
+        return;
+    }
     list_push_back(&endpoint->waiting, &post->node);
     if (endpoint->fetching_url)
         return;

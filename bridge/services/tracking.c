@@ -18,7 +18,7 @@
 /* How long to wait after a statement that failed. */
 #define AGAIN_MS 1000
 /* Unsubscriptions that wait for their commit. */
-#define LEAVING_MAX 256
+#define LEAVING_MAX 32 /* with POSTS_MAX of callbacks, fewer than HEALTH_CONNECTIONS */
 
 enum count {
     COUNT_OPEN,
