@@ -55,6 +55,7 @@ struct bridge {
      * came by a reload and was replaced is old: until nothing borrows from it.
      */
     struct config *first_config, *old_config;
+    bool wants_reload; /* asked for while old_config was still borrowed */
     const char *config_file;
     struct loop *loop;
     struct metrics *metrics;

@@ -191,6 +191,8 @@ static void on_old_config_free(void *ctx)
     if (bridge->old_config != bridge->first_config)
         config_free(bridge->old_config);
     bridge->old_config = NULL;
+    if (bridge->wants_reload && bridge->stage == BRIDGE_RUNNING)
+        bridge_reload(bridge);
 }
 
 /* Everything of a new configuration that reads files, before anything is changed. */
@@ -297,6 +299,11 @@ static bool has_all(const struct bridge *bridge, const struct config *config, ch
     return true;
 }
 
+/*
+ * One reload at a time: the configuration before the last one may still be borrowed.  A request
+ * for another is remembered, and the file is read as it is then: it serves every request made
+ * meanwhile.  The service manager learns that the reload is done when it is.
+ */
 void bridge_reload(struct bridge *bridge)
 {
     enum log_level level;
@@ -304,11 +311,16 @@ void bridge_reload(struct bridge *bridge)
     char why[512] = "";
     struct config *config;
 
+    service_manager_tell("RELOADING=1");
     if (bridge->old_config) {
-        log_warn("reload.refused", LOG_STR("why", "the reload before this one is not over yet"));
+        if (!bridge->wants_reload)
+            log_info("reload.deferred",
+                     LOG_STR("why", "the last reload is not over yet: the file is read again then"),
+                     LOG_MS("within", bridge->config->bridge.lease_ms));
+        bridge->wants_reload = true;
         return;
     }
-    service_manager_tell("RELOADING=1");
+    bridge->wants_reload = false;
     config = config_read(bridge->config_file, why, sizeof(why));
     if (!config || !has_all(bridge, config, why, sizeof(why)) ||
         open_all(bridge, config, &opened, why, sizeof(why))) {

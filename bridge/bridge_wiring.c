@@ -456,6 +456,10 @@ static void refresh(void *ctx)
     up = metrics_get(bridge->metrics, METRIC_COUNTER, "tocsin_log_dropped_total",
                      "Log lines that could not be written at once.", NULL);
     metric_set(up, (double)log_dropped());
+    up = metrics_get(bridge->metrics, METRIC_COUNTER, "tocsin_loop_turns_total",
+                     "Turns of the event loop; more than 100/s without load means that it spins.",
+                     NULL);
+    metric_set(up, (double)loop_turns(bridge->loop));
 }
 
 /* ---- callbacks ---- */

@@ -46,9 +46,20 @@ static void move_to(struct throttle *throttle, enum breaker breaker)
     throttle->moves[breaker]++;
 }
 
+/*
+ * The window in force.  A reload may lower the maximum below a window that was already wider;
+ * every question about room or waiting asks this function, so that the answers agree.
+ */
+static unsigned current_window(const struct throttle *throttle)
+{
+    unsigned max_window = throttle->config->max_window;
+
+    return max_window > 0 && throttle->window > max_window ? max_window : throttle->window;
+}
+
 unsigned throttle_room(struct throttle *throttle, int64_t now_ms)
 {
-    unsigned window = throttle->window;
+    unsigned window = current_window(throttle);
 
     if (throttle->paused_until_ms > now_ms)
         return 0;
@@ -58,8 +69,6 @@ unsigned throttle_room(struct throttle *throttle, int64_t now_ms)
         return 0;
     if (throttle->breaker == BREAKER_HALF_OPEN)
         return throttle->is_probing ? 0 : 1;
-    if (window > throttle->config->max_window && throttle->config->max_window > 0)
-        window = throttle->config->max_window; /* lowered at reload */
     return throttle->inflight < window ? window - throttle->inflight : 0;
 }
 
@@ -128,8 +137,10 @@ static void pause_for(struct throttle *throttle, int64_t wait_ms, int64_t now_ms
 static void on_throttled(struct throttle *throttle, const struct outcome *outcome, int64_t now_ms)
 {
     if (throttle->settling == 0) {
-        if (throttle->window > 1)
-            throttle->window /= 2;
+        unsigned window = current_window(throttle);
+
+        if (window > 1)
+            throttle->window = window / 2;
         else if (outcome->retry_after_ms < 0)
             pause_for(throttle, throttle->config->shut_min_ms, now_ms);
         throttle->settling = throttle->inflight;
@@ -189,7 +200,7 @@ int64_t throttle_next_ms(const struct throttle *throttle, int64_t now_ms)
 
     if (throttle->breaker == BREAKER_HALF_OPEN && throttle->is_probing)
         return -1;
-    if (throttle->breaker == BREAKER_CLOSED && throttle->inflight >= throttle->window)
+    if (throttle->breaker == BREAKER_CLOSED && throttle->inflight >= current_window(throttle))
         return -1;
     if (throttle->breaker == BREAKER_OPEN && throttle->open_until_ms > next_ms)
         next_ms = throttle->open_until_ms;

@@ -54,7 +54,10 @@ void throttle_give(struct throttle *throttle, const struct outcome *outcome, int
 void throttle_pause(struct throttle *throttle, int64_t for_ms, int64_t now_ms);
 /* Gives a slot back that was not used after all. */
 void throttle_cancel(struct throttle *throttle);
-/* When room may come back by time alone; -1 when only an answer can bring it. */
+/*
+ * When room may come back by time alone; -1 when only an answer can bring it.  Later than now_ms
+ * whenever throttle_room() has just returned 0: a caller that waits until then never spins.
+ */
 int64_t throttle_next_ms(const struct throttle *throttle, int64_t now_ms);
 
 #endif

@@ -23,6 +23,7 @@ struct loop {
     size_t watches;     /* started and not stopped */
     size_t works;       /* queued and not done */
     int64_t now_ms;     /* 0: not read yet in this turn */
+    uint64_t turns;     /* made by loop_run() */
     bool is_stopping, is_woken;
 };
 
@@ -131,6 +132,11 @@ void loop_wake(struct loop *loop)
     loop->is_woken = true;
 }
 
+uint64_t loop_turns(const struct loop *loop)
+{
+    return loop->turns;
+}
+
 void loop_linger(struct loop *loop, unsigned us)
 {
     loop->linger_us = us;
@@ -214,6 +220,7 @@ void loop_run(struct loop *loop, int64_t (*turn)(void *ctx), void *ctx)
     while (!loop->is_stopping) {
         int64_t wait_ms = turn ? turn(ctx) : -1;
 
+        loop->turns++;
         run_deferred(loop);
         log_tick();
         wait_for_events(loop, next_wait(loop, wait_ms));

@@ -31,6 +31,11 @@ void loop_run(struct loop *loop, int64_t (*turn)(void *ctx), void *ctx);
 void loop_stop(struct loop *loop);
 /* Boot clock at the start of this turn's events. */
 int64_t loop_now_ms(const struct loop *loop);
+/*
+ * How often loop_run() has called its turn function since loop_new().  An idle process makes a
+ * few turns a second; many with nothing taken in mean that some wait is always over at once.
+ */
+uint64_t loop_turns(const struct loop *loop);
 /* Makes the coming wait not wait; for work queued outside an event. */
 void loop_wake(struct loop *loop);
 

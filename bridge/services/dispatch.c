@@ -146,6 +146,14 @@ void dispatch_free(struct dispatch *dispatch)
     free(dispatch);
 }
 
+/* Most deliveries in memory, from the concurrency; the one place that derives it. */
+static size_t cap_of(const struct destination_config *config)
+{
+    size_t cap = (size_t)config->throttle.max_window * CAP_FACTOR;
+
+    return cap < CAP_MIN ? CAP_MIN : cap;
+}
+
 void dispatch_add_destination(struct dispatch *dispatch, const struct destination_config *config,
                               int32_t id)
 {
@@ -162,9 +170,7 @@ void dispatch_add_destination(struct dispatch *dispatch, const struct destinatio
     destination->id = id;
     destination->queue = active_queue_new();
     destination->claim_max = DISPATCH_CLAIM_MAX;
-    destination->cap = (size_t)config->throttle.max_window * CAP_FACTOR;
-    if (destination->cap < CAP_MIN)
-        destination->cap = CAP_MIN;
+    destination->cap = cap_of(config);
     throttle_init(&destination->throttle, &destination->config.throttle);
     destination->slots.spacing_us = rate_spacing_us(&destination->config.rate);
     make_metrics(destination, dispatch->metrics);
@@ -183,6 +189,7 @@ int dispatch_reload_destination(struct dispatch *dispatch, const struct destinat
         destination->opened = opened_new(config);
         destination->config = *config;
         destination->config.name = name;
+        destination->cap = cap_of(config);
         destination->slots = (struct slots){.spacing_us = rate_spacing_us(&config->rate)};
         return 0;
     }

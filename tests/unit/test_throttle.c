@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 
 #include <cmocka.h>
 
@@ -266,6 +267,97 @@ static void a_maximum_lowered_at_reload_holds_at_once(void **state)
     assert_int_equal(throttle_room(&throttle, 0), 4);
 }
 
+static void a_full_window_lowered_at_reload_waits_for_an_answer(void **state)
+{
+    struct throttle_config own = config;
+    struct throttle throttle;
+
+    (void)state;
+    throttle_init(&throttle, &own);
+    fill(&throttle, 0);
+    own.max_window = 4;
+    assert_int_equal(throttle_room(&throttle, 0), 0);
+    assert_int_equal(throttle_next_ms(&throttle, 0), -1);
+    while (throttle.inflight > 4)
+        give(&throttle, OUTCOME_DELIVERED, -1, 0);
+    assert_int_equal(throttle_room(&throttle, 0), 0);
+    assert_int_equal(throttle_next_ms(&throttle, 0), -1);
+    give(&throttle, OUTCOME_DELIVERED, -1, 0);
+    assert_int_equal(throttle_room(&throttle, 0), 1);
+}
+
+static void a_throttled_window_lowered_at_reload_is_halved_from_what_is_in_force(void **state)
+{
+    struct throttle_config own = config;
+    struct throttle throttle;
+
+    (void)state;
+    throttle_init(&throttle, &own);
+    own.max_window = 4;
+    one(&throttle, OUTCOME_THROTTLE, -1, 0);
+    assert_int_equal(throttle_room(&throttle, 0), 2);
+}
+
+static enum outcome_kind drawn_kind(unsigned *seed)
+{
+    return (enum outcome_kind)((unsigned)rand_r(seed) % OUTCOME_COUNT);
+}
+
+/* Neither now nor at the moment that next_ms names: two such answers in a row would be a spin. */
+static void assert_waits(struct throttle *throttle, int64_t now_ms)
+{
+    int64_t next_ms;
+
+    if (throttle_room(throttle, now_ms) > 0)
+        return;
+    next_ms = throttle_next_ms(throttle, now_ms);
+    if (next_ms < 0)
+        assert_true(throttle->inflight >
+                    0); /* only an answer can help: there must be one to come */
+    else
+        assert_true(next_ms > now_ms);
+}
+
+static void without_room_the_next_look_is_later_or_on_an_answer(void **state)
+{
+    static const unsigned maxima[] = {1, 2, 4, 10, 100};
+
+    (void)state;
+    for (unsigned run = 1; run <= 300; run++) {
+        struct throttle_config own = config;
+        struct throttle throttle;
+        unsigned seed = run;
+        int64_t now = 0;
+
+        throttle_init(&throttle, &own);
+        for (int step = 0; step < 400; step++) {
+            switch (rand_r(&seed) % 8) {
+            case 0:
+                own.max_window = maxima[rand_r(&seed) % 5];
+                break;
+            case 1:
+                own.max_strikes = (unsigned)rand_r(&seed) % 3;
+                break;
+            case 2:
+                now += rand_r(&seed) % 1500;
+                break;
+            case 3:
+                if (throttle.inflight > 0)
+                    throttle_cancel(&throttle);
+                break;
+            case 4:
+            case 5:
+                if (throttle.inflight > 0)
+                    give(&throttle, drawn_kind(&seed), rand_r(&seed) % 3000 - 1000, now);
+                break;
+            default:
+                fill(&throttle, now);
+            }
+            assert_waits(&throttle, now);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -283,6 +375,9 @@ int main(void)
         cmocka_unit_test(with_no_strikes_allowed_one_target_never_stops_the_others),
         cmocka_unit_test(a_slot_that_was_not_used_says_nothing_of_the_destination),
         cmocka_unit_test(a_maximum_lowered_at_reload_holds_at_once),
+        cmocka_unit_test(a_full_window_lowered_at_reload_waits_for_an_answer),
+        cmocka_unit_test(a_throttled_window_lowered_at_reload_is_halved_from_what_is_in_force),
+        cmocka_unit_test(without_room_the_next_look_is_later_or_on_an_answer),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
