@@ -153,7 +153,13 @@ static void replaced(void *ctx)
 void bridge_open_inbox(struct bridge *bridge)
 {
     struct badge_ops badge = {publish_retained, is_outbox_full, bridge};
-    struct inbox_ops inbox = {publish, add_receipt, touch, roles, gone, bridge};
+    struct inbox_ops inbox = {.publish = publish,
+                              .receipt = add_receipt,
+                              .touch = touch,
+                              .roles = roles,
+                              .gone = gone,
+                              .is_full = is_outbox_full,
+                              .ctx = bridge};
 
     bridge->badge = badge_new(bridge->loop, bridge->store, bridge->metrics, &badge);
     bridge->inbox = inbox_new(bridge->loop, bridge->asks, bridge->store, &bridge->fence,

@@ -326,7 +326,7 @@ static void open_lanes(struct bridge *bridge)
                                 bridge->metrics, &events_ops);
     bridge->asks = asks_new(bridge->store, bridge->metrics, &asks_ops);
     bridge->admin = admin_new(bridge->loop, &admin, bridge->asks);
-    bridge->requests_desk = requests_desk_new(bridge->asks, bridge->store, &bridge->fence);
+    bridge->requests_desk = requests_desk_new(bridge->asks, bridge->store);
     bridge->desk = desk_new(bridge->loop, bridge->asks, bridge->store, &bridge->fence, &desk_ops);
     audit_open(bridge->asks, bridge->store);
     bridge->people = people_new(bridge->asks, bridge->store);

@@ -30,10 +30,11 @@ struct inbox_ops {
     /* The user's roles, joined by ','; "" when none are known.  Borrowed for the moment. */
     const char *(*roles)(void *ctx, const char *user);
     void (*gone)(void *ctx, uint64_t delivery); /* it has ended: do not send it any more */
+    bool (*is_full)(void *ctx); /* no room for receipts: nothing is ended while it is */
     void *ctx;
 };
 
-/* Also hands the methods history, badge and request.retract to asks. */
+/* Also hands the methods history, badge, request.cancel and request.retract to asks. */
 struct inbox *inbox_new(struct loop *loop, struct asks *asks, struct store *store,
                         const struct fence *fence, struct metrics *metrics,
                         const struct inbox_ops *ops);

@@ -3,11 +3,17 @@
  * inbox_removal - what leaves inboxes by itself or by its service, and who is told
  *
  * Every SWEEP_MS, and at once after something with a collapse_key was stored, what is replaced or
- * has expired is removed, a bite at a time; all bridges look, one does it.  request.retract takes
- * back one notification.  Devices see the entries as deleted, with the reason.
+ * has expired is removed, a bite at a time; all bridges look, one does it.  request.cancel ends
+ * what has not been sent of one notification, request.retract takes it out of inboxes as well.
+ * Devices see the entries as deleted, with the reason; the service gets a receipt for each delivery
+ * that ended.
+ *
+ * Receipts have the room of the outbox: while that is full no bite is taken, and a call is refused
+ * to be made again.
  */
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "base/crash.h"
 #include "base/log.h"
 #include "core/delivery.h"
 #include "core/id.h"
@@ -27,7 +33,8 @@ struct removal {
     enum sweep sweep;
     const char *why;
     struct told told;
-    struct ask *ask; /* request.retract */
+    struct ask *ask; /* request.cancel, request.retract */
+    bool is_cancel;
     uint64_t notification;
     int64_t cancelled, retracted;
 };
@@ -40,6 +47,7 @@ static void on_delivery(void *ctx, const struct removed_delivery *row)
 {
     struct removal *removal = ctx;
     struct inbox *inbox = removal->inbox;
+    char masked[64];
     struct receipt receipt = {
         .id = row->request,
         .notification = row->notification,
@@ -49,6 +57,7 @@ static void on_delivery(void *ctx, const struct removed_delivery *row)
         .at_ms = clock_wall_ms(),
     };
 
+    crash_point("removal.committed");
     removal->cancelled++;
     inbox->ops.gone(inbox->ops.ctx, row->delivery);
     if (row->receipts == RECEIPTS_NONE)
@@ -57,6 +66,10 @@ static void on_delivery(void *ctx, const struct removed_delivery *row)
         receipt.user = row->recipient;
     else if (row->user[0])
         receipt.user = row->user;
+    if (row->recipient_kind >= RECIPIENT_EMAIL) {
+        log_mask(row->recipient, masked, sizeof(masked));
+        receipt.target = masked;
+    }
     inbox->ops.receipt(inbox->ops.ctx, row->service, &receipt);
 }
 
@@ -116,7 +129,8 @@ static void begin_sweep(struct inbox *inbox, enum sweep sweep)
     int err;
 
     inbox->wants_sweep[sweep] = inbox->is_sweeping[sweep];
-    if (inbox->is_sweeping[sweep] || !store_is_up(inbox->store) || !inbox->fence->epoch)
+    if (inbox->is_sweeping[sweep] || !store_is_up(inbox->store) || !inbox->fence->epoch ||
+        inbox->ops.is_full(inbox->ops.ctx))
         return;
     removal = xcalloc(1, sizeof(*removal));
     removal->inbox = inbox;
@@ -150,38 +164,59 @@ void inbox_replaced(struct inbox *inbox)
     begin_sweep(inbox, SWEEP_COLLAPSE);
 }
 
-/* ---- request.retract ---- */
+/* ---- request.cancel, request.retract ---- */
 
-static void on_retracted(void *ctx, int err, bool is_more);
+static void on_taken_back(void *ctx, int err, bool is_more);
 
-static int retract_bite(struct removal *removal)
+static int take_bite(struct removal *removal)
 {
     struct inbox *inbox = removal->inbox;
-    struct removal_call call = {on_delivery, on_entry, on_shared, on_retracted, removal};
+    struct removal_call call = {on_delivery, on_entry, on_shared, on_taken_back, removal};
 
+    if (inbox->ops.is_full(inbox->ops.ctx))
+        return ERR_FULL;
+    if (removal->is_cancel)
+        return store_cancel(inbox->store, inbox->fence->epoch, removal->notification, &call);
     return store_retract(inbox->store, inbox->fence->epoch, removal->notification, &call);
 }
 
-static void on_retracted(void *ctx, int err, bool is_more)
+/* What earlier bites have ended stays so: the call is made again for the rest. */
+static void fail_removal(struct removal *removal, int err)
+{
+    struct inbox *inbox = removal->inbox;
+    struct ask *ask = removal->ask;
+
+    if (err == ERR_FULL && inbox->ops.is_full(inbox->ops.ctx)) {
+        (void)rpc_fail(&ask->rpc, RPC_UNAVAILABLE,
+                       "too many receipts wait for the broker; try again", NULL);
+        ask_answer(ask);
+    } else {
+        ask_fail(ask, err);
+    }
+    removal_free(removal);
+}
+
+static void on_taken_back(void *ctx, int err, bool is_more)
 {
     struct removal *removal = ctx;
     struct ask *ask = removal->ask;
 
     told_flush(removal->inbox, &removal->told);
-    if (!err && is_more)
-        err = retract_bite(removal);
-    else if (!err)
-        is_more = false;
-    if (!err && is_more)
-        return;
-    if (err) {
-        ask_fail(ask, err);
-    } else {
-        ask_begin(ask);
-        buf_printf(&ask->out, "{\"cancelled\":%lld,\"retracted\":%lld}",
-                   (long long)removal->cancelled, (long long)removal->retracted);
-        ask_end(ask);
+    if (!err && is_more) {
+        err = take_bite(removal);
+        if (!err)
+            return;
     }
+    if (err) {
+        fail_removal(removal, err);
+        return;
+    }
+    ask_begin(ask);
+    buf_printf(&ask->out, "{\"cancelled\":%lld", (long long)removal->cancelled);
+    if (!removal->is_cancel)
+        buf_printf(&ask->out, ",\"retracted\":%lld", (long long)removal->retracted);
+    buf_add_char(&ask->out, '}');
+    ask_end(ask);
     removal_free(removal);
 }
 
@@ -197,14 +232,12 @@ static void on_found(void *ctx, int err)
     struct removal *removal = ctx;
 
     if (!err)
-        err = retract_bite(removal);
-    if (!err)
-        return;
-    ask_fail(removal->ask, err);
-    removal_free(removal);
+        err = take_bite(removal);
+    if (err)
+        fail_removal(removal, err);
 }
 
-static void request_retract(struct ask *ask)
+static void take_back(struct ask *ask, bool is_cancel)
 {
     struct removal *removal;
     struct status_call found = {on_head, NULL, on_found, NULL};
@@ -222,6 +255,7 @@ static void request_retract(struct ask *ask)
     removal = xcalloc(1, sizeof(*removal));
     removal->inbox = ask->service;
     removal->ask = ask;
+    removal->is_cancel = is_cancel;
     removal->why = "retracted";
     found.ctx = removal;
     request_key_make(ask->from, id, clock_wall_ms(), &key);
@@ -229,7 +263,18 @@ static void request_retract(struct ask *ask)
         on_found(removal, ERR_CLOSED);
 }
 
+static void request_cancel(struct ask *ask)
+{
+    take_back(ask, true);
+}
+
+static void request_retract(struct ask *ask)
+{
+    take_back(ask, false);
+}
+
 static const struct method methods[] = {
+    {"request.cancel", ASK_SERVICES, 0, request_cancel},
     {"request.retract", ASK_SERVICES, 0, request_retract},
 };
 

@@ -14,7 +14,6 @@
 
 struct requests_desk {
     struct store *store;
-    const struct fence *fence;
 };
 
 /* A call's own. */
@@ -163,42 +162,9 @@ static void on_status_key(void *ctx, int err)
         ask_fail(ask, err);
 }
 
-/* ---- request.cancel ---- */
-
-static void on_cancel_head(void *ctx, const struct status_head *head)
+static void request_status(struct ask *ask)
 {
-    struct ask *ask = ctx;
-    struct question *question = ask->own;
-
-    question->notification = head->notification;
-}
-
-static void on_cancelled(void *ctx, int err, int64_t count)
-{
-    struct ask *ask = ctx;
-
-    if (err)
-        ask_fail(ask, err);
-    else
-        ask_changed(ask, "cancelled", count);
-}
-
-static void on_cancel_key(void *ctx, int err)
-{
-    struct ask *ask = ctx;
-    struct question *question = ask->own;
-
-    if (!err)
-        err = store_cancel(question->desk->store, question->desk->fence->epoch,
-                           question->notification, on_cancelled, ask);
-    if (err)
-        ask_fail(ask, err);
-}
-
-/* ---- both ---- */
-
-static void find_request(struct ask *ask, const struct status_call *on_found)
-{
+    struct status_call found = {on_status_head, NULL, on_status_key, ask};
     struct question *question = ask->own;
     struct request_key key;
 
@@ -213,36 +179,19 @@ static void find_request(struct ask *ask, const struct status_call *on_found)
         return;
     }
     request_key_make(ask->from, question->id, clock_wall_ms(), &key);
-    if (store_status_head(question->desk->store, &key, on_found))
+    if (store_status_head(question->desk->store, &key, &found))
         ask_fail(ask, ERR_CLOSED);
-}
-
-static void request_status(struct ask *ask)
-{
-    struct status_call status = {on_status_head, NULL, on_status_key, ask};
-
-    find_request(ask, &status);
-}
-
-static void request_cancel(struct ask *ask)
-{
-    struct status_call status = {on_cancel_head, NULL, on_cancel_key, ask};
-
-    find_request(ask, &status);
 }
 
 static const struct method methods[] = {
     {"request.status", ASK_SERVICES, sizeof(struct question), request_status},
-    {"request.cancel", ASK_SERVICES, sizeof(struct question), request_cancel},
 };
 
-struct requests_desk *requests_desk_new(struct asks *asks, struct store *store,
-                                        const struct fence *fence)
+struct requests_desk *requests_desk_new(struct asks *asks, struct store *store)
 {
     struct requests_desk *desk = xcalloc(1, sizeof(*desk));
 
     desk->store = store;
-    desk->fence = fence;
     asks_add(asks, methods, sizeof(methods) / sizeof(methods[0]), desk);
     return desk;
 }

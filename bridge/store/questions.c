@@ -50,23 +50,6 @@ const struct pg_statement store_sql_status = {
         " ORDER BY q.id, q.at, q.kind",
 };
 
-const struct pg_statement store_sql_cancel = {
-    .name = "cancel",
-    .params = 3,
-    .is_watched = true,
-    .sql = "WITH x AS (DELETE FROM delivery WHERE id > $2::bigint AND id < $3::bigint"
-           "   AND notification = $2::bigint AND state IN (0, 2) RETURNING *),"
-           "y AS (DELETE FROM scheduled WHERE id > $2::bigint AND id < $3::bigint"
-           "   AND notification = $2::bigint RETURNING *),"
-           "h AS (INSERT INTO attempt (at, delivery, notification, epoch, destination, status,"
-           "   number, channel, outcome, reason, segments, state, recipient_kind, recipient,"
-           "   user_id)"
-           " SELECT clock_timestamp(), id, notification, $1::bigint, destination, 0, attempts,"
-           "   channel, 10, 0, 0, 8, recipient_kind, recipient, nullif(user_id, '')"
-           "   FROM (SELECT * FROM x UNION ALL SELECT * FROM y) z RETURNING 1)"
-           "SELECT count(*) FROM h",
-};
-
 static void on_status_head(void *ctx, int err, const struct pg_result *result)
 {
     struct status_call *held = ctx;
@@ -158,25 +141,4 @@ int store_status(struct store *store, uint64_t notification, const struct status
     if (err)
         free(held);
     return err;
-}
-
-static void on_count(void *ctx, int err, const struct pg_result *result)
-{
-    struct store_call *held = ctx;
-    struct store_call call = *held;
-    void (*on_done)(void *, int, int64_t) = (void (*)(void *, int, int64_t))call.fn;
-
-    free(held);
-    on_done(call.ctx, err, err ? 0 : pg_int(result, 0, 0));
-}
-
-int store_cancel(struct store *store, int64_t epoch, uint64_t notification,
-                 void (*on_done)(void *ctx, int err, int64_t count), void *ctx)
-{
-    pg_params_clear(&store->params);
-    pg_add_int8(&store->params, epoch);
-    pg_add_int8(&store->params, (int64_t)notification);
-    pg_add_int8(&store->params, (int64_t)store_run_end(notification));
-    return store_send(store, STORE_CONTROL, &store_sql_cancel, &store->params, on_count,
-                      (void (*)(void))on_done, ctx);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * questions - what people and services ask about deliveries, and the few things they may change
+ * questions - what people and services ask about deliveries
  */
 #ifndef TOCSIN_STORE_QUESTIONS_H
 #define TOCSIN_STORE_QUESTIONS_H
@@ -35,9 +35,5 @@ NODISCARD int store_status_head(struct store *store, const struct request_key *k
                                 const struct status_call *call);
 NODISCARD int store_status(struct store *store, uint64_t notification,
                            const struct status_call *call);
-
-/* Calls back what nobody is at; on_done learns how many. */
-NODISCARD int store_cancel(struct store *store, int64_t epoch, uint64_t notification,
-                           void (*on_done)(void *ctx, int err, int64_t count), void *ctx);
 
 #endif

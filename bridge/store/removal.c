@@ -11,7 +11,7 @@
 
 _Static_assert(DELIVERY_SUPPRESSED == 6 && OUTCOME_SUPPRESSED == 11 && REASON_COLLAPSED == 24,
                "as in store_sql_collapse");
-_Static_assert(DELIVERY_CANCELLED == 8 && OUTCOME_CANCELLED == 10, "as in store_sql_retract");
+_Static_assert(DELIVERY_CANCELLED == 8 && OUTCOME_CANCELLED == 10, "as in END_CANCELLED");
 _Static_assert(REMOVAL_BITE == 1000 && SHARED_BITE == 5000, "as in the statements");
 
 /*
@@ -26,7 +26,7 @@ _Static_assert(REMOVAL_BITE == 1000 && SHARED_BITE == 5000, "as in the statement
     "   channel, outcome, reason, segments, state, recipient_kind, recipient, user_id)"          \
     " SELECT clock_timestamp(), id, notification, $1::bigint, destination, 0, attempts, "        \
     "channel, " outcome ", " reason ", 0, " state                                                \
-    ", recipient_kind, recipient, nullif(user_id, '') FROM z),"
+    ", recipient_kind, recipient, nullif(user_id, '') FROM z)"
 
 /*
  * The entries of inboxes that belong to the deliveries of o, deleted; inbox_user first, in its
@@ -53,10 +53,10 @@ _Static_assert(REMOVAL_BITE == 1000 && SHARED_BITE == 5000, "as in the statement
     " n.receipts::int, z.recipient AS name, z.user_id, n.service, n.request"                     \
     " FROM z CROSS JOIN LATERAL (SELECT receipts, service, request FROM notification"            \
     "   WHERE id = z.notification LIMIT 1) n UNION ALL "
-#define TELL_REMOVED(count)                                                             \
-    "SELECT 1, delivery, 0, 0, 0, 0, user_id, '', '', '' FROM g"                        \
-    " UNION ALL SELECT 2, delivery, 0, 0, 0, 0, role, '', '', '' FROM w"                \
-    " UNION ALL SELECT 3, (SELECT count(*) FROM " count "), 0, 0, 0, 0, '', '', '', ''" \
+#define TELL_REMOVED(count)                                              \
+    "SELECT 1, delivery, 0, 0, 0, 0, user_id, '', '', '' FROM g"         \
+    " UNION ALL SELECT 2, delivery, 0, 0, 0, 0, role, '', '', '' FROM w" \
+    " UNION ALL SELECT 3, " count ", 0, 0, 0, 0, '', '', '', ''"         \
     " ORDER BY 1, 7, 2"
 
 #define OF_KEY                                                          \
@@ -68,9 +68,8 @@ _Static_assert(REMOVAL_BITE == 1000 && SHARED_BITE == 5000, "as in the statement
     "   AND m.recipient_kind = k.recipient_kind AND m.recipient = k.recipient)"
 #define END_COLLAPSED  END("6", "11", "24")
 #define END_CANCELLED  END("8", "10", "0")
-#define TELL_COLLAPSED TELL_ENDED TELL_REMOVED("t")
-#define TELL_EXPIRED   TELL_REMOVED("o")
-#define TELL_RETRACTED TELL_ENDED TELL_REMOVED("b")
+#define TELL_COLLAPSED TELL_ENDED TELL_REMOVED("(SELECT count(*) FROM t)")
+#define TELL_EXPIRED   TELL_REMOVED("(SELECT count(*) FROM o)")
 
 const struct pg_statement store_sql_collapse = {
     .name = "collapse",
@@ -88,7 +87,7 @@ const struct pg_statement store_sql_collapse = {
            "x AS (DELETE FROM delivery WHERE id = ANY (ARRAY(SELECT delivery FROM o))"
            "   AND (state IN (0, 2) OR channel = 0) RETURNING *),"
            "y AS (DELETE FROM scheduled WHERE id = ANY (ARRAY(SELECT delivery FROM o))"
-           "   RETURNING *)," END_COLLAPSED REMOVE TELL_COLLAPSED,
+           "   RETURNING *)," END_COLLAPSED "," REMOVE TELL_COLLAPSED,
 };
 
 const struct pg_statement store_sql_expire = {
@@ -101,20 +100,45 @@ const struct pg_statement store_sql_expire = {
            "   ORDER BY expires_at LIMIT 1000) RETURNING delivery)," REMOVE TELL_EXPIRED,
 };
 
-/* $2 the notification, $3 past the last id that its deliveries can have. */
+/*
+ * $2 the notification, $3 past the last id that its deliveries can have.  A bite is chosen first
+ * (waiting, to_come); the state is looked at again while it is deleted (x, y), since a row may have
+ * waited for its lock.
+ */
+#define TAKE_BACK(is_ours)                                                                   \
+    "waiting AS (SELECT id FROM delivery WHERE id > $2::bigint AND id < $3::bigint"          \
+    "   AND notification = $2::bigint AND " is_ours " ORDER BY id LIMIT 1000),"              \
+    "to_come AS (SELECT id FROM scheduled WHERE id > $2::bigint AND id < $3::bigint"         \
+    "   AND notification = $2::bigint ORDER BY id LIMIT 1000),"                              \
+    "x AS (DELETE FROM delivery WHERE id = ANY (ARRAY(SELECT id FROM waiting)) AND " is_ours \
+    "   RETURNING *),"                                                                       \
+    "y AS (DELETE FROM scheduled WHERE id = ANY (ARRAY(SELECT id FROM to_come)) RETURNING "  \
+    "*)," END_CANCELLED
+#define NOT_STARTED    "state IN (0, 2)"
+#define NOT_SENT       "(state IN (0, 2) OR channel = 0)"
+#define BITE           "(SELECT count(*) FROM waiting), (SELECT count(*) FROM to_come)"
+#define TELL_RETRACTED TELL_ENDED TELL_REMOVED("greatest(" BITE ", (SELECT count(*) FROM b))")
+
+const struct pg_statement store_sql_cancel = {
+    .name = "cancel",
+    .params = 3,
+    .is_watched = true,
+    .sql = "WITH " TAKE_BACK(NOT_STARTED) TELL_ENDED
+    "SELECT 3, greatest(" BITE "), 0, 0, 0, 0, '', '', '', '' ORDER BY 1, 7, 2",
+};
+
 const struct pg_statement store_sql_retract = {
     .name = "retract",
     .params = 3,
     .is_watched = true,
-    .sql = "WITH x AS (DELETE FROM delivery WHERE id > $2::bigint AND id < $3::bigint"
-           "   AND notification = $2::bigint AND (state IN (0, 2) OR channel = 0) RETURNING *),"
-           "y AS (DELETE FROM scheduled WHERE id > $2::bigint AND id < $3::bigint"
-           "   AND notification = $2::bigint RETURNING *)," END_CANCELLED
-           "b AS (SELECT delivery FROM inbox WHERE delivery > $2::bigint AND delivery < $3::bigint"
-           "   AND notification = $2::bigint AND state < 3 LIMIT 1000),"
-           "o AS (SELECT delivery FROM b UNION ALL SELECT delivery FROM shared"
-           "   WHERE delivery > $2::bigint AND delivery < $3::bigint"
-           "   AND notification = $2::bigint)," REMOVE TELL_RETRACTED,
+    .sql = "WITH " TAKE_BACK(
+        NOT_SENT) ","
+                  "b AS (SELECT delivery FROM inbox WHERE delivery > $2::bigint AND delivery < "
+                  "$3::bigint"
+                  "   AND notification = $2::bigint AND state < 3 LIMIT 1000),"
+                  "o AS (SELECT delivery FROM b UNION ALL SELECT delivery FROM shared"
+                  "   WHERE delivery > $2::bigint AND delivery < $3::bigint"
+                  "   AND notification = $2::bigint)," REMOVE TELL_RETRACTED,
 };
 
 /* Marks follow the numbers that were cut before: one broadcast may have a million of them. */
@@ -199,14 +223,28 @@ int store_expire(struct store *store, const struct removal_call *call)
     return send(store, &store_sql_expire, call);
 }
 
-int store_retract(struct store *store, int64_t epoch, uint64_t notification,
-                  const struct removal_call *call)
+static int take_back(struct store *store, const struct pg_statement *statement, int64_t epoch,
+                     uint64_t notification, const struct removal_call *call)
 {
+    if (!epoch)
+        return ERR_CLOSED;
     pg_params_clear(&store->params);
     pg_add_int8(&store->params, epoch);
     pg_add_int8(&store->params, (int64_t)notification);
     pg_add_int8(&store->params, (int64_t)store_run_end(notification));
-    return send(store, &store_sql_retract, call);
+    return send(store, statement, call);
+}
+
+int store_cancel(struct store *store, int64_t epoch, uint64_t notification,
+                 const struct removal_call *call)
+{
+    return take_back(store, &store_sql_cancel, epoch, notification, call);
+}
+
+int store_retract(struct store *store, int64_t epoch, uint64_t notification,
+                  const struct removal_call *call)
+{
+    return take_back(store, &store_sql_retract, epoch, notification, call);
 }
 
 /* ---- retention ---- */

@@ -38,7 +38,13 @@ struct removal_call {
 NODISCARD int store_collapse(struct store *store, int64_t epoch, const struct removal_call *call);
 /* Entries that have expired; their deliveries end where they are sent. */
 NODISCARD int store_expire(struct store *store, const struct removal_call *call);
-/* A notification that its service takes back. */
+/*
+ * A notification that its service takes back: store_cancel() what no bridge is at and nobody was
+ * shown, store_retract() also entries of inboxes.  ERR_CLOSED when there is no epoch: nobody would
+ * send the receipts after a crash.
+ */
+NODISCARD int store_cancel(struct store *store, int64_t epoch, uint64_t notification,
+                           const struct removal_call *call);
 NODISCARD int store_retract(struct store *store, int64_t epoch, uint64_t notification,
                             const struct removal_call *call);
 

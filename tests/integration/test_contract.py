@@ -60,6 +60,7 @@ def run_lives(stack, shop, carol, ops):
     shop.rpc("request.status", {"id": "c-sms"})
     shop.rpc("request.status", {"id": 7})
     shop.rpc("request.cancel", {"id": "c-recall"})
+    shop.receipt("c-recall", "cancelled")
     shop.rpc("no.such.method")
     shop.publish("up/rpc/request.status", b"[]")
     shop.wait(lambda m: m.topic.endswith("/reply") and "rpc" not in m.json)
@@ -100,7 +101,8 @@ def test_every_message_is_as_published(messages, name):
 def test_receipts_of_every_status_were_among_them(messages):
     seen = {receipt["status"] for message in messages if message.topic.endswith("/receipt")
             for receipt in (message.json if isinstance(message.json, list) else [message.json])}
-    assert seen >= {"accepted", "rejected", "sent", "delivered", "retrying", "dead", "expired"}
+    assert seen >= {"accepted", "rejected", "sent", "delivered", "retrying", "dead", "expired",
+                    "cancelled"}
 
 
 def test_an_inbox_message_has_what_the_request_said_and_no_more(messages):
