@@ -154,7 +154,11 @@ static void on_ready(void *ctx, int events)
 
     (void)events;
     for (int i = 0; i < ACCEPT_MAX && !edge->is_paused; i++) {
-        if (edge->relays.count >= edge->config->connections_max) {
+        bool is_full = edge->relays.count >= edge->config->connections_max;
+
+        if (is_full && i > 0)
+            break; /* whether there is another to accept is seen next time */
+        if (is_full && !relay_evict_silent(&edge->home)) {
             if (!edge->is_full)
                 log_warn("accept.paused", LOG_STR("why", "--max-connections are there"),
                          LOG_U64("connections", edge->relays.count));
@@ -208,6 +212,7 @@ int edge_open(struct loop *loop, const struct edge_config *config, struct edge *
         .ctx = edge,
     };
     list_init(&edge->relays);
+    list_init(&edge->home.silent);
     loop_watch_start(loop, &edge->watch, fd, LOOP_READ, on_ready, edge);
     *out = edge;
     return 0;

@@ -10,7 +10,6 @@
 
 #define GUID        "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 #define GUID_LENGTH (sizeof(GUID) - 1)
-#define SUBPROTOCOL "mqtt" /* MQTT5 6 */
 
 /* A run of bytes inside the head; bytes is NULL when there is none. */
 struct span {
@@ -21,9 +20,9 @@ struct span {
 /* What the headers said, as far as it matters. */
 struct request {
     struct span host, key, version, origin;
-    bool is_websocket; /* Upgrade names it */
-    bool has_upgrade;  /* Connection names it */
-    bool has_mqtt;     /* Sec-WebSocket-Protocol names it */
+    bool is_websocket;       /* Upgrade names it */
+    bool has_upgrade;        /* Connection names it */
+    const char *subprotocol; /* the first that is served, in the client's order */
     bool has_body;
     const char *duplicate; /* what may be there once only, and was twice */
 };
@@ -68,24 +67,59 @@ static struct span span_cut(struct span *rest, char separator)
     return first;
 }
 
-/* Whether a comma-separated list names the word. */
-static bool list_names(struct span list, const char *word, bool is_case_free)
+/* Whether a comma-separated list names the word, in any case. */
+static bool list_names(struct span list, const char *word)
 {
     while (list.length) {
         struct span item = span_trim(span_cut(&list, ','));
 
-        if (is_case_free ? span_is_word(item, word) : span_is(item, word))
+        if (span_is_word(item, word))
             return true;
     }
     return false;
 }
 
+/* MQTT5 6; and what clients of MQTT 3.1 offer, which Mosquitto's own listener takes. */
+static const char *find_subprotocol(struct span list)
+{
+    static const char *const served[] = {"mqtt", "mqttv3.1"};
+
+    while (list.length) {
+        struct span item = span_trim(span_cut(&list, ','));
+
+        for (size_t i = 0; i < sizeof(served) / sizeof(served[0]); i++)
+            if (span_is(item, served[i]))
+                return served[i];
+    }
+    return NULL;
+}
+
+/* How many bytes of empty lines there are before the request line. */
+static size_t empty_lines(const char *bytes, size_t length)
+{
+    size_t at = 0;
+
+    while (length - at >= 2 && memcmp(bytes + at, "\r\n", 2) == 0)
+        at += 2;
+    return at;
+}
+
 size_t handshake_head(const char *bytes, size_t length, size_t looked_at)
 {
-    size_t from = looked_at > 3 ? looked_at - 3 : 0;
-    const char *end = length > from ? memmem(bytes + from, length - from, "\r\n\r\n", 4) : NULL;
+    size_t from = empty_lines(bytes, length);
 
-    return end ? (size_t)(end - bytes) + 4 : 0;
+    if (looked_at > from + 2)
+        from = looked_at - 2;
+    for (const char *lf; from < length && (lf = memchr(bytes + from, '\n', length - from));) {
+        size_t at = (size_t)(lf - bytes) + 1;
+
+        if (at < length && bytes[at] == '\n')
+            return at + 1;
+        if (at + 1 < length && bytes[at] == '\r' && bytes[at + 1] == '\n')
+            return at + 2;
+        from = at;
+    }
+    return 0;
 }
 
 static void note_once(struct request *request, struct span *place, const char *name,
@@ -107,11 +141,12 @@ static void note_header(struct request *request, struct span name, struct span v
     else if (span_is_word(name, "origin"))
         note_once(request, &request->origin, "Origin", value);
     else if (span_is_word(name, "upgrade"))
-        request->is_websocket |= list_names(value, "websocket", true);
+        request->is_websocket |= list_names(value, "websocket");
     else if (span_is_word(name, "connection"))
-        request->has_upgrade |= list_names(value, "upgrade", true);
+        request->has_upgrade |= list_names(value, "upgrade");
     else if (span_is_word(name, "sec-websocket-protocol"))
-        request->has_mqtt |= list_names(value, SUBPROTOCOL, false);
+        request->subprotocol =
+            request->subprotocol ? request->subprotocol : find_subprotocol(value);
     else if (span_is_word(name, "content-length"))
         request->has_body |= !span_is(value, "0");
     else if (span_is_word(name, "transfer-encoding"))
@@ -167,17 +202,32 @@ static struct span target_path(struct span target)
     return span_cut(&target, '?');
 }
 
+static bool is_served(const struct handshake_rules *rules, struct span path)
+{
+    for (size_t i = 0; i < rules->path_count; i++)
+        if (span_is(path, rules->paths[i]))
+            return true;
+    return rules->path_count == 0;
+}
+
+/* HTTP/1.1, or a later version that is compatible with it (RFC 9110 2.5). */
+static bool is_version(struct span version)
+{
+    return version.length == 8 && memcmp(version.bytes, "HTTP/1.", 7) == 0 &&
+           version.bytes[7] >= '1' && version.bytes[7] <= '9';
+}
+
 static struct handshake judge_line(const struct handshake_rules *rules, struct span line)
 {
     struct span method = span_cut(&line, ' '), target = span_cut(&line, ' ');
 
     if (!method.length || !target.length || strncmp(line.bytes, "HTTP/", 5) != 0)
         return handshake_refusal(400, "this is not an HTTP request");
-    if (!span_is(line, "HTTP/1.1"))
+    if (!is_version(line))
         return handshake_refusal(505, "a WebSocket begins with HTTP/1.1");
     if (!span_is(method, "GET"))
         return handshake_refusal(405, "a WebSocket begins with GET");
-    if (!span_is(target_path(target), rules->path))
+    if (!is_served(rules, target_path(target)))
         return handshake_refusal(404, "there is nothing at this path");
     return handshake_refusal(0, NULL);
 }
@@ -221,8 +271,8 @@ static struct handshake judge_headers(const struct handshake_rules *rules,
         return handshake_refusal(426, "Sec-WebSocket-Version has to be 13");
     if (!request->key.bytes || !is_key(request->key))
         return handshake_refusal(400, "Sec-WebSocket-Key has to be 16 bytes in base64");
-    if (!request->has_mqtt)
-        return handshake_refusal(400, "Sec-WebSocket-Protocol has to offer mqtt");
+    if (!request->subprotocol)
+        return handshake_refusal(400, "Sec-WebSocket-Protocol must offer mqtt (or mqttv3.1)");
     if (!may_come_from(rules, request->origin))
         return handshake_refusal(403, "pages of this origin may not connect");
     return handshake_refusal(101, NULL);
@@ -259,7 +309,8 @@ static void accept_key(struct span key, char accept[29])
 void handshake_judge(const struct handshake_rules *rules, const char *head, size_t length,
                      struct handshake *out)
 {
-    struct span rest = {head, length}, line;
+    size_t empty = empty_lines(head, length);
+    struct span rest = {head + empty, length - empty}, line;
     struct request request = {0};
 
     *out = handshake_refusal(400, "this is not an HTTP request");
@@ -277,8 +328,10 @@ void handshake_judge(const struct handshake_rules *rules, const char *head, size
         if (read_header(&request, line))
             return;
     }
-    if (out->status == 101)
-        accept_key(request.key, out->accept);
+    if (out->status != 101)
+        return;
+    accept_key(request.key, out->accept);
+    out->subprotocol = request.subprotocol;
 }
 
 struct handshake handshake_refusal(int status, const char *why)
@@ -322,8 +375,8 @@ void handshake_answer(const struct handshake *handshake, struct buf *out)
         buf_printf(out,
                    "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
                    "Connection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n"
-                   "Sec-WebSocket-Protocol: " SUBPROTOCOL "\r\n\r\n",
-                   handshake->accept);
+                   "Sec-WebSocket-Protocol: %s\r\n\r\n",
+                   handshake->accept, handshake->subprotocol);
         return;
     }
     buf_printf(out,

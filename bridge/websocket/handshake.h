@@ -15,20 +15,24 @@
 #define HANDSHAKE_KEY_CHARS 24   /* base64 of 16 bytes */
 
 struct handshake_rules {
-    const char *path;           /* of the request, without its query */
+    const char *const *paths; /* of requests, without their query; none: all, as Mosquitto has it */
+    size_t path_count;
     const char *const *origins; /* which pages may connect; none: all */
     size_t origin_count;
 };
 
 struct handshake {
     int status;      /* 101: granted */
-    const char *why; /* for whoever was refused */
+    const char *why; /* for the client that was refused */
     char accept[29]; /* Sec-WebSocket-Accept; only when granted */
+    /* The first of the offered ones that is served: "mqtt" or, for MQTT 3.1, "mqttv3.1"; static. */
+    const char *subprotocol;
 };
 
 /*
- * The length of the head, with its empty line; 0 while it is not whole.  The first looked_at bytes
- * were shown before.
+ * The length of the head, with its empty line and with empty lines before it (RFC 9112 2.2); 0
+ * while it is not whole.  A bare LF ends a line, so that such a head is judged, and refused, at
+ * once. The first looked_at bytes were shown before.
  */
 size_t handshake_head(const char *bytes, size_t length, size_t looked_at);
 /* Judges one whole head. */

@@ -19,6 +19,7 @@ enum kind {
     KIND_BROKER,
     KIND_TEXT,
     KIND_ORIGIN,
+    KIND_PATH,
     KIND_COUNT,
     KIND_TIME,
     KIND_LEVEL,
@@ -39,11 +40,13 @@ static const struct row rows[] = {
     {"broker", "ADDRESS:PORT|/PATH", NULL,
      "the broker's TCP listener, or its Unix socket, which has no end of ports", KIND_BROKER, 0, 0,
      0},
-    {"path", "/PATH", "/mqtt", "the only path that is a WebSocket", KIND_TEXT,
-     AT(edge.relay.rules.path), 0, 0},
+    {"path", "/PATH", NULL,
+     "a path that is served; may be repeated; without any, every path is, as with Mosquitto's own "
+     "listener",
+     KIND_PATH, 0, 0, 0},
     {"origin", "URL", NULL,
      "browsers' pages that may connect, as https://app.example.org; may be repeated; without any, "
-     "all may",
+     "all may: the token is in the CONNECT, so a foreign page has nothing to ride on",
      KIND_ORIGIN, 0, 0, 0},
     {"max-connections", "N", NULL,
      "at so many nobody more is accepted; as many as there are descriptors for (two each), unless "
@@ -150,6 +153,20 @@ static int add_origin(struct options *options, const char *text, char *why, size
     return 0;
 }
 
+static int add_path(struct options *options, const char *text, char *why, size_t why_bytes)
+{
+    if (text[0] != '/' || strpbrk(text, " ?#\r\n")) {
+        snprintf(why, why_bytes, "--path \"%s\": it begins with / and has no query", text);
+        return ERR_INVALID;
+    }
+    if (options->edge.relay.rules.path_count == OPTIONS_PATHS_MAX) {
+        snprintf(why, why_bytes, "--path: there may be %d at most", OPTIONS_PATHS_MAX);
+        return ERR_INVALID;
+    }
+    options->paths[options->edge.relay.rules.path_count++] = text;
+    return 0;
+}
+
 static int read_address(const struct row *row, const char *text, struct sockaddr_storage *out,
                         socklen_t *length, char *why, size_t why_bytes)
 {
@@ -189,6 +206,8 @@ static int read_value(const struct row *row, const char *text, struct options *o
         return 0;
     case KIND_ORIGIN:
         return add_origin(options, text, why, why_bytes);
+    case KIND_PATH:
+        return add_path(options, text, why, why_bytes);
     case KIND_COUNT:
         return read_count(row, text, (int64_t *)(void *)place, why, why_bytes);
     case KIND_TIME:
@@ -209,16 +228,10 @@ static int read_value(const struct row *row, const char *text, struct options *o
 
 static int check(const struct options *options, char *why, size_t why_bytes)
 {
-    const char *path = options->edge.relay.rules.path;
-
     if (!options->edge.listen_length || !options->edge.relay.broker_length) {
         snprintf(why, why_bytes,
                  "--listen and --broker are needed, as --listen 127.0.0.1:9001 --broker "
                  "/run/mosquitto/wsd.sock");
-        return ERR_INVALID;
-    }
-    if (path[0] != '/' || strpbrk(path, " ?#\r\n")) {
-        snprintf(why, why_bytes, "--path \"%s\": it begins with / and has no query", path);
         return ERR_INVALID;
     }
     return 0;
@@ -263,6 +276,7 @@ int options_read(int argc, char **argv, struct options *out, char *why, size_t w
     if (!rc)
         rc = check(out, why, why_bytes);
     out->edge.relay.rules.origins = out->origins;
+    out->edge.relay.rules.paths = out->paths;
     out->edge.relay.dead_s = (unsigned)(out->dead_ms / 1000);
     out->edge.connections_max = (size_t)out->connections_max;
     out->edge.per_address_max = (size_t)out->per_address_max;

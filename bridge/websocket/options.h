@@ -9,6 +9,7 @@
 #include "websocket/edge.h"
 
 #define OPTIONS_ORIGINS_MAX 64
+#define OPTIONS_PATHS_MAX   16
 
 enum options_mode { OPTIONS_RUN, OPTIONS_HELP, OPTIONS_VERSION };
 
@@ -16,6 +17,7 @@ struct options {
     enum options_mode mode;
     struct edge_config edge;
     const char *origins[OPTIONS_ORIGINS_MAX];
+    const char *paths[OPTIONS_PATHS_MAX];
     const char *http; /* where health and metrics are; NULL: nowhere */
     int64_t drain_ms, dead_ms, connections_max, per_address_max;
     enum log_level log_level;

@@ -29,7 +29,8 @@ enum stage {
 };
 
 struct relay {
-    struct list_node node; /* the owner's */
+    struct list_node node;        /* the owner's */
+    struct list_node silent_node; /* in home->silent until a request is granted */
     struct relay_home *home;
     struct loop_watch client_watch, broker_watch;
     struct loop_timer timer;
@@ -39,6 +40,7 @@ struct relay {
     struct sockaddr_in6 peer; /* or an IPv4 one, which is shorter */
     uint16_t broker_port; /* of our end, 0 for a Unix socket: what the broker calls the client */
     char accept[29];
+    const char *subprotocol;
     int64_t opened_ms, deadline_ms;
     uint64_t bytes_up, bytes_down;
     enum stage stage;
@@ -105,6 +107,13 @@ static void enter_closing(struct relay *relay, enum relay_reason reason)
     set_reason(relay, reason);
     relay->stage = STAGE_CLOSING;
     loop_timer_start(home->loop, &relay->timer, home->config->close_ms, on_close_late, relay);
+}
+
+/* Its request has been granted, or the relay ends. */
+static void leave_silence(struct relay *relay)
+{
+    if (list_is_linked(&relay->silent_node))
+        list_remove(&relay->home->silent, &relay->silent_node);
 }
 
 /* Of an open WebSocket. */
@@ -174,6 +183,7 @@ static void relay_free(struct relay *relay)
 {
     struct relay_home *home = relay->home;
 
+    leave_silence(relay);
     loop_timer_stop(&relay->timer);
     loop_watch_stop(&relay->client_watch);
     loop_watch_stop(&relay->broker_watch);
@@ -256,7 +266,7 @@ static void take_frames(struct relay *relay, uint8_t *bytes, size_t length)
 
 static void grant(struct relay *relay)
 {
-    struct handshake yes = {.status = 101};
+    struct handshake yes = {.status = 101, .subprotocol = relay->subprotocol};
     size_t rest = pipe_held(&relay->up);
     struct buf answer = {0};
     char peer[ADDRESS_TEXT];
@@ -341,6 +351,7 @@ static void connect_broker(struct relay *relay)
 {
     const struct relay_config *config = relay->home->config;
 
+    leave_silence(relay);
     relay->stage = STAGE_CONNECTING;
     relay->deadline_ms = loop_now_ms(relay->home->loop) + config->connect_ms;
     try_connect(relay);
@@ -432,6 +443,7 @@ static void take_head(struct relay *relay, const uint8_t *bytes, size_t length)
         return;
     }
     memcpy(relay->accept, handshake.accept, sizeof(relay->accept));
+    relay->subprotocol = handshake.subprotocol;
     up->at = head;
     connect_broker(relay);
 }
@@ -577,6 +589,7 @@ struct relay *relay_open(struct relay_home *home, int client, int broker,
     memcpy(&relay->peer, peer, sizeof(relay->peer));
     relay->opened_ms = loop_now_ms(home->loop);
     set_options(client, home->config->dead_s);
+    list_push_back(&home->silent, &relay->silent_node);
     if (refusal)
         refuse(relay, refusal, RELAY_REFUSED);
     else
@@ -602,6 +615,17 @@ void relay_abort(struct relay *relay)
 {
     end(relay, RELAY_STOPPED);
     settle(relay);
+}
+
+bool relay_evict_silent(struct relay_home *home)
+{
+    struct list_node *node = list_first(&home->silent);
+
+    if (!node)
+        return false;
+    end(CONTAINER_OF(node, struct relay, silent_node), RELAY_LATE);
+    settle(CONTAINER_OF(node, struct relay, silent_node));
+    return true;
 }
 
 struct list_node *relay_node(struct relay *relay)

@@ -58,7 +58,8 @@ struct relay;
 struct relay_home {
     struct loop *loop;
     const struct relay_config *config;
-    uint8_t *scratch; /* RELAY_CHUNK + FRAME_HEADER_MAX */
+    uint8_t *scratch;   /* RELAY_CHUNK + FRAME_HEADER_MAX */
+    struct list silent; /* relays whose request is not whole or was refused, the oldest first */
     uint64_t bytes_up, bytes_down;
     uint64_t ended[RELAY_REASONS];
     bool is_broker_away; /* the last attempt failed */
@@ -77,6 +78,8 @@ struct relay *relay_open(struct relay_home *home, int client, int broker,
 /* Closes in an orderly way (1001), or at once where there was no upgrade yet. */
 void relay_stop(struct relay *relay);
 void relay_abort(struct relay *relay);
+/* Ends the oldest relay that has not become a WebSocket; false when there is none. */
+bool relay_evict_silent(struct relay_home *home);
 /* For its owner's list. */
 struct list_node *relay_node(struct relay *relay);
 struct relay *relay_of_node(struct list_node *node);

@@ -16,7 +16,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const char *const origins[] = {"https://app.example.org"};
-    static const struct handshake_rules rules = {"/mqtt", origins, 1};
+    static const char *const paths[] = {"/mqtt", "/"};
+    static const struct handshake_rules rules = {paths, 2, origins, 1};
     char *bytes = xmalloc(size); /* so that the sanitizer sees its bounds */
     struct handshake handshake;
     struct buf answer = {0};
@@ -30,7 +31,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         ASSERT(handshake_head(bytes, size, cut) == head);
     }
     handshake_judge(&rules, bytes, head, &handshake);
-    ASSERT(handshake.status == 101 ? strlen(handshake.accept) == 28 : handshake.why != NULL);
+    ASSERT(handshake.status == 101 ? strlen(handshake.accept) == 28 && handshake.subprotocol
+                                   : handshake.why != NULL);
     ASSERT(handshake.status == 101 || (handshake.status >= 400 && handshake.status < 600));
     handshake_answer(&handshake, &answer);
     ASSERT(answer.length == strlen(answer.data) && strstr(answer.data, "\r\n\r\n"));

@@ -66,6 +66,22 @@ const refused = () => new Promise((done) => {
   client.on('connect', () => { client.end(true); done({ code: 0 }); });
 });
 
-const result = await { jose: tokens, mqtt: session, refused }[what]();
+// Connects to each URL as a client of that version of MQTT would.
+const connectOnce = ({ url, version }) => new Promise((done) => {
+  const client = require('mqtt').connect(url, {
+    clientId: 'user/alice/node', username: 'alice', password: args.token, reconnectPeriod: 0,
+    protocolVersion: version, ...(version === 3 ? { protocolId: 'MQIsdp' } : {}) });
+  for (const [event, said] of [['connect', 'connected'], ['error', 'refused'], ['close', 'closed']]) {
+    client.on(event, () => { done(said); client.end(true); });
+  }
+});
+
+async function connected() {
+  const seen = [];
+  for (const one of args.cases) seen.push(await connectOnce(one));
+  return seen;
+}
+
+const result = await { jose: tokens, mqtt: session, refused, connected }[what]();
 console.log(JSON.stringify(result));
 process.exit(0);

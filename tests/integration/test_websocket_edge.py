@@ -106,7 +106,7 @@ def ended(edge, reason):
     (b"\x16\x03\x01\r\n\r\n", 400)], 
     ids=["good", "path", "version", "protocol", "plain", "foreign", "known", "put", "large", "tls"])
 def test_answers_to_requests(new_edge, upstream, head, status):
-    edge = new_edge("--origin", "https://a.example")
+    edge = new_edge("--origin", "https://a.example", "--path", "/mqtt")
     with Raw(edge.ws_port, head) as raw:
         assert raw.status == status
         if status != 101:
@@ -296,6 +296,24 @@ def test_at_its_most_connections_it_lets_others_wait(new_edge, upstream):
         third.head = third.read_head()
         assert third.status == 101
     second.close()
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /mqtt HTTP/1.1\r\n", request("/nothing")],
+                         ids=["silent", "half a request", "refused"])
+def test_at_its_most_connections_what_is_no_websocket_gives_way(new_edge, upstream, sent):
+    edge = new_edge("--max-connections", "3", "--path", "/mqtt", "--handshake-timeout", "1m",
+                    "--close-timeout", "1m")
+    first = Raw.open(edge.ws_port)
+    held = [Raw(edge.ws_port).send(sent) for _ in range(6)]
+    with Raw.open(edge.ws_port) as new:
+        for raw in held[:5]:
+            assert raw.at_end()
+        new.send_frame(PING, b"x")
+        assert new.read_frame() == (PONG, b"x")
+    first.send_frame(PING, b"y")
+    assert first.read_frame() == (PONG, b"y")
+    for raw in [first, *held]:
+        raw.close()
 
 
 def test_connections_of_one_address(new_edge, upstream):

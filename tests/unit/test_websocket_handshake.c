@@ -6,13 +6,16 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
 
 static const char *const origins[] = {"https://app.example.org"};
-static const struct handshake_rules open_rules = {.path = "/mqtt"};
-static const struct handshake_rules closed_rules = {"/mqtt", origins, 1};
+static const char *const paths[] = {"/mqtt", "/ws"};
+static const struct handshake_rules any_path = {.path_count = 0};
+static const struct handshake_rules open_rules = {.paths = paths, .path_count = 2};
+static const struct handshake_rules closed_rules = {paths, 2, origins, 1};
 
 #define LINE    "GET /mqtt HTTP/1.1\r\n"
 #define HOST    "Host: example.org\r\n"
@@ -50,6 +53,10 @@ static void each_request_gets_its_status(void **state)
          LINE HOST UPGRADE KEY VERSION MQTT "Sec-WebSocket-Extensions: permessage-deflate\r\n" END,
          101},
         {"any origin", LINE HOST UPGRADE KEY VERSION MQTT "Origin: https://a.example\r\n" END, 101},
+        {"second path", "GET /ws?x HTTP/1.1\r\n" HOST UPGRADE KEY VERSION MQTT END, 101},
+        {"empty lines before it", END END LINE HOST UPGRADE KEY VERSION MQTT END, 101},
+        {"later version", "GET /mqtt HTTP/1.2\r\n" HOST UPGRADE KEY VERSION MQTT END, 101},
+        {"mqtt 3.1", LINE HOST UPGRADE KEY VERSION "Sec-WebSocket-Protocol: mqttv3.1\r\n" END, 101},
         {"post", "POST /mqtt HTTP/1.1\r\n" HOST UPGRADE KEY VERSION MQTT END, 405},
         {"http/1.0", "GET /mqtt HTTP/1.0\r\n" HOST UPGRADE KEY VERSION MQTT END, 505},
         {"http/2", "PRI * HTTP/2.0\r\n" END, 505},
@@ -75,8 +82,9 @@ static void each_request_gets_its_status(void **state)
         {"key of 18",
          LINE HOST UPGRADE "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZWFh\r\n" VERSION MQTT END, 400},
         {"no protocol", LINE HOST UPGRADE KEY VERSION END, 400},
-        {"other protocol", LINE HOST UPGRADE KEY VERSION "Sec-WebSocket-Protocol: mqttv3.1\r\n" END,
-         400},
+        {"other protocol",
+         LINE HOST UPGRADE KEY VERSION "Sec-WebSocket-Protocol: mqttv3.1.1, mqttv5\r\n" END, 400},
+        {"empty protocol", LINE HOST UPGRADE KEY VERSION "Sec-WebSocket-Protocol:\r\n" END, 400},
         {"protocol's case", LINE HOST UPGRADE KEY VERSION "Sec-WebSocket-Protocol: MQTT\r\n" END,
          400},
         {"folded", LINE HOST " more\r\n" UPGRADE KEY VERSION MQTT END, 400},
@@ -84,6 +92,17 @@ static void each_request_gets_its_status(void **state)
         {"no colon", LINE HOST "Nonsense\r\n" UPGRADE KEY VERSION MQTT END, 400},
         {"no name", LINE HOST ": x\r\n" UPGRADE KEY VERSION MQTT END, 400},
         {"bare lf", "GET /mqtt HTTP/1.1\n" HOST UPGRADE KEY VERSION MQTT END, 400},
+        {"bare lf first", "\n" LINE HOST UPGRADE KEY VERSION MQTT END, 400},
+        {"two lengths",
+         LINE HOST UPGRADE KEY VERSION MQTT "Content-Length: 0\r\nContent-Length: 3\r\n" END, 400},
+        {"list of lengths", LINE HOST UPGRADE KEY VERSION MQTT "Content-Length: 0, 0\r\n" END, 400},
+        {"length and chunks",
+         LINE HOST UPGRADE KEY VERSION MQTT
+         "Content-Length: 0\r\nTransfer-Encoding: chunked\r\n" END,
+         400},
+        {"unknown encoding", LINE HOST UPGRADE KEY VERSION MQTT "Transfer-Encoding: x\r\n" END,
+         400},
+        {"tab before colon", LINE "Host\t: x\r\n" UPGRADE KEY VERSION MQTT END, 400},
         {"bare lf later", LINE HOST UPGRADE KEY "Sec-WebSocket-Version: 13\n" MQTT END, 400},
         {"bare cr", LINE HOST "X: a\rb\r\n" UPGRADE KEY VERSION MQTT END, 400},
         {"nothing", END END, 400},
@@ -99,6 +118,55 @@ static void each_request_gets_its_status(void **state)
         if (found.status != cases[i].status)
             fail_msg("%s: %d, not %d", cases[i].name, found.status, cases[i].status);
         assert_true(found.status == 101 || found.why);
+    }
+}
+
+static void every_path_is_served_unless_some_are_named(void **state)
+{
+    static const char *const targets[] = {"/", "/ws", "/mqtt/", "/a/b?c=/d", "http://h", "*"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(targets) / sizeof(targets[0]); i++) {
+        struct buf head = {0};
+        struct handshake found;
+
+        buf_printf(&head, "GET %s HTTP/1.1\r\n" HOST UPGRADE KEY VERSION MQTT END, targets[i]);
+        handshake_judge(&any_path, head.data, head.length, &found);
+        assert_int_equal(found.status, 101);
+        buf_fini(&head);
+    }
+}
+
+static void the_first_of_the_offered_protocols_that_is_served_is_chosen(void **state)
+{
+    static const struct {
+        const char *offered, *chosen;
+    } cases[] = {
+        {"Sec-WebSocket-Protocol: mqtt\r\n", "mqtt"},
+        {"Sec-WebSocket-Protocol: mqttv3.1\r\n", "mqttv3.1"},
+        {"Sec-WebSocket-Protocol: mqttv3.1, mqtt\r\n", "mqttv3.1"},
+        {"Sec-WebSocket-Protocol: mqtt,mqttv3.1\r\n", "mqtt"},
+        {"Sec-WebSocket-Protocol: soap,, mqttv3.1,\r\n", "mqttv3.1"},
+        {"Sec-WebSocket-Protocol: soap\r\nsec-websocket-protocol: mqttv3.1\r\n"
+         "Sec-WebSocket-Protocol: mqtt\r\n",
+         "mqttv3.1"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct buf head = {0}, answer = {0};
+        struct handshake found;
+        char line[64];
+
+        buf_printf(&head, LINE HOST UPGRADE KEY VERSION "%s" END, cases[i].offered);
+        handshake_judge(&open_rules, head.data, head.length, &found);
+        assert_int_equal(found.status, 101);
+        assert_string_equal(found.subprotocol, cases[i].chosen);
+        handshake_answer(&found, &answer);
+        snprintf(line, sizeof(line), "Sec-WebSocket-Protocol: %s\r\n\r\n", cases[i].chosen);
+        assert_non_null(strstr(answer.data, line));
+        buf_fini(&head);
+        buf_fini(&answer);
     }
 }
 
@@ -178,13 +246,20 @@ static void a_refusal_says_what_would_be_right(void **state)
 
 static void the_end_of_a_head_is_found_however_it_comes(void **state)
 {
-    static const char head[] = LINE HOST END "more";
-    size_t whole = sizeof(head) - 1 - 4;
+    static const char *const heads[] = {LINE HOST END,   END END LINE HOST END,
+                                        LINE "X: y\n\n", LINE "X: y\n\r\n",
+                                        "\n\n",          END "\n\n"};
 
     (void)state;
-    for (size_t cut = 0; cut < whole; cut++) {
-        assert_int_equal(handshake_head(head, cut, 0), 0);
-        assert_int_equal(handshake_head(head, sizeof(head) - 1, cut), whole);
+    for (size_t i = 0; i < sizeof(heads) / sizeof(heads[0]); i++) {
+        size_t whole = strlen(heads[i]);
+        char head[200];
+
+        snprintf(head, sizeof(head), "%smore\r\n\r\n", heads[i]);
+        for (size_t cut = 0; cut < whole; cut++) {
+            assert_int_equal(handshake_head(head, cut, 0), 0);
+            assert_int_equal(handshake_head(head, strlen(head), cut), whole);
+        }
     }
 }
 
@@ -192,7 +267,7 @@ static void the_end_of_a_head_is_found_however_it_comes(void **state)
 
 static int read_options(struct options *options, char *why, const char *const words[])
 {
-    char *argv[16] = {(char *)(uintptr_t) "tocsin-wsd"};
+    char *argv[24] = {(char *)(uintptr_t) "tocsin-wsd"};
     int argc = 1;
 
     for (; words[argc - 1]; argc++)
@@ -241,9 +316,20 @@ static void a_wrong_command_line_is_told_what_is_right(void **state)
 
 static void options_are_read_with_their_units(void **state)
 {
-    static const char *const words[] = {
-        NEEDED, "--drain",      "250ms", "--origin", "https://a.example", "--max-per-address",
-        "7",    "--dead-after", "1h",    NULL};
+    static const char *const words[] = {NEEDED,
+                                        "--drain",
+                                        "250ms",
+                                        "--origin",
+                                        "https://a.example",
+                                        "--max-per-address",
+                                        "7",
+                                        "--dead-after",
+                                        "1h",
+                                        "--path",
+                                        "/",
+                                        "--path",
+                                        "/ws",
+                                        NULL};
     struct options options;
     char why[512] = "";
 
@@ -253,7 +339,8 @@ static void options_are_read_with_their_units(void **state)
     assert_int_equal(options.edge.relay.dead_s, 3600);
     assert_int_equal(options.edge.per_address_max, 7);
     assert_int_equal(options.edge.relay.handshake_ms, 10000);
-    assert_string_equal(options.edge.relay.rules.path, "/mqtt");
+    assert_int_equal(options.edge.relay.rules.path_count, 2);
+    assert_string_equal(options.edge.relay.rules.paths[1], "/ws");
     assert_int_equal(options.edge.relay.rules.origin_count, 1);
     assert_string_equal(options.edge.relay.rules.origins[0], "https://a.example");
     assert_int_equal(options_take_descriptors(&options, why, sizeof(why)), 0);
@@ -267,6 +354,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_request_gets_its_status),
+        cmocka_unit_test(every_path_is_served_unless_some_are_named),
+        cmocka_unit_test(the_first_of_the_offered_protocols_that_is_served_is_chosen),
         cmocka_unit_test(a_byte_of_nought_in_a_header_is_refused),
         cmocka_unit_test(origins_are_held_against_the_list),
         cmocka_unit_test(the_key_of_the_rfc_gets_the_answer_of_the_rfc),
