@@ -79,6 +79,10 @@ def step_promises(_all):
     yield command("promises", [servers.PYTHON, "tests/check_promises.py"])
 
 
+def step_asserts(_all):
+    yield command("asserts", [servers.PYTHON, "tests/asserts/check_asserts.py"])
+
+
 def step_breaks(_all):
     """Whether they apply; `./run breaks` says whether their tests notice them."""
     yield command("breaks", [servers.PYTHON, "tests/breaks/breaks.py", "--check"])
@@ -270,7 +274,7 @@ def step_integration(everything):
 
 
 STEPS = {"layers": step_layers, "style": step_style, "promises": step_promises,
-         "breaks": step_breaks,
+         "breaks": step_breaks, "asserts": step_asserts,
          "format": step_format, "unit": step_unit,
          "integration": step_integration, "lint": step_lint, "fuzz": step_fuzz}
 BESIDE = ("lint", "fuzz")

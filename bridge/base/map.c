@@ -225,8 +225,22 @@ static void idmap_grow(struct idmap *map)
 
 void *idmap_get(const struct idmap *map, uint64_t key)
 {
-    ASSERT(key != 0);
-    return map->count ? idmap_find(map->entries, map->capacity, key)->value : NULL;
+    if (key == 0)
+        return map->of_zero;
+    return map->capacity ? idmap_find(map->entries, map->capacity, key)->value : NULL;
+}
+
+/* Sets or, with NULL, removes the value of the key 0. */
+static void *idmap_change_zero(struct idmap *map, void *value)
+{
+    void *former = map->of_zero;
+
+    if (!former && value)
+        map->count++;
+    if (former && !value)
+        map->count--;
+    map->of_zero = value;
+    return former;
 }
 
 void *idmap_set(struct idmap *map, uint64_t key, void *value)
@@ -234,7 +248,9 @@ void *idmap_set(struct idmap *map, uint64_t key, void *value)
     struct idmap_entry *entry;
     void *former;
 
-    ASSERT(key != 0 && value != NULL);
+    ASSERT(value != NULL);
+    if (key == 0)
+        return idmap_change_zero(map, value);
     if (map->count + 1 > map->capacity / 4 * 3)
         idmap_grow(map);
     entry = idmap_find(map->entries, map->capacity, key);
@@ -271,8 +287,9 @@ void *idmap_remove(struct idmap *map, uint64_t key)
     struct idmap_entry *entry;
     void *former;
 
-    ASSERT(key != 0);
-    if (map->count == 0)
+    if (key == 0)
+        return idmap_change_zero(map, NULL);
+    if (map->capacity == 0)
         return NULL;
     entry = idmap_find(map->entries, map->capacity, key);
     if (entry->key == 0)
@@ -288,7 +305,9 @@ void idmap_each(struct idmap *map, void (*visit)(void *ctx, uint64_t key, void *
     size_t mask = map->capacity - 1;
     size_t end = 0;
 
-    if (map->count == 0)
+    if (map->of_zero)
+        visit(ctx, 0, map->of_zero);
+    if (map->capacity == 0)
         return;
     /*
      * Backwards from a free slot: what a removal moves into the visited slot comes from slots

@@ -27,13 +27,15 @@ void *strmap_remove(struct strmap *map, const char *key); /* the former value or
 void strmap_each(struct strmap *map, void (*visit)(void *ctx, const char *key, void *value),
                  void *ctx);
 
+/* Every number is a key, 0 among them: ids come from clients, too. */
 struct idmap {
     struct idmap_entry *entries;
     size_t count, capacity;
+    void *of_zero; /* the value of the key 0, which is in no slot; NULL: absent */
 };
 
 void idmap_fini(struct idmap *map);
-void *idmap_get(const struct idmap *map, uint64_t key); /* key is not 0 */
+void *idmap_get(const struct idmap *map, uint64_t key);
 void *idmap_set(struct idmap *map, uint64_t key, void *value);
 void *idmap_remove(struct idmap *map, uint64_t key);
 void idmap_each(struct idmap *map, void (*visit)(void *ctx, uint64_t key, void *value), void *ctx);

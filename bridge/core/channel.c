@@ -4,8 +4,6 @@
 #include <stddef.h>
 #include <string.h>
 
-#include "base/panic.h"
-
 static const char *const channel_names[CHANNEL_COUNT] = {
     [CHANNEL_IN_APP] = "in_app", [CHANNEL_PUSH] = "push", [CHANNEL_SMS] = "sms",
     [CHANNEL_EMAIL] = "email",   [CHANNEL_CHAT] = "chat", [CHANNEL_WEBHOOK] = "webhook",
@@ -20,8 +18,7 @@ static const char *const priority_names[PRIORITY_COUNT] = {
 
 const char *channel_name(enum channel channel)
 {
-    ASSERT((unsigned)channel < CHANNEL_COUNT);
-    return channel_names[channel];
+    return (unsigned)channel < CHANNEL_COUNT ? channel_names[channel] : "unknown";
 }
 
 int channel_parse(const char *name, enum channel *channel)
@@ -36,8 +33,7 @@ int channel_parse(const char *name, enum channel *channel)
 
 const char *priority_name(enum priority priority)
 {
-    ASSERT((unsigned)priority < PRIORITY_COUNT);
-    return priority_names[priority];
+    return (unsigned)priority < PRIORITY_COUNT ? priority_names[priority] : "unknown";
 }
 
 int priority_parse(const char *name, enum priority *priority)

@@ -34,8 +34,7 @@ static const unsigned moves[DELIVERY_STATE_COUNT] = {
 
 const char *delivery_state_name(enum delivery_state state)
 {
-    ASSERT((unsigned)state < DELIVERY_STATE_COUNT);
-    return state_names[state];
+    return (unsigned)state < DELIVERY_STATE_COUNT ? state_names[state] : "unknown";
 }
 
 bool delivery_is_final(enum delivery_state state)

@@ -7,6 +7,7 @@
 #define MS_SHIFT      22
 #define SEQUENCE_MASK ((UINT64_C(1) << NODE_SHIFT) - 1)
 #define PER_MS        (SEQUENCE_MASK + 1)
+#define HOUR_MS       3600000
 #define MS_MAX        ((INT64_C(1) << 41) - 1) /* the id stays positive as a bigint: year 2039 */
 
 void id_source_init(struct id_source *source, unsigned node)
@@ -39,10 +40,16 @@ uint64_t id_take(struct id_source *source, int64_t wall_ms, size_t count)
             sequence = 0;
         }
     }
-    ASSERT(wall_ms >= 0 && wall_ms + (int64_t)(last / PER_MS) <= MS_MAX);
+    if (wall_ms < 0 || wall_ms > MS_MAX - (int64_t)(last / PER_MS))
+        return 0;
     source->last =
         id_make(wall_ms + (int64_t)(last / PER_MS), source->node, sequence + last % PER_MS);
     return id_make(wall_ms, source->node, sequence);
+}
+
+bool id_can_take(int64_t wall_ms)
+{
+    return wall_ms >= 0 && wall_ms <= MS_MAX - HOUR_MS;
 }
 
 uint64_t id_next(uint64_t id)

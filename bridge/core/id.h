@@ -9,11 +9,13 @@
  * more than 4,096 are taken in a millisecond; it never goes back.
  *
  * Purity: no clock; the caller passes wall milliseconds.
- * Limits: positive as a signed bigint until September 2039; then id_take() panics.
+ * Limits: positive as a signed bigint until 7 September 2039, not before 1970; outside of these
+ *         id_take() makes none.
  */
 #ifndef TOCSIN_CORE_ID_H
 #define TOCSIN_CORE_ID_H
 #include "base/err.h"
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -29,9 +31,11 @@ struct id_source {
 void id_source_init(struct id_source *source, unsigned node);
 /*
  * Reserves count ids in a row and returns the first.  The others follow by id_next(), which is
- * +1 throughout in a run of up to 4,096.
+ * +1 throughout in a run of up to 4,096.  0, which is no id: the clock is outside the limits.
  */
 uint64_t id_take(struct id_source *source, int64_t wall_ms, size_t count);
+/* Whether id_take() can make ids at this time, and for an hour to come. */
+bool id_can_take(int64_t wall_ms);
 uint64_t id_next(uint64_t id);
 int64_t id_wall_ms(uint64_t id);
 uint64_t id_first_of(int64_t wall_ms); /* lower bound of a time; for partitions */

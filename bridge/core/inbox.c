@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "core/inbox.h"
 
-#include "base/panic.h"
 #include "core/json.h"
 #include "core/request.h"
 
@@ -53,11 +52,12 @@ static void write_chosen(const struct json *root, struct buf *out)
     }
 }
 
-void inbox_write_members(const char *content, size_t bytes, struct arena *scratch, struct buf *out)
+int inbox_write_members(const char *content, size_t bytes, struct arena *scratch, struct buf *out)
 {
     struct json_doc doc;
 
-    ASSERT(bytes >= 2 && content[0] == '{');
+    if (bytes < 2 || content[0] != '{' || content[bytes - 1] != '}')
+        return ERR_INVALID;
     /* Mostly there is nothing to leave out: these words do not even occur. */
     if (!has_member(content, bytes, "\"content\":") &&
         !has_member(content, bytes, "\"campaign\":") &&
@@ -66,10 +66,10 @@ void inbox_write_members(const char *content, size_t bytes, struct arena *scratc
         if (bytes > 2)
             buf_add_char(out, ',');
         buf_add(out, content + 1, bytes - 2);
-        return;
+        return 0;
     }
-    /* We wrote it: it can be read. */
     if (json_read(content, bytes, REQUEST_DEPTH_MAX + 1, scratch, &doc))
-        panic("stored content that is not JSON");
+        return ERR_INVALID;
     write_chosen(doc.root, out);
+    return 0;
 }

@@ -12,9 +12,16 @@
 #define TOCSIN_CORE_INBOX_H
 #include "base/arena.h"
 #include "base/buf.h"
+#include "base/err.h"
 #include <stddef.h>
 
-/* Appends the members, each with a comma before it; content is a request's stored content. */
-void inbox_write_members(const char *content, size_t bytes, struct arena *scratch, struct buf *out);
+/*
+ * Appends the members, each with a comma before it; content is a request's stored content.
+ * ERR_INVALID, and nothing was appended: it is not a JSON object.  Only a row that the bridge did
+ * not write holds such content.  A JSON object without `content`, `campaign`, `schedule` and
+ * `template` is copied and not parsed.
+ */
+NODISCARD int inbox_write_members(const char *content, size_t bytes, struct arena *scratch,
+                                  struct buf *out);
 
 #endif

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "core/mark.h"
 
-#include "base/panic.h"
-
 static const char *const state_names[INBOX_STATE_COUNT] = {
     [INBOX_UNREAD] = "unread",
     [INBOX_READ] = "read",
@@ -12,8 +10,7 @@ static const char *const state_names[INBOX_STATE_COUNT] = {
 
 const char *inbox_state_name(enum inbox_state state)
 {
-    ASSERT((unsigned)state < INBOX_STATE_COUNT);
-    return state_names[state];
+    return (unsigned)state < INBOX_STATE_COUNT ? state_names[state] : "unknown";
 }
 
 void mark_init(struct mark *mark)

@@ -3,8 +3,6 @@
 
 #include <string.h>
 
-#include "base/panic.h"
-
 #include "core/utf8.h"
 
 static const char *const outcome_names[OUTCOME_COUNT] = {
@@ -54,14 +52,12 @@ static const char *const reason_names[REASON_COUNT] = {
 
 const char *outcome_name(enum outcome_kind kind)
 {
-    ASSERT((unsigned)kind < OUTCOME_COUNT);
-    return outcome_names[kind];
+    return (unsigned)kind < OUTCOME_COUNT ? outcome_names[kind] : "unknown";
 }
 
 const char *reason_name(enum reason reason)
 {
-    ASSERT((unsigned)reason < REASON_COUNT);
-    return reason_names[reason];
+    return (unsigned)reason < REASON_COUNT ? reason_names[reason] : "unknown";
 }
 
 int reason_parse(const char *name, enum reason *reason)

@@ -4,8 +4,6 @@
 #include <stdbool.h>
 #include <string.h>
 
-#include "base/panic.h"
-
 #include "core/utf8.h"
 
 static const struct {
@@ -132,7 +130,9 @@ char *topic_down(enum topic_kind kind, const char *id, const char *leaf, char ou
 {
     size_t id_length = strlen(id), leaf_length = strlen(leaf), used = subtrees[kind].length;
 
-    ASSERT(used + id_length + 6 + leaf_length < TOPIC_BYTES_MAX);
+    out[0] = '\0';
+    if (used + id_length + 6 + leaf_length >= TOPIC_BYTES_MAX)
+        return out;
     memcpy(out, subtrees[kind].prefix, used);
     memcpy(out + used, id, id_length);
     used += id_length;

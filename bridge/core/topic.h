@@ -33,6 +33,7 @@ NODISCARD int topic_encode_id(const char *raw, char out[TOPIC_ID_MAX + 1]);
  * "notify/v1/users/{id}/down/{leaf}"; id is encoded already; writes and returns out.  Panics
  * when they do not fit: ids are bounded and leaves are ours.
  */
+/* The empty text, which no broker takes, when it would be longer than that. */
 char *topic_down(enum topic_kind kind, const char *id, const char *leaf, char out[TOPIC_BYTES_MAX]);
 
 #endif

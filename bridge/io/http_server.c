@@ -377,11 +377,16 @@ const char *http_request_header(struct http_exchange *exchange, const char *name
 
 void http_answer_header(struct http_exchange *exchange, const char *name, const char *value)
 {
-    unsigned i = exchange->header_count++;
+    unsigned i = exchange->header_count;
 
     ASSERT(i < HTTP_ANSWER_HEADERS_MAX);
     ASSERT(exchange->state == ASKING || exchange->state == SUSPENDED);
-    ASSERT(value[strcspn(value, "\r\n")] == '\0');
+    if (value[strcspn(value, "\r\n")] != '\0') {
+        log_error("http.header", LOG_STR("name", name),
+                  LOG_STR("why", "the value is more than one line: the header is left out"));
+        return;
+    }
+    exchange->header_count++;
     exchange->headers[i].name = name;
     exchange->headers[i].value = xstrdup(value);
 }

@@ -70,7 +70,10 @@ uint16_t http_server_port(const struct http_server *server);
 /* A request header by name (any case), NULL when absent or not one line; borrowed until the answer.
  */
 const char *http_request_header(struct http_exchange *exchange, const char *name);
-/* A header of the answer to come; name is borrowed until the exchange ends, value is copied. */
+/*
+ * A header of the answer to come; name is borrowed until the exchange ends, value is copied.
+ * A value of more than one line is left out, and logged.
+ */
 #define HTTP_ANSWER_HEADERS_MAX 8
 void http_answer_header(struct http_exchange *exchange, const char *name, const char *value);
 /* Ends the exchange.  body is copied; to a HEAD it is left out. */

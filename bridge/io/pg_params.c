@@ -28,23 +28,35 @@ static void put_integer(struct buf *buf, int64_t value, size_t bytes)
     buf_add(buf, out, bytes);
 }
 
-static size_t integer_bytes(enum pg_type type, int64_t value)
+static size_t integer_bytes(enum pg_type type)
 {
     switch (type) {
     case PG_BOOL:
-        ASSERT(value == 0 || value == 1);
         return 1;
     case PG_INT2:
-        ASSERT(value >= INT16_MIN && value <= INT16_MAX);
         return 2;
     case PG_INT4:
-        ASSERT(value >= INT32_MIN && value <= INT32_MAX);
         return 4;
     case PG_INT8:
         return 8;
     default:
         panic("not an integer type");
     }
+}
+
+/*
+ * A number of somebody else's may be larger than its column: the nearest that fits is stored.
+ * Cut off, it would be another number.
+ */
+static int64_t fitting(int64_t value, size_t bytes)
+{
+    int64_t max = bytes == 8 ? INT64_MAX : (INT64_C(1) << (8 * bytes - 1)) - 1;
+
+    if (value >= -max - 1 && value <= max)
+        return value;
+    log_error("pg.number", LOG_INT("value", value), LOG_INT("bytes", bytes),
+              LOG_STR("why", "the number does not fit its column: the nearest is stored"));
+    return value < 0 ? -max - 1 : max;
 }
 
 void pg_array_init(struct pg_array *array, enum pg_type type)
@@ -68,10 +80,10 @@ void pg_array_fini(struct pg_array *array)
 
 void pg_array_add_int(struct pg_array *array, int64_t value)
 {
-    size_t bytes = integer_bytes(array->type, value);
+    size_t bytes = integer_bytes(array->type);
 
     put_integer(&array->buf, (int64_t)bytes, 4);
-    put_integer(&array->buf, value, bytes);
+    put_integer(&array->buf, fitting(value, bytes), bytes);
     array->count++;
 }
 

@@ -32,7 +32,7 @@ static void add_receipt(struct callbacks *callbacks, const struct folded *row)
         .at_ms = row->at_ms,
     };
 
-    if (row->receipts == RECEIPTS_NONE)
+    if (row->receipts == RECEIPTS_NONE || !receipt.status)
         return;
     /* What a reader does with a mail is told to those who want to know everything. */
     if (row->destination == STORE_OURSELVES && row->report < REPORT_BOUNCED &&

@@ -539,7 +539,10 @@ static bool judge_untried(struct dispatch *dispatch, struct task *task)
     struct outcome outcome;
 
     task->tried_ms = loop_now_ms(dispatch->loop);
-    if (task->note->expires_ms && task->note->expires_ms <= dispatch_wall_ms(dispatch)) {
+    if (task->channel != ((struct destination *)task->destination)->config.channel) {
+        outcome_set(&outcome, OUTCOME_PERMANENT, REASON_INTERNAL,
+                    "the stored channel is not that of the stored destination");
+    } else if (task->note->expires_ms && task->note->expires_ms <= dispatch_wall_ms(dispatch)) {
         outcome_set(&outcome, OUTCOME_EXPIRED, REASON_NONE, "");
     } else if (task->channel != CHANNEL_IN_APP && task->recipient_kind < RECIPIENT_EMAIL) {
         outcome_set(&outcome, OUTCOME_PERMANENT, REASON_NO_TARGET,

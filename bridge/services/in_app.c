@@ -157,13 +157,12 @@ static void on_published(void *ctx, int err, uint8_t reason)
  * while the database was away, and stored later by a bridge that does not know of it.  A digest,
  * so that no service can make another's look like a repeat.
  */
-static void add_key(struct buf *buf, const struct job *job)
+static void add_key(struct buf *buf, const struct job *job, struct arena *scratch)
 {
     unsigned char digest[DIGEST_BYTES];
-    char text[TOPIC_ID_MAX + 1 + REQUEST_ID_MAX];
     size_t service_bytes = strlen(job->service), id_bytes = strlen(job->request);
+    char *text = arena_alloc(scratch, service_bytes + 1 + id_bytes);
 
-    ASSERT(service_bytes <= TOPIC_ID_MAX && id_bytes <= REQUEST_ID_MAX);
     memcpy(text, job->service, service_bytes + 1);
     memcpy(text + service_bytes + 1, job->request, id_bytes);
     digest_sha256(text, service_bytes + 1 + id_bytes, digest);
@@ -179,6 +178,7 @@ static int build(struct in_app *in_app, const struct job *job)
     struct buf *buf = &in_app->payload;
     char text[TIMEFMT_BYTES];
     char id[ID_TEXT_BYTES];
+    int err;
 
     buf_clear(buf);
     buf_add_text(buf, "{\"id\":\"");
@@ -197,11 +197,13 @@ static int build(struct in_app *in_app, const struct job *job)
         buf_add_char(buf, '"');
     }
     if (job->priority == PRIORITY_URGENT && job->target_kind == TARGET_USER)
-        add_key(buf, job);
+        add_key(buf, job, in_app->scratch);
     if (job->is_replay)
         buf_add_text(buf, ",\"replay\":true");
-    inbox_write_members(job->content, job->content_bytes, in_app->scratch, buf);
+    err = inbox_write_members(job->content, job->content_bytes, in_app->scratch, buf);
     arena_reset(in_app->scratch);
+    if (err)
+        return err;
     buf_add_char(buf, '}');
     return buf->length > REQUEST_INBOX_MAX ? ERR_TOO_LARGE : 0;
 }

@@ -90,6 +90,13 @@ static void on_batch(void *ctx, size_t count)
     struct ingest *ingest = ctx;
 
     (void)count;
+    if (!id_can_take(clock_wall_ms())) {
+        log_error("ingest.clock", LOG_INT("wall_ms", clock_wall_ms()),
+                  LOG_STR("why", "no id can be made before 1970 and after 7 September 2039: set the"
+                                 " database's clock; the broker keeps the requests until then"));
+        ingest_abandon(ingest, ERR_INVALID);
+        return;
+    }
     if (ingest->is_degraded) {
         ingest_degraded_batch(ingest);
         return;

@@ -2,6 +2,7 @@
 #include "store/callbacks.h"
 
 #include "base/alloc.h"
+#include "core/request.h"
 #include "store/store_internal.h"
 
 #include <stdlib.h>
@@ -307,10 +308,10 @@ static void on_folded(void *ctx, int err, const struct pg_result *result)
             .delivery = (uint64_t)pg_int(result, i, 1),
             .notification = (uint64_t)pg_int(result, i, 2),
             .report = (enum report)pg_int(result, i, 3),
-            .reason = (enum reason)pg_int(result, i, 4),
+            .reason = (enum reason)store_enum(result, i, 4, REASON_COUNT),
             .destination = (int32_t)pg_int(result, i, 5),
-            .channel = (enum channel)pg_int(result, i, 6),
-            .recipient_kind = (int)pg_int(result, i, 7),
+            .channel = (enum channel)store_enum(result, i, 6, CHANNEL_COUNT),
+            .recipient_kind = store_enum(result, i, 7, RECIPIENT_URL + 1),
             .number = (int)pg_int(result, i, 8),
             .at_ms = pg_time_us(result, i, 9) / 1000,
             .recipient = pg_text_or_null(result, i, 10),
@@ -321,7 +322,7 @@ static void on_folded(void *ctx, int err, const struct pg_result *result)
             .service = pg_text_or_null(result, i, 15),
             .request = pg_text_or_null(result, i, 16),
             .type = pg_text_or_null(result, i, 17),
-            .priority = (enum priority)pg_int(result, i, 18),
+            .priority = (enum priority)store_enum(result, i, 18, PRIORITY_COUNT),
             .created_ms = pg_time_us(result, i, 19) / 1000,
             .is_dead = pg_int(result, i, 21) != 0,
         };

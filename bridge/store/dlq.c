@@ -4,6 +4,8 @@
 
 #include "base/alloc.h"
 #include "core/id.h"
+#include "core/outcome.h"
+#include "core/request.h"
 #include "store/store_internal.h"
 
 #include <stdlib.h>
@@ -171,13 +173,13 @@ static void on_listed(void *ctx, int err, const struct pg_result *result)
         struct dead_row row = {
             .delivery = (uint64_t)pg_int(result, i, 0),
             .notification = (uint64_t)pg_int(result, i, 1),
-            .channel = (int)pg_int(result, i, 2),
-            .reason = (int)pg_int(result, i, 3),
+            .channel = store_enum(result, i, 2, CHANNEL_COUNT),
+            .reason = store_enum(result, i, 3, REASON_COUNT),
             .status = (int)pg_int(result, i, 4),
             .attempts = (int)pg_int(result, i, 5),
             .retries = (int)pg_int(result, i, 6),
-            .recipient_kind = (int)pg_int(result, i, 7),
-            .priority = (int)pg_int(result, i, 8),
+            .recipient_kind = store_enum(result, i, 7, RECIPIENT_URL + 1),
+            .priority = store_enum(result, i, 8, PRIORITY_COUNT),
             .died_ms = ms_or_0(result, i, 9),
             .changed_ms = ms_or_0(result, i, 10),
             .created_ms = ms_or_0(result, i, 11),

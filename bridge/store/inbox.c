@@ -108,7 +108,7 @@ static void on_marked(void *ctx, int err, const struct pg_result *result)
             .delivery = (uint64_t)pg_int(result, i, 1),
             .notification = (uint64_t)pg_int(result, i, 2),
             .seq = pg_int(result, i, 3),
-            .state = (enum inbox_state)pg_int(result, i, 4),
+            .state = (enum inbox_state)store_enum(result, i, 4, INBOX_STATE_COUNT),
             .service = pg_text_or_null(result, i, 5),
             .request = pg_text_or_null(result, i, 6),
             .until_seq = pg_int(result, i, 7),
@@ -248,7 +248,7 @@ static void on_history(void *ctx, int err, const struct pg_result *result)
             .rank = pg_int(result, i, 4),
             .created_ms = id_wall_ms((uint64_t)pg_int(result, i, 5)),
             .expires_ms = pg_is_null(result, i, 6) ? 0 : pg_time_us(result, i, 6) / 1000,
-            .state = (enum inbox_state)pg_int(result, i, 7),
+            .state = (enum inbox_state)store_enum(result, i, 7, INBOX_STATE_COUNT),
             .is_seen = pg_int(result, i, 8) != 0,
         };
 

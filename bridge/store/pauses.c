@@ -88,7 +88,7 @@ static void on_destinations(void *ctx, int err, const struct pg_result *result)
             .id = (int32_t)pg_int(result, i, 0),
             .name = pg_text(result, i, 1),
             .adapter = pg_text(result, i, 2),
-            .channel = (enum channel)pg_int(result, i, 3),
+            .channel = (enum channel)store_enum(result, i, 3, CHANNEL_COUNT),
             .waits_ms = pg_int(result, i, 4),
             .own = read_pause(result, i, 5),
             .channels = read_pause(result, i, 8),

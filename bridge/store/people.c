@@ -170,13 +170,13 @@ static void on_targets(void *ctx, int err, const struct pg_result *result)
     free(held);
     for (int i = 0; !err && i < pg_rows(result); i++) {
         struct target target = {
-            .channel = (enum channel)pg_int(result, i, 0),
-            .kind = (enum recipient_kind)pg_int(result, i, 1),
+            .channel = (enum channel)store_enum(result, i, 0, CHANNEL_COUNT),
+            .kind = (enum recipient_kind)store_enum(result, i, 1, RECIPIENT_URL + 1),
             .platform = pg_text(result, i, 2),
             .token = pg_text(result, i, 3),
             .address = pg_text(result, i, 4),
             .is_active = pg_int(result, i, 5) != 0,
-            .reason = (enum reason)pg_int(result, i, 6),
+            .reason = (enum reason)store_enum(result, i, 6, REASON_COUNT),
             .created_ms = pg_time_us(result, i, 7) / 1000,
             .changed_ms = pg_time_us(result, i, 8) / 1000,
             .last_seen_ms = pg_time_us(result, i, 9) / 1000,
@@ -227,10 +227,10 @@ static void on_reach(void *ctx, int err, const struct pg_result *result)
     for (int i = 0; !err && i < pg_rows(result); i++) {
         struct reach_row row = {
             .index = (size_t)pg_int(result, i, 0),
-            .kind = (enum recipient_kind)pg_int(result, i, 1),
+            .kind = (enum recipient_kind)store_enum(result, i, 1, RECIPIENT_URL + 1),
             .platform = pg_text(result, i, 2),
             .address = pg_text(result, i, 3),
-            .suppressed = (enum reason)pg_int(result, i, 4),
+            .suppressed = (enum reason)store_enum(result, i, 4, REASON_COUNT),
         };
 
         call.on_row(call.ctx, &row);
@@ -306,10 +306,10 @@ static void on_suppressions(void *ctx, int err, const struct pg_result *result)
     for (int i = 0; !err && i < pg_rows(result); i++) {
         struct suppression row = {
             .id = (uint64_t)pg_int(result, i, 0),
-            .channel = (enum channel)pg_int(result, i, 1),
+            .channel = (enum channel)store_enum(result, i, 1, CHANNEL_COUNT),
             .address = pg_text(result, i, 2),
             .scope = pg_text(result, i, 3),
-            .reason = (enum reason)pg_int(result, i, 4),
+            .reason = (enum reason)store_enum(result, i, 4, REASON_COUNT),
             .source = pg_text(result, i, 5),
             .created_ms = pg_time_us(result, i, 6) / 1000,
         };

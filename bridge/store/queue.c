@@ -3,6 +3,7 @@
 
 #include "base/alloc.h"
 #include "store/queue_sql.h"
+#include "core/request.h"
 #include "store/store_internal.h"
 
 #include <stdlib.h>
@@ -194,9 +195,9 @@ static void on_claimed(void *ctx, int err, const struct pg_result *result)
             .attempts = (int)pg_int(result, i, 6),
             .crashes = (int)pg_int(result, i, 7),
             .receipts = (int)pg_int(result, i, 8),
-            .recipient_kind = (int)pg_int(result, i, 9),
-            .channel = (enum channel)pg_int(result, i, 10),
-            .priority = (enum priority)pg_int(result, i, 11),
+            .recipient_kind = store_enum(result, i, 9, RECIPIENT_URL + 1),
+            .channel = (enum channel)store_enum(result, i, 10, CHANNEL_COUNT),
+            .priority = (enum priority)store_enum(result, i, 11, PRIORITY_COUNT),
             .recipient = pg_text(result, i, 12),
             .service = pg_text(result, i, 13),
             .request = pg_text(result, i, 14),
@@ -208,7 +209,7 @@ static void on_claimed(void *ctx, int err, const struct pg_result *result)
         };
 
         row.content = pg_bytes(result, i, 18, &row.content_bytes);
-        row.suppressed = (enum reason)pg_int(result, i, 20);
+        row.suppressed = (enum reason)store_enum(result, i, 20, REASON_COUNT);
         row.user = pg_text(result, i, 21);
         row.desk = (unsigned)pg_int(result, i, 23);
         row.is_replay = row.attempts > 0 || pg_int(result, i, 24) != 0;
@@ -327,7 +328,7 @@ static void on_settled(void *ctx, int err, const struct pg_result *result)
             settled->on_row(settled->ctx, off.id, off.notification, (int)pg_int(result, i, 2));
             continue;
         }
-        off.channel = (enum channel)pg_int(result, i, 3);
+        off.channel = (enum channel)store_enum(result, i, 3, CHANNEL_COUNT);
         off.user = pg_text(result, i, 4);
         settled->on_off(settled->ctx, &off);
     }
@@ -346,8 +347,8 @@ static void on_acked(void *ctx, int err, const struct pg_result *result)
             .notification = (uint64_t)pg_int(result, i, 1),
             .attempts = (int)pg_int(result, i, 2),
             .user = pg_text(result, i, 3),
-            .state = (enum delivery_state)pg_int(result, i, 4),
-            .channel = (enum channel)pg_int(result, i, 5),
+            .state = (enum delivery_state)store_enum(result, i, 4, DELIVERY_STATE_COUNT),
+            .channel = (enum channel)store_enum(result, i, 5, CHANNEL_COUNT),
         };
 
         acked.on_row(acked.ctx, &row);

@@ -168,7 +168,7 @@ static void on_flows(void *ctx, int err, const struct pg_result *result)
         struct queue_line line = {
             .id = (int32_t)pg_int(result, i, 0),
             .name = pg_text(result, i, 1),
-            .channel = (enum channel)pg_int(result, i, 2),
+            .channel = (enum channel)store_enum(result, i, 2, CHANNEL_COUNT),
             .is_paused = pg_int(result, i, 3) != 0,
             .open_breakers = (int)pg_int(result, i, 4),
             .hour = {.completed = pg_int(result, i, 5),

@@ -171,7 +171,7 @@ static void on_removed(void *ctx, int err, const struct pg_result *result)
         struct removed_delivery row = {
             .delivery = delivery,
             .notification = (uint64_t)pg_int(result, i, 2),
-            .channel = (enum channel)pg_int(result, i, 3),
+            .channel = (enum channel)store_enum(result, i, 3, CHANNEL_COUNT),
             .recipient_kind = (int)pg_int(result, i, 4),
             .receipts = (int)pg_int(result, i, 5),
             .recipient = pg_text(result, i, 6),

@@ -140,7 +140,7 @@ static void on_shared(void *ctx, int err, const struct pg_result *result)
             .delivery = (uint64_t)pg_int(result, i, 3),
             .created_ms = id_wall_ms((uint64_t)pg_int(result, i, 4)),
             .role = pg_text(result, i, 5),
-            .state = (enum inbox_state)pg_int(result, i, 6),
+            .state = (enum inbox_state)store_enum(result, i, 6, INBOX_STATE_COUNT),
             .is_seen = pg_int(result, i, 7) != 0,
             .expires_ms = pg_is_null(result, i, 8) ? 0 : pg_time_us(result, i, 8) / 1000,
         };

@@ -213,6 +213,17 @@ bool store_intake_is_idle(const struct store *store)
     return pg_pending(store->pg[STORE_INTAKE]) == 0;
 }
 
+int store_enum(const struct pg_result *result, int row, int column, int count)
+{
+    int64_t value = pg_int(result, row, column);
+
+    if (value >= 0 && value < count)
+        return (int)value;
+    log_error("store.value", LOG_INT("column", column), LOG_INT("value", value),
+              LOG_STR("why", "no such value in this version: the row is read as if it were 0"));
+    return 0;
+}
+
 void store_on_done(void *ctx, int err, const struct pg_result *result)
 {
     struct store_call *call = ctx;

@@ -130,6 +130,11 @@ int store_mark_range(struct store *store, const struct pg_statement *statement,
 /* store/audit.c: the seven parameters of STORE_AUDIT; NULL: nobody's. */
 struct audited;
 void store_add_audited(struct store *store, const struct audited *audited);
+/*
+ * A stored enumeration: 0 to count - 1.  Anything else, which only another version or a hand can
+ * have written, is logged and read as 0: a row must not be able to stop the bridge.
+ */
+int store_enum(const struct pg_result *result, int row, int column, int count);
 /* For statements whose rows do not matter: a pg_result_fn whose ctx is a struct store_call. */
 void store_on_done(void *ctx, int err, const struct pg_result *result);
 /* The same for a statement that answers with one number; fn is void (void *, int, int64_t). */

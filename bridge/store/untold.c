@@ -2,6 +2,7 @@
 #include "store/untold.h"
 
 #include "base/alloc.h"
+#include "core/request.h"
 #include "store/store_internal.h"
 
 #include <stdlib.h>
@@ -43,7 +44,7 @@ static void on_unsent(void *ctx, int err, const struct pg_result *result)
             .reason = (int)pg_int(result, i, 4),
             .number = (int)pg_int(result, i, 5),
             .receipts = (int)pg_int(result, i, 6),
-            .channel = (enum channel)pg_int(result, i, 7),
+            .channel = (enum channel)store_enum(result, i, 7, CHANNEL_COUNT),
             .service = pg_text(result, i, 8),
             .request = pg_text(result, i, 9),
             .provider = pg_text(result, i, 10),
@@ -51,7 +52,7 @@ static void on_unsent(void *ctx, int err, const struct pg_result *result)
             .detail = pg_text_or_null(result, i, 12),
             .segments = (int)pg_int(result, i, 13),
             .at_us = pg_time_us(result, i, 14),
-            .recipient_kind = (int)pg_int(result, i, 15),
+            .recipient_kind = store_enum(result, i, 15, RECIPIENT_URL + 1),
             .recipient = pg_text(result, i, 16),
             .user = pg_text_or_null(result, i, 17),
         };

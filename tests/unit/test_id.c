@@ -105,6 +105,23 @@ static void text_is_sixteen_lower_case_hex_digits_and_nothing_else(void **state)
         assert_int_equal(id_parse(bad[i], &id), ERR_INVALID);
 }
 
+static void no_id_is_made_outside_of_the_times_that_ids_can_name(void **state)
+{
+    static const int64_t end_ms = (INT64_C(1) << 41) - 1;
+    struct id_source source;
+
+    (void)state;
+    id_source_init(&source, 1);
+    assert_int_equal(id_take(&source, -1, 1), 0);
+    assert_int_equal(id_take(&source, end_ms + 1, 1), 0);
+    assert_int_equal(id_take(&source, end_ms, 8192), 0);
+    assert_int_equal(id_take(&source, INT64_MAX, 1), 0);
+    assert_int_not_equal(id_take(&source, end_ms, 1), 0);
+    assert_true(id_can_take(NOW));
+    assert_false(id_can_take(-1));
+    assert_false(id_can_take(end_ms));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -114,6 +131,7 @@ int main(void)
         cmocka_unit_test(what_is_taken_beyond_a_millisecond_runs_ahead_of_the_clock),
         cmocka_unit_test(the_lower_bound_of_a_time_is_below_all_its_ids),
         cmocka_unit_test(text_is_sixteen_lower_case_hex_digits_and_nothing_else),
+        cmocka_unit_test(no_id_is_made_outside_of_the_times_that_ids_can_name),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

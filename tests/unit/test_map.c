@@ -244,6 +244,35 @@ static void kernel_bytes_differ(void **state)
     assert_memory_not_equal(one, two, sizeof one);
 }
 
+static void show_zero(void *ctx, uint64_t key, void *value)
+{
+    (void)value;
+    *(unsigned *)ctx += key == 0 ? 1 : 100;
+}
+
+static void zero_is_a_key_like_any_other(void **state)
+{
+    struct idmap map = {0};
+    unsigned shown = 0;
+    int one, two;
+
+    (void)state;
+    assert_null(idmap_get(&map, 0));
+    assert_null(idmap_remove(&map, 0));
+    assert_null(idmap_set(&map, 0, &one));
+    assert_ptr_equal(idmap_set(&map, 0, &two), &one);
+    assert_ptr_equal(idmap_get(&map, 0), &two);
+    assert_int_equal(map.count, 1);
+    assert_null(idmap_get(&map, 1));
+    idmap_set(&map, 7, &one);
+    idmap_each(&map, show_zero, &shown);
+    assert_int_equal(shown, 101);
+    assert_ptr_equal(idmap_remove(&map, 0), &two);
+    assert_int_equal(map.count, 1);
+    assert_ptr_equal(idmap_get(&map, 7), &one);
+    idmap_fini(&map);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -255,6 +284,7 @@ int main(void)
         cmocka_unit_test(list_keeps_order_and_count),
         cmocka_unit_test(rng_is_repeatable_and_in_bounds),
         cmocka_unit_test(kernel_bytes_differ),
+        cmocka_unit_test(zero_is_a_key_like_any_other),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
