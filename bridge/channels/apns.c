@@ -174,15 +174,7 @@ static void write_payload(struct call *call)
     push_member(out, &is_first, "tocsin_id", id_format(call->job->delivery, id));
     push_member(out, &is_first, "url", content->url);
     push_member(out, &is_first, "image", content->image);
-    for (size_t i = 0; i < content->data_count; i++) {
-        /* A member of that name would be Apple's. */
-        if (strcmp(content->data[i].key, "aps") == 0)
-            continue;
-        buf_add_char(out, ',');
-        buf_add_json(out, content->data[i].key);
-        buf_add_char(out, ':');
-        buf_add_json(out, content->data[i].value);
-    }
+    push_add_data(out, content, true);
     buf_add_char(out, '}');
 }
 

@@ -5,8 +5,12 @@
  * One reader for each provider, in callback_<provider>.c.  A reader first proves that the
  * provider sent these very bytes (to this URL, where the provider signs that), comparing in
  * constant time, and only then looks inside.  What is believed becomes events; what a provider
- * says that is of no interest (opened, clicked, queued) becomes none, and is still answered well.
- * Providers of SMS also hand on what people answer: that is looked through for STOP and START.
+ * says that is of no interest (clicked, a message without a keyword) becomes none, and is still
+ * answered well.  Providers of SMS also hand on what people answer: that is looked through for
+ * STOP and START.
+ *
+ * Nothing that was proved is thrown away: what is not JSON, has no name or id, or a name that the
+ * reader does not know, is in `unread`, as it came, and its readable neighbours are events.
  *
  * Purity:    no I/O, no clock: the time and a fetched certificate are handed in.  What must be
  *            fetched is named in the result, and the reader is asked again.
@@ -39,7 +43,8 @@ struct callback_request {
 };
 
 struct callback_event {
-    const char *provider_id; /* of the message, as the adapter's outcome has it */
+    const char *provider_id; /* of the message, as the adapter's outcome has it, or "" */
+    uint64_t delivery;       /* where the provider hands our own id back; else 0 */
     const char *key;         /* the same for a repeat of this event, unlike for any other */
     const char *name;        /* the provider's own word for it */
     const char *code;        /* the provider's error code, or NULL */
@@ -56,6 +61,12 @@ enum callback_verdict {
     CALLBACK_FETCH      /* not known yet: get result.fetch, and ask again with certificate */
 };
 
+/* A part of a proved request that no reader understands. */
+struct callback_unread {
+    const char *key; /* the same for a repeat */
+    const char *raw; /* the part; NULL: all of the body, and key is NULL, too */
+};
+
 /* Somebody answered by SMS with a keyword. */
 struct callback_word {
     enum keyword keyword; /* KEYWORD_NONE: nobody did */
@@ -68,6 +79,8 @@ struct callback_result {
     struct arena *arena; /* the caller's */
     struct callback_event *events;
     size_t count, room;
+    struct callback_unread *unread;
+    size_t unread_count, unread_room;
     struct callback_word word;
     const char *reply;   /* the body of the answer; NULL: none */
     const char *fetch;   /* FETCH: the certificate's URL */
@@ -101,6 +114,8 @@ bool callback_is_configured(const char *adapter, const struct adapter_settings *
  */
 NODISCARD int callback_open(struct callback_account *account, const char *adapter,
                             const struct adapter_settings *settings, char *why, size_t why_bytes);
+/* The key of an unread part: the same for the same bytes. */
+const char *callback_unread_key(struct arena *arena, const void *raw, size_t bytes);
 void callback_close(struct callback_account *account);
 
 extern const struct callback_reader callback_twilio, callback_bird, callback_messagebird,

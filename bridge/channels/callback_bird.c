@@ -77,8 +77,11 @@ static void read_event(struct callback_result *result, struct answer *body, cons
                                    .code = answer_text(body, "data/error/code")};
     const char *at = answer_text(body, "timestamp");
 
-    if (!event.name)
+    if (!event.name) {
+        if (answer_is_json(body))
+            callback_unread(result, NULL);
         return;
+    }
     if (at && timefmt_parse_wall(at, &event.at_ms))
         event.at_ms = 0;
     if (strcmp(event.name, "sms.accepted") == 0 || strcmp(event.name, "sms.sent") == 0) {
@@ -94,6 +97,7 @@ static void read_event(struct callback_result *result, struct answer *body, cons
                       event.at_ms);
         return;
     } else {
+        callback_unread(result, NULL);
         return;
     }
     callback_add(result, &event);
@@ -107,7 +111,7 @@ static enum callback_verdict read_bird(const struct callback_account *account,
 
     if (!is_signed(account, request))
         return callback_refuse(result, "webhook-signature is missing, wrong or too old");
-    body = answer_new(request->body, request->body_bytes);
+    body = callback_json(request, result);
     read_event(result, body, request->header(request->ctx, "webhook-id"));
     answer_free(body);
     return CALLBACK_GOOD;

@@ -21,7 +21,7 @@ static bool is_signed(const struct callback_account *account, struct answer *bod
     buf_add_text(&message, stamp);
     buf_add_text(&message, token);
     callback_hmac_hex(&made, &account->secret, message.data, message.length);
-    is_good = callback_equal_text(made.data, given);
+    is_good = callback_equal_hex(made.data, given);
     buf_fini(&message);
     buf_fini(&made);
     return is_good;
@@ -47,6 +47,11 @@ static void judge_failed(struct callback_event *event, const char *severity, con
     }
 }
 
+/* Of no interest. */
+static const char *const IGNORED[] = {
+    "clicked", "stored", "list_member_uploaded", "list_member_upload_error", "list_uploaded", NULL};
+
+/* False for what we do not know. */
 static bool judge(struct callback_event *event, struct answer *body)
 {
     const char *name = event->name;
@@ -87,7 +92,7 @@ static enum callback_verdict read_mailgun(const struct callback_account *account
                                           const struct callback_request *request,
                                           struct callback_result *result)
 {
-    struct answer *body = answer_new(request->body, request->body_bytes);
+    struct answer *body = callback_json(request, result);
     struct callback_event event;
 
     if (!is_signed(account, body)) {
@@ -97,12 +102,16 @@ static enum callback_verdict read_mailgun(const struct callback_account *account
     event = (struct callback_event){
         .provider_id =
             message_id(result->arena, answer_text(body, "event-data/message/headers/message-id")),
+        .delivery =
+            callback_delivery(answer_text(body, "event-data/user-variables/tocsin_delivery")),
         .key = answer_text(body, "signature/token"),
         .name = answer_text(body, "event-data/event"),
         .code = answer_text(body, "event-data/delivery-status/code"),
         .at_ms = callback_seconds(answer_text(body, "signature/timestamp"))};
     if (event.name && judge(&event, body))
         callback_add(result, &event);
+    else if (!callback_is_among(event.name, IGNORED))
+        callback_unread(result, NULL);
     answer_free(body);
     return CALLBACK_GOOD;
 }

@@ -6,11 +6,13 @@
  * in a header covers the whole URL and, if there is one, the body.
  */
 #include "channels/callback_tools.h"
+#include "channels/callback_url.h"
 #include "base/timefmt.h"
 #include <stdlib.h>
 #include <string.h>
 
-#define SKEW_S 1
+/* How far the clocks may differ.  A token lives for a minute, and a repeat brings nothing new. */
+#define SKEW_S 60
 
 static bool hash_fits(const char *claim, const void *bytes, size_t length)
 {
@@ -18,9 +20,14 @@ static bool hash_fits(const char *claim, const void *bytes, size_t length)
     bool is_good;
 
     callback_sha256_hex(&hex, bytes, length);
-    is_good = callback_equal_text(hex.data, claim);
+    is_good = callback_equal_hex(hex.data, claim);
     buf_fini(&hex);
     return is_good;
+}
+
+static bool url_fits(void *ctx, const char *url)
+{
+    return hash_fits(ctx, url, strlen(url));
 }
 
 /* What the token must claim; NULL when it does. */
@@ -28,6 +35,7 @@ static const char *claims_fault(struct answer *claims, const struct callback_req
 {
     const char *issuer = answer_text(claims, "iss"), *id = answer_text(claims, "jti");
     const char *payload = answer_text(claims, "payload_hash");
+    const char *url = answer_text(claims, "url_hash");
     int64_t now_s = request->now_ms / 1000;
 
     if (!issuer || strcmp(issuer, "MessageBird") != 0 || !id || !id[0])
@@ -36,7 +44,8 @@ static const char *claims_fault(struct answer *claims, const struct callback_req
         return "the token is not valid yet";
     if (answer_number(claims, "exp", 0) < now_s - SKEW_S)
         return "the token has expired";
-    if (!hash_fits(answer_text(claims, "url_hash"), request->url, strlen(request->url)))
+    if (!url ||
+        !callback_url_fits(request->url, CALLBACK_SPELLINGS_MAX, url_fits, (void *)(uintptr_t)url))
         return "the token is for another URL";
     if (!payload != !request->body_bytes ||
         (payload && !hash_fits(payload, request->body, request->body_bytes)))
@@ -55,6 +64,8 @@ static const struct {
 static void read_status(struct callback_result *result, const struct callback_form *form)
 {
     struct callback_event event = {.provider_id = callback_form_get(form, "id"),
+                                   .delivery =
+                                       callback_delivery(callback_form_get(form, "reference")),
                                    .name = callback_form_get(form, "status"),
                                    .code = callback_form_get(form, "statusErrorCode")};
     const char *at = callback_form_get(form, "statusDatetime");
@@ -68,7 +79,9 @@ static void read_status(struct callback_result *result, const struct callback_fo
         if (event.report == REPORT_FAILED)
             event.reason = REASON_PROVIDER_REJECTED;
         callback_add(result, &event);
+        return;
     }
+    callback_unread(result, NULL);
 }
 
 /* What a message that came in is called: sent to a number, to a short code, or through a flow. */
@@ -94,25 +107,29 @@ static const char *first_in(struct answer *body, const char *const names[])
     return value;
 }
 
-/* The query of a GET, or the body of a POST as form or JSON; false: more fields than it can have.
- */
-static bool hear(struct callback_result *result, const struct callback_request *request,
+/* The query of a GET, or the body of a POST as form or JSON. */
+static void hear(struct callback_result *result, const struct callback_request *request,
                  struct callback_form *form)
 {
     bool is_json = request->body_bytes && request->body[0] == '{';
     struct answer *body;
 
     if (request->body_bytes && !is_json &&
-        !callback_form_read(form, result->arena, request->body, request->body_bytes))
-        return false;
+        !callback_form_read(form, result->arena, request->body, request->body_bytes)) {
+        callback_unread(result, NULL);
+        return;
+    }
     if (!is_json) {
         callback_hear(result, first_of(form, FROM), first_of(form, TEXT), first_of(form, ID), 0);
-        return true;
+        if (!first_of(form, FROM))
+            callback_unread(result, NULL); /* neither a report nor a message */
+        return;
     }
-    body = answer_new(request->body, request->body_bytes);
+    body = callback_json(request, result);
     callback_hear(result, first_in(body, FROM), first_in(body, TEXT), first_in(body, ID), 0);
+    if (answer_is_json(body) && !first_in(body, FROM))
+        callback_unread(result, NULL);
     answer_free(body);
-    return true;
 }
 
 static enum callback_verdict read_messagebird(const struct callback_account *account,
@@ -129,11 +146,11 @@ static enum callback_verdict read_messagebird(const struct callback_account *acc
     if (fault)
         return callback_refuse(result, fault);
     if (!callback_form_read(form, result->arena, request->query, strlen(request->query)))
-        return callback_misread(result, "more fields than a status report has");
-    if (callback_form_get(form, "status"))
+        callback_unread(result, NULL);
+    else if (callback_form_get(form, "status"))
         read_status(result, form);
-    else if (!hear(result, request, form))
-        return callback_misread(result, "more fields than a message has");
+    else
+        hear(result, request, form);
     return CALLBACK_GOOD;
 }
 

@@ -28,7 +28,7 @@ static bool is_known(const struct callback_account *account, const struct callba
     return is_good;
 }
 
-/* Kinds of bounces; those that are missing (AutoResponder, ...) are no bounces. */
+/* Kinds of bounces. */
 static const struct {
     const char *type;
     enum report report;
@@ -52,6 +52,12 @@ static const struct {
     {"OpenRelayTest", REPORT_SENT, REASON_NONE},
 };
 
+/* What Postmark calls a bounce and is none, and records that are of no interest. */
+static const char *const NO_BOUNCES[] = {
+    "Subscribe", "AutoResponder", "AddressChange",         "InboundError",
+    "Unknown",   "Unconfirmed",   "ChallengeVerification", NULL};
+static const char *const IGNORED[] = {"Click", "Inbound", NULL};
+
 static bool judge_bounce(struct callback_event *event, const char *type)
 {
     for (size_t i = 0; type && i < sizeof TYPES / sizeof TYPES[0]; i++) {
@@ -65,6 +71,7 @@ static bool judge_bounce(struct callback_event *event, const char *type)
     return false;
 }
 
+/* False for what we do not know. */
 static bool judge(struct callback_event *event, struct answer *body)
 {
     const char *record = event->name, *why;
@@ -81,11 +88,22 @@ static bool judge(struct callback_event *event, struct answer *body)
         return judge_bounce(event, answer_text(body, "Type"));
     if (strcmp(record, "SpamComplaint") == 0)
         return judge_bounce(event, "SpamComplaint");
-    why = answer_text(body, "SuppressSending");
-    if (strcmp(record, "SubscriptionChange") != 0 || !why || strcmp(why, "true") != 0)
+    if (strcmp(record, "SubscriptionChange") != 0)
         return false;
     why = answer_text(body, "SuppressionReason");
     return judge_bounce(event, why ? why : "ManualSuppression");
+}
+
+/* Known, and nothing that we report. */
+static bool is_ignored(const char *record, struct answer *body)
+{
+    const char *suppressed = answer_text(body, "SuppressSending");
+
+    if (record && strcmp(record, "SubscriptionChange") == 0)
+        return suppressed && strcmp(suppressed, "false") == 0;
+    if (record && strcmp(record, "Bounce") == 0)
+        return callback_is_among(answer_text(body, "Type"), NO_BOUNCES);
+    return callback_is_among(record, IGNORED);
 }
 
 static void note_time(struct callback_event *event, struct answer *body)
@@ -110,13 +128,18 @@ static enum callback_verdict read_postmark(const struct callback_account *accoun
 
     if (!is_known(account, request))
         return callback_refuse(result, "the user or password of HTTP Basic is missing or wrong");
-    body = answer_new(request->body, request->body_bytes);
+    body = callback_json(request, result);
     event.provider_id = answer_text(body, "MessageID");
+    event.delivery = callback_delivery(answer_text(body, "Metadata/tocsin_delivery"));
     event.name = answer_text(body, "RecordType");
     event.code = answer_text(body, "TypeCode");
     note_time(&event, body);
-    if (event.name && judge(&event, body))
+    if (is_ignored(event.name, body))
+        ; /* a click, somebody who wants mail again */
+    else if (event.name && judge(&event, body))
         callback_add(result, &event);
+    else if (answer_is_json(body))
+        callback_unread(result, NULL);
     answer_free(body);
     return CALLBACK_GOOD;
 }

@@ -84,7 +84,10 @@ static void judge_dropped(struct callback_event *event, const char *reason)
     }
 }
 
-/* False for what is of no interest: clicks, and those who come back. */
+/* Of no interest: clicks, and those who come back. */
+static const char *const IGNORED[] = {"click", "group_resubscribe", "resubscribe", NULL};
+
+/* False for a name that is none of SendGrid's. */
 static bool judge(struct callback_event *event, const char *type, const char *reason)
 {
     const char *name = event->name;
@@ -129,12 +132,44 @@ static const char *message_id(struct arena *arena, const char *id)
     return end ? arena_strndup(arena, id, (size_t)(end - id)) : id;
 }
 
-static const char *member(struct answer *body, size_t at, const char *name)
+/*
+ * Our delivery, which we gave as a custom argument and as the left side of the Message-ID
+ * ("<0123456789abcdef.tocsin@example.org>"): some events have one of these and no sg_message_id.
+ */
+static uint64_t delivery_of(struct arena *arena, struct answer *event)
 {
-    char path[64];
+    static const char *const places[] = {"tocsin_delivery", "custom_args/tocsin_delivery",
+                                         "unique_args/tocsin_delivery"};
+    const char *id = answer_text(event, "smtp-id");
+    uint64_t delivery = 0;
 
-    (void)snprintf(path, sizeof path, "%zu/%s", at, name);
-    return answer_text(body, path);
+    for (size_t i = 0; !delivery && i < sizeof places / sizeof places[0]; i++)
+        delivery = callback_delivery(answer_text(event, places[i]));
+    if (delivery || !id)
+        return delivery;
+    id += strspn(id, "< ");
+    return strncmp(id + strcspn(id, "."), ".tocsin@", 8) == 0
+               ? callback_delivery(arena_strndup(arena, id, strcspn(id, ".")))
+               : 0;
+}
+
+static void read_event(struct callback_result *result, const char *json)
+{
+    struct answer *body = answer_new(json, strlen(json));
+    struct callback_event event = {
+        .provider_id = message_id(result->arena, answer_text(body, "sg_message_id")),
+        .delivery = delivery_of(result->arena, body),
+        .key = answer_text(body, "sg_event_id"),
+        .name = answer_text(body, "event"),
+        .code = answer_text(body, "status"),
+        .raw = json,
+        .at_ms = callback_seconds(answer_text(body, "timestamp"))};
+
+    if (event.name && judge(&event, answer_text(body, "type"), answer_text(body, "reason")))
+        callback_add(result, &event);
+    else if (!callback_is_among(event.name, IGNORED))
+        callback_unread(result, json);
+    answer_free(body);
 }
 
 static enum callback_verdict read_sendgrid(const struct callback_account *account,
@@ -142,27 +177,21 @@ static enum callback_verdict read_sendgrid(const struct callback_account *accoun
                                            struct callback_result *result)
 {
     struct answer *body;
+    char place[24];
     size_t count;
 
     if (!is_signed(account, request))
         return callback_refuse(result, "the Event Webhook's signature is missing or wrong");
-    body = answer_new(request->body, request->body_bytes);
+    body = callback_json(request, result);
     count = answer_count(body, "");
     for (size_t i = 0; i < count; i++) {
-        char path[64];
-        struct callback_event event = {
-            .provider_id = message_id(result->arena, member(body, i, "sg_message_id")),
-            .key = member(body, i, "sg_event_id"),
-            .name = member(body, i, "event"),
-            .code = member(body, i, "status")};
-
-        (void)snprintf(path, sizeof path, "%zu/timestamp", i);
-        event.at_ms = callback_seconds(answer_text(body, path));
-        path[strcspn(path, "/")] = '\0';
-        event.raw = answer_json(body, path);
-        if (event.name && judge(&event, member(body, i, "type"), member(body, i, "reason")))
-            callback_add(result, &event);
+        (void)snprintf(place, sizeof place, "%zu", i);
+        read_event(result, answer_json(body, place));
     }
+    if (!count && answer_has(body, "event"))
+        read_event(result, answer_json(body, ""));
+    else if (!count && answer_is_json(body) && !answer_is_array(body, ""))
+        callback_unread(result, NULL);
     answer_free(body);
     return CALLBACK_GOOD;
 }

@@ -103,6 +103,7 @@ static bool is_word(const char *text, const char *word)
     return text && strcmp(text, word) == 0;
 }
 
+/* False for what we do not know. */
 static bool judge(struct callback_event *event, struct answer *mail)
 {
     const char *name = event->name;
@@ -135,14 +136,22 @@ static bool judge(struct callback_event *event, struct answer *mail)
     return true;
 }
 
+/* What SES publishes once, when it is told of a topic. */
+static bool is_greeting(const char *message)
+{
+    return message && strncmp(message, "Successfully validated SNS topic", 32) == 0;
+}
+
 static void read_event(struct callback_result *result, struct answer *body)
 {
     const char *message = answer_text(body, "Message");
     const char *stamp = answer_text(body, "Timestamp");
-    struct answer *mail = answer_new(message ? message : "", message ? strlen(message) : 0);
-    struct callback_event event = {.provider_id = answer_text(mail, "mail/messageId"),
-                                   .key = answer_text(body, "MessageId"),
-                                   .name = answer_text(mail, "eventType")};
+    struct answer *mail = answer_new_mended(message ? message : "", message ? strlen(message) : 0);
+    struct callback_event event = {
+        .provider_id = answer_text(mail, "mail/messageId"),
+        .delivery = callback_delivery(answer_text(mail, "mail/tags/tocsin_delivery/0")),
+        .key = answer_text(body, "MessageId"),
+        .name = answer_text(mail, "eventType")};
 
     if (!event.name)
         event.name = answer_text(mail, "notificationType");
@@ -150,6 +159,8 @@ static void read_event(struct callback_result *result, struct answer *body)
         event.at_ms = 0;
     if (event.name && judge(&event, mail))
         callback_add(result, &event);
+    else if (!is_word(event.name, "Click") && !is_greeting(message))
+        callback_unread(result, NULL);
     answer_free(mail);
 }
 
@@ -182,6 +193,7 @@ static enum callback_verdict read_ses(const struct callback_account *account,
                                       const struct callback_request *request,
                                       struct callback_result *result)
 {
+    /* Of a document with a syntax error no member could be believed to be what was signed. */
     struct answer *body = answer_new(request->body, request->body_bytes);
     enum callback_verdict verdict = read_envelope(account, request, result, body);
 

@@ -3,6 +3,7 @@
 #include "channels/adapters.h"
 #include "channels/encode.h"
 #include "channels/sign.h"
+#include "core/id.h"
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
@@ -29,6 +30,19 @@ bool callback_equal(const void *a, size_t a_bytes, const void *b, size_t b_bytes
 bool callback_equal_text(const char *a, const char *b)
 {
     return a && b && callback_equal(a, strlen(a), b, strlen(b));
+}
+
+bool callback_equal_hex(const char *made, const char *given)
+{
+    char lower[2 * SHA256_BYTES + 1];
+    size_t length = given ? strlen(given) : 0;
+
+    if (!made || length >= sizeof lower)
+        return false;
+    for (size_t i = 0; i < length; i++)
+        lower[i] = given[i] >= 'A' && given[i] <= 'F' ? (char)(given[i] + 32) : given[i];
+    lower[length] = '\0';
+    return given && callback_equal(made, strlen(made), lower, length);
 }
 
 void callback_hmac_hex(struct buf *out, const struct secret *key, const void *message,
@@ -66,6 +80,8 @@ static const char *keep(struct arena *arena, const char *text, size_t bytes_max)
 }
 
 #define KEY_MAX 200
+/* Unread parts of one request; past it the whole is kept once. */
+#define CALLBACK_UNREAD_MAX 100
 
 /* A key is never cut: two long ones that begin alike are two. */
 static const char *keep_key(struct arena *arena, const char *key)
@@ -80,12 +96,53 @@ static const char *keep_key(struct arena *arena, const char *key)
     return key;
 }
 
+const char *callback_unread_key(struct arena *arena, const void *raw, size_t bytes)
+{
+    struct buf hex = {0};
+    const char *key;
+
+    callback_sha256_hex(&hex, raw, bytes);
+    key = arena_printf(arena, "unread %s", hex.data);
+    buf_fini(&hex);
+    return key;
+}
+
+void callback_unread(struct callback_result *result, const char *raw)
+{
+    struct callback_unread *unread;
+
+    for (size_t i = 0; i < result->unread_count; i++)
+        if (!result->unread[i].raw) /* the whole is kept already */
+            return;
+    /* The last place is for all that follows. */
+    if (result->unread_count == CALLBACK_UNREAD_MAX - 1)
+        raw = NULL;
+    if (result->unread_count == result->unread_room) {
+        size_t room = result->unread_room ? 2 * result->unread_room : 4;
+        struct callback_unread *more = arena_alloc(result->arena, room * sizeof *more);
+
+        if (result->unread_count)
+            memcpy(more, result->unread, result->unread_count * sizeof *more);
+        result->unread = more;
+        result->unread_room = room;
+    }
+    unread = &result->unread[result->unread_count++];
+    unread->raw = raw ? arena_strdup(result->arena, raw) : NULL;
+    unread->key = NULL;
+    if (raw)
+        unread->key = callback_unread_key(result->arena, raw, strlen(raw));
+}
+
 void callback_add(struct callback_result *result, const struct callback_event *event)
 {
+    const char *id = event->provider_id ? event->provider_id : "";
+    char delivery[ID_TEXT_BYTES];
     struct callback_event *copy;
 
-    if (!event->provider_id || !event->provider_id[0] || result->count >= CALLBACK_EVENTS_MAX)
+    if ((!id[0] && !event->delivery) || result->count >= CALLBACK_EVENTS_MAX) {
+        callback_unread(result, event->raw);
         return;
+    }
     if (result->count == result->room) {
         size_t room = result->room ? 2 * result->room : 8;
         struct callback_event *more = arena_alloc(result->arena, room * sizeof(*result->events));
@@ -98,16 +155,16 @@ void callback_add(struct callback_result *result, const struct callback_event *e
     copy = &result->events[result->count++];
     *copy = *event;
     copy->at_ms = event->at_ms > 0 ? event->at_ms : 0; /* before 1970 nothing was sent */
-    copy->provider_id =
-        keep(result->arena, event->provider_id, sizeof((struct outcome *)0)->provider_id - 1);
+    copy->provider_id = keep(result->arena, id, sizeof((struct outcome *)0)->provider_id - 1);
     copy->name = keep(result->arena, event->name ? event->name : "", 64);
     copy->raw = event->raw ? arena_strdup(result->arena, event->raw) : NULL;
     copy->code = event->code ? keep(result->arena, event->code, 31) : NULL;
-    copy->key =
-        keep_key(result->arena, event->key && event->key[0]
-                                    ? event->key
-                                    : arena_printf(result->arena, "%s %s %s", event->provider_id,
-                                                   copy->name, event->code ? event->code : ""));
+    copy->key = keep_key(result->arena,
+                         event->key && event->key[0]
+                             ? event->key
+                             : arena_printf(result->arena, "%s %s %s",
+                                            id[0] ? id : id_format(event->delivery, delivery),
+                                            copy->name, event->code ? event->code : ""));
 }
 
 void callback_hear(struct callback_result *result, const char *from, const char *text,
@@ -128,6 +185,32 @@ void callback_hear(struct callback_result *result, const char *from, const char 
     };
 }
 
+struct answer *callback_json(const struct callback_request *request, struct callback_result *result)
+{
+    struct answer *answer = answer_new(request->body, request->body_bytes);
+
+    if (answer_is_json(answer))
+        return answer;
+    answer_free(answer);
+    callback_unread(result, NULL);
+    return answer_new_mended(request->body, request->body_bytes);
+}
+
+uint64_t callback_delivery(const char *text)
+{
+    uint64_t id = 0;
+
+    return text && id_parse(text, &id) == 0 ? id : 0;
+}
+
+bool callback_is_among(const char *word, const char *const list[])
+{
+    for (size_t i = 0; word && list[i]; i++)
+        if (strcmp(word, list[i]) == 0)
+            return true;
+    return false;
+}
+
 enum reason callback_reason(const char *adapter, const char *code, enum reason otherwise)
 {
     const struct error_table *table = adapter_errors(adapter);
@@ -138,9 +221,9 @@ enum reason callback_reason(const char *adapter, const char *code, enum reason o
 
 int64_t callback_seconds(const char *text)
 {
-    long long seconds = text ? strtoll(text, NULL, 10) : 0;
+    double seconds = text ? strtod(text, NULL) : 0;
 
-    return seconds > 0 && seconds < 10000000000 ? seconds * 1000 : 0;
+    return seconds > 0 && seconds < 1e10 ? (int64_t)(seconds * 1000) : 0;
 }
 
 /* ---- forms ---- */
@@ -173,12 +256,29 @@ static char *decode(struct arena *arena, const char *text, size_t length)
     return out;
 }
 
+static bool make_room(struct callback_form *form, struct arena *arena)
+{
+    size_t room = form->room ? 2 * form->room : 32;
+    struct callback_pair *more;
+
+    if (form->count < form->room)
+        return true;
+    if (form->count >= CALLBACK_PAIRS_MAX)
+        return false;
+    more = arena_alloc(arena, room * sizeof *more);
+    if (form->count)
+        memcpy(more, form->pairs, form->count * sizeof *more);
+    form->pairs = more;
+    form->room = room;
+    return true;
+}
+
 bool callback_form_read(struct callback_form *form, struct arena *arena, const char *text,
                         size_t bytes)
 {
     const char *end = text + bytes;
 
-    form->count = 0;
+    *form = (struct callback_form){0};
     while (text < end) {
         const char *stop = memchr(text, '&', (size_t)(end - text));
         size_t length = (size_t)((stop ? stop : end) - text);
@@ -186,7 +286,7 @@ bool callback_form_read(struct callback_form *form, struct arena *arena, const c
         size_t name = equals ? (size_t)(equals - text) : length;
 
         if (length) {
-            if (form->count == CALLBACK_PAIRS_MAX)
+            if (!make_room(form, arena))
                 return false;
             form->pairs[form->count].name = decode(arena, text, name);
             form->pairs[form->count++].value =

@@ -3,9 +3,11 @@
  * callback_twilio - status callbacks of Twilio, and messages that come in: a form, signed together
  * with the URL
  *
- * The sender is inconsistent about a standard port in the URL: it is tried with and without.
+ * The sender is inconsistent about a standard port in the URL and about what it percent-encodes in
+ * its query: each spelling that names the same parameters is tried (channels/callback_url.h).
  */
 #include "channels/callback_tools.h"
+#include "channels/callback_url.h"
 #include "channels/encode.h"
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
@@ -13,6 +15,8 @@
 #include <string.h>
 
 #define SHA1_BYTES 20
+/* A status callback has some hundred bytes.  A larger body is not hashed again and again. */
+#define SPELLED_BODY_MAX 16384
 
 static int by_name_and_value(const void *a, const void *b)
 {
@@ -23,11 +27,15 @@ static int by_name_and_value(const void *a, const void *b)
 }
 
 /* Name and value of each parameter, sorted; the same pair twice counts once. */
-static void add_parameters(struct buf *out, struct callback_form *form)
+static void add_parameters(struct buf *out, struct arena *arena, const struct callback_form *form)
 {
-    qsort(form->pairs, form->count, sizeof(form->pairs[0]), by_name_and_value);
+    struct callback_pair *sorted = arena_alloc(arena, (form->count + 1) * sizeof *sorted);
+
+    if (form->count)
+        memcpy(sorted, form->pairs, form->count * sizeof *sorted);
+    qsort(sorted, form->count, sizeof *sorted, by_name_and_value);
     for (size_t i = 0; i < form->count; i++) {
-        const struct callback_pair *pair = &form->pairs[i];
+        const struct callback_pair *pair = &sorted[i];
 
         if (i && by_name_and_value(pair - 1, pair) == 0)
             continue;
@@ -37,9 +45,17 @@ static void add_parameters(struct buf *out, struct callback_form *form)
     }
 }
 
-static bool signature_fits(const struct callback_account *account, const char *url,
-                           const struct buf *parameters, const char *signature)
+struct proof {
+    const struct callback_account *account;
+    const struct buf *parameters;
+    const char *signature;
+};
+
+static bool signature_fits(void *ctx, const char *url)
 {
+    const struct proof *proof = ctx;
+    const struct callback_account *account = proof->account;
+    const struct buf *parameters = proof->parameters;
     unsigned char mac[SHA1_BYTES];
     struct buf message = {0}, made = {0};
     bool is_good;
@@ -49,7 +65,7 @@ static bool signature_fits(const struct callback_account *account, const char *u
     is_good = HMAC(EVP_sha1(), account->secret.bytes, (int)account->secret.length,
                    (const unsigned char *)buf_text(&message), message.length, mac, NULL) != NULL;
     encode_base64(&made, mac, sizeof mac);
-    is_good = is_good && callback_equal_text(made.data, signature);
+    is_good = is_good && callback_equal_text(made.data, proof->signature);
     buf_fini(&message);
     buf_fini(&made);
     return is_good;
@@ -83,7 +99,7 @@ static bool body_hash_fits(const struct callback_request *request, const char *h
     bool is_good;
 
     callback_sha256_hex(&hex, request->body, request->body_bytes);
-    is_good = callback_equal_text(hex.data, hash);
+    is_good = callback_equal_hex(hex.data, hash);
     buf_fini(&hex);
     return is_good;
 }
@@ -94,8 +110,10 @@ static bool is_signed(const struct callback_account *account,
 {
     const char *signature = request->header(request->ctx, "X-Twilio-Signature");
     struct callback_form *query = arena_alloc(result->arena, sizeof *query);
-    const char *hash = NULL, *url = request->url;
+    const char *hash = NULL, *other = other_port(result->arena, request->url);
     struct buf parameters = {0};
+    struct proof proof = {account, &parameters, signature};
+    size_t spellings = request->body_bytes > SPELLED_BODY_MAX ? 1 : CALLBACK_SPELLINGS_MAX;
     bool is_good;
 
     if (!signature)
@@ -106,16 +124,10 @@ static bool is_signed(const struct callback_account *account,
         if (!body_hash_fits(request, hash))
             return false;
     } else {
-        struct callback_form *sorted = arena_alloc(result->arena, sizeof *sorted);
-
-        *sorted = *form;
-        add_parameters(&parameters, sorted);
+        add_parameters(&parameters, result->arena, form);
     }
-    is_good = signature_fits(account, url, &parameters, signature);
-    if (!is_good) {
-        url = other_port(result->arena, url);
-        is_good = url && signature_fits(account, url, &parameters, signature);
-    }
+    is_good = callback_url_fits(request->url, spellings, signature_fits, &proof) ||
+              (other && callback_url_fits(other, spellings, signature_fits, &proof));
     buf_fini(&parameters);
     return is_good;
 }
@@ -124,30 +136,44 @@ static const struct {
     const char *status;
     enum report report;
 } STATUSES[] = {
-    {"queued", REPORT_SENT},         {"accepted", REPORT_SENT},
-    {"sending", REPORT_SENT},        {"sent", REPORT_SENT},
-    {"delivered", REPORT_DELIVERED}, {"read", REPORT_READ},
-    {"undelivered", REPORT_FAILED},  {"failed", REPORT_FAILED},
-    {"canceled", REPORT_FAILED},     {"partially_delivered", REPORT_DELIVERED},
+    {"queued", REPORT_SENT},
+    {"accepted", REPORT_SENT},
+    {"scheduled", REPORT_SENT},
+    {"sending", REPORT_SENT},
+    {"sent", REPORT_SENT},
+    {"delivered", REPORT_DELIVERED},
+    {"read", REPORT_READ},
+    {"undelivered", REPORT_FAILED},
+    {"failed", REPORT_FAILED},
+    {"canceled", REPORT_FAILED},
+    {"partially_delivered", REPORT_DELIVERED},
 };
 
-static enum callback_verdict read_twilio(const struct callback_account *account,
-                                         const struct callback_request *request,
-                                         struct callback_result *result)
+/* Each name has an older one, from before there was more than SMS. */
+static const char *get(const struct callback_form *form, const char *name, const char *older)
 {
-    struct callback_form *form = arena_alloc(result->arena, sizeof *form);
-    struct callback_event event = {0};
+    const char *value = callback_form_get(form, name);
 
-    if (!callback_form_read(form, result->arena, request->body, request->body_bytes))
-        return callback_misread(result, "more fields than a status callback has");
-    if (!is_signed(account, request, result, form))
-        return callback_refuse(result, "X-Twilio-Signature is missing or wrong");
-    event.provider_id = callback_form_get(form, "MessageSid");
-    event.name = callback_form_get(form, "MessageStatus");
-    event.code = callback_form_get(form, "ErrorCode");
-    if (!event.name)
+    return value ? value : callback_form_get(form, older);
+}
+
+static bool is_incoming(const struct callback_form *form, const char *status)
+{
+    return callback_form_get(form, "Body") &&
+           (!status || strcmp(status, "received") == 0 || strcmp(status, "receiving") == 0);
+}
+
+static void read_form(struct callback_result *result, const struct callback_form *form)
+{
+    struct callback_event event = {.provider_id = get(form, "MessageSid", "SmsSid"),
+                                   .name = get(form, "MessageStatus", "SmsStatus"),
+                                   .code = callback_form_get(form, "ErrorCode")};
+
+    if (is_incoming(form, event.name)) {
         callback_hear(result, callback_form_get(form, "From"), callback_form_get(form, "Body"),
                       event.provider_id, 0);
+        return;
+    }
     for (size_t i = 0; event.name && i < sizeof STATUSES / sizeof STATUSES[0]; i++) {
         if (strcmp(STATUSES[i].status, event.name) != 0)
             continue;
@@ -157,7 +183,22 @@ static enum callback_verdict read_twilio(const struct callback_account *account,
         if (event.reason == REASON_OPTED_OUT)
             event.report = REPORT_OPTED_OUT;
         callback_add(result, &event);
+        return;
     }
+    callback_unread(result, NULL);
+}
+
+static enum callback_verdict read_twilio(const struct callback_account *account,
+                                         const struct callback_request *request,
+                                         struct callback_result *result)
+{
+    struct callback_form *form = arena_alloc(result->arena, sizeof *form);
+
+    if (!callback_form_read(form, result->arena, request->body, request->body_bytes))
+        return callback_misread(result, "more fields than a status callback has");
+    if (!is_signed(account, request, result, form))
+        return callback_refuse(result, "X-Twilio-Signature is missing or wrong");
+    read_form(result, form);
     return CALLBACK_GOOD;
 }
 

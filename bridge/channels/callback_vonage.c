@@ -26,7 +26,7 @@ static const char *claims_fault(const struct callback_account *account, struct a
     if (answer_number(claims, "exp", INT64_MAX) < now_s - SKEW_S)
         return "the token has expired";
     callback_sha256_hex(&hex, request->body, request->body_bytes);
-    is_same = callback_equal_text(hex.data, answer_text(claims, "payload_hash"));
+    is_same = callback_equal_hex(hex.data, answer_text(claims, "payload_hash"));
     buf_fini(&hex);
     return is_same ? NULL : "the token is for another body";
 }
@@ -43,6 +43,7 @@ static const char *error_code(struct answer *body)
 static void read_status(struct callback_result *result, struct answer *body)
 {
     struct callback_event event = {.provider_id = answer_text(body, "message_uuid"),
+                                   .delivery = callback_delivery(answer_text(body, "client_ref")),
                                    .name = answer_text(body, "status"),
                                    .code = error_code(body)};
     const char *at = answer_text(body, "timestamp");
@@ -55,6 +56,8 @@ static void read_status(struct callback_result *result, struct answer *body)
         if (channel && strcmp(channel, "sms") == 0)
             callback_hear(result, answer_text(body, "from"), answer_text(body, "text"),
                           event.provider_id, event.at_ms);
+        if (!answer_has(body, "from") && answer_is_json(body))
+            callback_unread(result, NULL); /* no message that came in either */
         return;
     }
     if (strcmp(event.name, "submitted") == 0) {
@@ -72,6 +75,7 @@ static void read_status(struct callback_result *result, struct answer *body)
         if (event.code && strcmp(event.code, "1490") == 0)
             event.report = REPORT_SENT;
     } else {
+        callback_unread(result, NULL);
         return;
     }
     callback_add(result, &event);
@@ -93,7 +97,7 @@ static enum callback_verdict read_vonage(const struct callback_account *account,
     answer_free(claims);
     if (fault)
         return callback_refuse(result, fault);
-    body = answer_new(request->body, request->body_bytes);
+    body = callback_json(request, result);
     read_status(result, body);
     answer_free(body);
     return CALLBACK_GOOD;

@@ -40,7 +40,7 @@ static bool is_signed(const struct callback_account *account,
     if (!given || strncmp(given, start, sizeof start - 1) != 0)
         return false;
     callback_hmac_hex(&made, &account->secret, request->body, request->body_bytes);
-    is_good = callback_equal_text(made.data, given + sizeof start - 1);
+    is_good = callback_equal_hex(made.data, given + sizeof start - 1);
     buf_fini(&made);
     return is_good;
 }
@@ -53,6 +53,9 @@ static const char *at(struct answer *body, const char *path, const char *name)
     return answer_text(body, full);
 }
 
+/* Of no interest: the recipient has deleted the message. */
+static const char *const IGNORED[] = {"deleted", NULL};
+
 static void read_status(struct callback_result *result, struct answer *body, const char *path)
 {
     struct callback_event event = {.provider_id = at(body, path, "id"),
@@ -61,9 +64,12 @@ static void read_status(struct callback_result *result, struct answer *body, con
                                    .raw = answer_json(body, path)};
     const char *seconds = at(body, path, "timestamp");
 
-    if (!event.name)
-        return;
+    event.delivery = callback_delivery(at(body, path, "biz_opaque_callback_data"));
     event.at_ms = callback_seconds(seconds);
+    if (!event.name) {
+        callback_unread(result, event.raw);
+        return;
+    }
     if (strcmp(event.name, "sent") == 0) {
         event.report = REPORT_SENT;
     } else if (strcmp(event.name, "delivered") == 0) {
@@ -76,6 +82,8 @@ static void read_status(struct callback_result *result, struct answer *body, con
         if (event.reason == REASON_OPTED_OUT)
             event.report = REPORT_OPTED_OUT;
     } else {
+        if (!callback_is_among(event.name, IGNORED))
+            callback_unread(result, event.raw);
         return;
     }
     callback_add(result, &event);
@@ -115,7 +123,9 @@ static enum callback_verdict read_whatsapp(const struct callback_account *accoun
         return shake_hands(account, request, result);
     if (!is_signed(account, request))
         return callback_refuse(result, "X-Hub-Signature-256 is missing or wrong");
-    body = answer_new(request->body, request->body_bytes);
+    body = callback_json(request, result);
+    if (answer_is_json(body) && !answer_is_array(body, "entry"))
+        callback_unread(result, NULL);
     read_body(result, body);
     answer_free(body);
     return CALLBACK_GOOD;

@@ -2,11 +2,14 @@
 #include "channels/content.h"
 #include "base/timefmt.h"
 #include "channels/encode.h"
-#include <jansson.h>
+#include "core/json.h"
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* More than a request may have, so that nothing stored is cut. */
+#define CONTENT_DEPTH_MAX 64
 
 struct reader {
     struct arena *arena;
@@ -29,54 +32,52 @@ __attribute__((format(printf, 2, 3))) static void fail(struct reader *reader, co
     va_end(args);
 }
 
+/* The member of that name, unless it is null; object may be NULL. */
+static const struct json *given(const struct json *object, const char *name)
+{
+    const struct json *value = object ? json_member(object, name) : NULL;
+
+    return value && value->kind != JSON_KIND_NULL ? value : NULL;
+}
+
 /* Sets *out when the member is there; an empty text counts as given. */
-static void read_text(struct reader *reader, const json_t *object, const char *name,
+static void read_text(struct reader *reader, const struct json *object, const char *name,
                       const char **out)
 {
-    const json_t *value = json_object_get(object, name);
+    const struct json *value = given(object, name);
 
-    if (!value || json_is_null(value))
+    if (!value)
         return;
-    if (!json_is_string(value)) {
+    if (value->kind != JSON_KIND_STRING) {
         fail(reader, "%s must be a string", name);
         return;
     }
-    *out = arena_strndup(reader->arena, json_string_value(value), json_string_length(value));
+    *out = value->text;
 }
 
-static const char *dump(struct reader *reader, const json_t *value)
-{
-    size_t size = json_dumpb(value, NULL, 0, JSON_COMPACT | JSON_ENCODE_ANY);
-    char *text = arena_alloc(reader->arena, size + 1);
-
-    (void)json_dumpb(value, text, size, JSON_COMPACT | JSON_ENCODE_ANY);
-    text[size] = '\0';
-    return text;
-}
-
-static void read_json(struct reader *reader, const json_t *object, const char *name,
+static void read_json(struct reader *reader, const struct json *object, const char *name,
                       const char **out)
 {
-    const json_t *value = json_object_get(object, name);
+    const struct json *value = given(object, name);
 
-    if (value && !json_is_null(value))
-        *out = dump(reader, value);
+    if (value)
+        *out = json_text(value, reader->arena);
 }
 
-static void read_integer(struct reader *reader, const json_t *object, const char *name,
+static void read_integer(struct reader *reader, const struct json *object, const char *name,
                          int64_t *out)
 {
-    const json_t *value = json_object_get(object, name);
+    const struct json *value = given(object, name);
 
-    if (!value || json_is_null(value))
+    if (!value)
         return;
-    if (json_is_integer(value) && json_integer_value(value) >= 0)
-        *out = (int64_t)json_integer_value(value);
+    if (value->kind == JSON_KIND_INTEGER && value->value.integer >= 0)
+        *out = value->value.integer;
     else
         fail(reader, "%s must be a whole number, 0 or more", name);
 }
 
-static void read_duration(struct reader *reader, const json_t *object, const char *name,
+static void read_duration(struct reader *reader, const struct json *object, const char *name,
                           int64_t *out_ms)
 {
     const char *text = NULL;
@@ -87,46 +88,45 @@ static void read_duration(struct reader *reader, const json_t *object, const cha
 }
 
 /* Pairs of one or two objects; the second's win. */
-static void read_pairs(struct reader *reader, const char *name, json_t *first, json_t *second,
-                       const struct content_pair **out, size_t *count)
+static void read_pairs(struct reader *reader, const char *name, const struct json *first,
+                       const struct json *second, const struct content_pair **out, size_t *count)
 {
-    size_t most = json_object_size(first) + json_object_size(second), used = 0;
+    const struct json *objects[2] = {first, second};
     struct content_pair *pairs;
-    json_t *objects[2] = {first, second};
+    size_t most = 0, used = 0;
 
     for (unsigned i = 0; i < 2; i++) {
-        if (objects[i] && !json_is_object(objects[i]) && !json_is_null(objects[i]))
+        if (objects[i] && objects[i]->kind != JSON_KIND_OBJECT) {
             fail(reader, "%s must be an object", name);
+            return;
+        }
+        most += objects[i] ? objects[i]->count : 0;
     }
     if (!most)
         return;
     pairs = arena_alloc(reader->arena, most * sizeof *pairs);
     for (unsigned i = 0; i < 2; i++) {
-        const char *key;
-        json_t *value;
-
-        json_object_foreach(objects[i], key, value)
-        {
-            if (i == 0 && json_object_get(second, key))
+        for (const struct json *at = objects[i] ? objects[i]->first : NULL; at; at = at->next) {
+            if (i == 0 && second && json_member(second, at->key))
                 continue;
-            pairs[used].key = arena_strdup(reader->arena, key);
-            pairs[used++].value = json_is_string(value)
-                                      ? arena_strdup(reader->arena, json_string_value(value))
-                                      : dump(reader, value);
+            pairs[used].key = at->key;
+            pairs[used++].value =
+                at->kind == JSON_KIND_STRING ? at->text : json_text(at, reader->arena);
         }
     }
     *out = pairs;
     *count = used;
 }
 
-static void read_attachment(struct reader *reader, json_t *item, struct content_attachment *out)
+static void read_attachment(struct reader *reader, const struct json *item,
+                            struct content_attachment *out)
 {
     const char *content = NULL;
     struct buf bytes = {0};
     char *copy;
 
     *out = (struct content_attachment){.type = "application/octet-stream"};
-    if (!json_is_object(item)) {
+    if (item->kind != JSON_KIND_OBJECT) {
         fail(reader, "an attachment must be an object");
         return;
     }
@@ -156,25 +156,26 @@ static void read_attachment(struct reader *reader, json_t *item, struct content_
     buf_fini(&bytes);
 }
 
-static void read_attachments(struct reader *reader, const json_t *email)
+static void read_attachments(struct reader *reader, const struct json *email)
 {
-    json_t *list = json_object_get(email, "attachments"), *item;
+    const struct json *list = given(email, "attachments");
     struct content_attachment *attachments;
-    size_t i;
+    size_t count = 0;
 
-    if (!list || json_is_null(list))
+    if (!list)
         return;
-    if (!json_is_array(list) || json_array_size(list) > CONTENT_ATTACHMENTS_MAX) {
+    if (list->kind != JSON_KIND_ARRAY || list->count > CONTENT_ATTACHMENTS_MAX) {
         fail(reader, "attachments must be an array of at most %d", CONTENT_ATTACHMENTS_MAX);
         return;
     }
-    attachments = arena_zalloc(reader->arena, (json_array_size(list) + 1) * sizeof *attachments);
-    json_array_foreach(list, i, item) read_attachment(reader, item, &attachments[i]);
+    attachments = arena_zalloc(reader->arena, (list->count + 1) * sizeof *attachments);
+    for (const struct json *item = list->first; item; item = item->next)
+        read_attachment(reader, item, &attachments[count++]);
     reader->content->attachments = attachments;
-    reader->content->attachment_count = json_array_size(list);
+    reader->content->attachment_count = count;
 }
 
-static void read_push(struct reader *reader, const json_t *over)
+static void read_push(struct reader *reader, const struct json *over)
 {
     struct content *content = reader->content;
 
@@ -188,7 +189,7 @@ static void read_push(struct reader *reader, const json_t *over)
     read_duration(reader, over, "ttl", &content->ttl_ms);
 }
 
-static void read_email(struct reader *reader, const json_t *over)
+static void read_email(struct reader *reader, const struct json *over)
 {
     struct content *content = reader->content;
 
@@ -198,12 +199,12 @@ static void read_email(struct reader *reader, const json_t *over)
     read_text(reader, over, "from", &content->from);
     read_text(reader, over, "reply_to", &content->reply_to);
     read_text(reader, over, "list_unsubscribe", &content->list_unsubscribe);
-    read_pairs(reader, "headers", json_object_get(over, "headers"), NULL, &content->headers,
+    read_pairs(reader, "headers", given(over, "headers"), NULL, &content->headers,
                &content->header_count);
     read_attachments(reader, over);
 }
 
-static void read_chat(struct reader *reader, const json_t *over)
+static void read_chat(struct reader *reader, const struct json *over)
 {
     struct content *content = reader->content;
 
@@ -213,11 +214,11 @@ static void read_chat(struct reader *reader, const json_t *over)
     read_json(reader, over, "template", &content->template_json);
 }
 
-static void read_override(struct reader *reader, enum channel channel, const json_t *over)
+static void read_override(struct reader *reader, enum channel channel, const struct json *over)
 {
     if (!over)
         return;
-    if (!json_is_object(over)) {
+    if (over->kind != JSON_KIND_OBJECT) {
         fail(reader, "content.%s must be an object", channel_name(channel));
         return;
     }
@@ -248,24 +249,25 @@ int content_parse(const char *json, size_t bytes, enum channel channel, struct a
                   struct content *content, char *why, size_t why_bytes)
 {
     struct reader reader = {arena, content, why, why_bytes, 0};
-    json_t *root = json_loadb(json, bytes, 0, NULL);
-    json_t *over = json_object_get(json_object_get(root, "content"), channel_name(channel));
+    const struct json *root, *over, *data;
+    struct json_doc doc;
 
     *content = (struct content){.badge = -1, .ttl_ms = -1};
-    if (!json_is_object(root)) {
+    if (json_read(json, bytes, CONTENT_DEPTH_MAX, arena, &doc) ||
+        doc.root->kind != JSON_KIND_OBJECT) {
         fail(&reader, "the content is not a JSON object");
-        goto out;
+        return reader.err;
     }
+    root = doc.root;
+    over = given(given(root, "content"), channel_name(channel));
+    data = given(root, "data");
     read_text(&reader, root, "title", &content->title);
     read_text(&reader, root, "body", &content->body);
-    if (json_is_object(json_object_get(root, "data")))
+    if (data && data->kind == JSON_KIND_OBJECT)
         read_json(&reader, root, "data", &content->data_json);
-    read_pairs(&reader, "data", json_object_get(root, "data"),
-               channel == CHANNEL_PUSH ? json_object_get(over, "data") : NULL, &content->data,
-               &content->data_count);
+    read_pairs(&reader, "data", data, channel == CHANNEL_PUSH ? given(over, "data") : NULL,
+               &content->data, &content->data_count);
     read_override(&reader, channel, over);
-out:
-    json_decref(root);
     return reader.err;
 }
 

@@ -11,9 +11,12 @@
  *   chat    text blocks card template
  *   webhook body (sent as it is)
  *
+ * What a service gave as JSON goes out as it came: numbers and strings keep their spelling (29.95
+ * stays 29.95, 1.10 stays 1.10), only white space between tokens is left out.
+ *
  * Purity:    no I/O.  Knows no provider.
  * Ownership: everything lives in the arena given; NULL means not given.  JSON members come as
- *            compact JSON text.
+ *            compact JSON text.  The text given is not needed afterwards.
  */
 #ifndef TOCSIN_CHANNELS_CONTENT_H
 #define TOCSIN_CHANNELS_CONTENT_H

@@ -238,12 +238,7 @@ static void write_data(struct buf *out, const struct call *call)
     char id[ID_TEXT_BYTES];
 
     buf_printf(out, ",\"data\":{\"tocsin_id\":\"%s\"", id_format(call->job->delivery, id));
-    for (size_t i = 0; i < content->data_count; i++) {
-        buf_add_char(out, ',');
-        buf_add_json(out, content->data[i].key);
-        buf_add_char(out, ':');
-        buf_add_json(out, content->data[i].value);
-    }
+    push_add_data(out, content, false);
     if (content->url) {
         buf_add_text(out, ",\"url\":");
         buf_add_json(out, content->url);

@@ -18,5 +18,12 @@ static inline bool push_has_content(const struct content *content)
 int64_t push_ttl_s(const struct call *call);
 /* "name":"value" with a comma before all but the first; nothing for NULL. */
 void push_member(struct buf *out, bool *is_first, const char *name, const char *value);
+/*
+ * ,"key":"value" of each pair of data, beside members that were written before it: no name comes
+ * twice in one object.  tocsin_id is always ours; url and image, where content.push names them,
+ * stand for the whole push and win over a pair of data with that name; at Apple image
+ * is such a member, and aps is Apple's own.
+ */
+void push_add_data(struct buf *out, const struct content *content, bool is_apple);
 
 #endif

@@ -99,5 +99,7 @@ const char *json_pointer(const struct json *item, const struct json *at, struct 
 
 /* Appends the value with no white space between tokens, everything else as it was written. */
 void json_write(const struct json *json, struct buf *out);
+/* The same as a text of its own. */
+const char *json_text(const struct json *json, struct arena *arena);
 
 #endif

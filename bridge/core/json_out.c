@@ -81,3 +81,16 @@ void json_write(const struct json *json, struct buf *out)
     }
     buf_add_char(out, is_object ? '}' : ']');
 }
+
+const char *json_text(const struct json *json, struct arena *arena)
+{
+    struct buf out = {0};
+    const char *text;
+
+    if (json->is_compact)
+        return arena_strndup(arena, json->raw, json->raw_length);
+    json_write(json, &out);
+    text = arena_strndup(arena, out.data, out.length);
+    buf_fini(&out);
+    return text;
+}

@@ -87,6 +87,16 @@ static void hear(struct post *post)
         post_end(post, 503, "");
 }
 
+/* What was not understood is kept beside the events, and somebody should look at it. */
+static void note_unread(const struct post *post)
+{
+    metric_add(post->endpoint->unread, (double)post->result.unread_count);
+    log_warn("callback.unread", LOG_STR("destination", post->endpoint->name),
+             LOG_INT("parts", (int64_t)post->result.unread_count),
+             LOG_INT("events", (int64_t)post->result.count),
+             LOG_STR("look", "SELECT * FROM callback_event WHERE is_unread"));
+}
+
 /* What was proved is kept; the answer waits for it. */
 static void take(struct post *post)
 {
@@ -99,7 +109,9 @@ static void take(struct post *post)
         hear(post);
         return;
     }
-    if (!post->result.count) {
+    if (post->result.unread_count)
+        note_unread(post);
+    if (!post->result.count && !post->result.unread_count) {
         post_end(post, 200, post->result.reply ? post->result.reply : "");
         return;
     }
@@ -205,13 +217,45 @@ static void on_kept(void *ctx, int err, int64_t count)
         callbacks_fold(callbacks);
 }
 
+/* All that the provider sent: the body, or the query of a GET. */
+static const char *all_of(const struct post *post, size_t *bytes)
+{
+    const char *query = post->request.query;
+
+    *bytes = post->request.body_bytes ? post->request.body_bytes : strlen(query);
+    return post->request.body_bytes ? post->request.body : query;
+}
+
+static void add_unread_rows(struct callback_row *rows, const struct post *post, int32_t destination)
+{
+    size_t all_bytes;
+    const char *all = all_of(post, &all_bytes);
+
+    for (size_t i = 0; i < post->result.unread_count; i++) {
+        const struct callback_unread *unread = &post->result.unread[i];
+        const char *raw = unread->raw ? unread->raw : all;
+
+        rows[i] = (struct callback_row){
+            .destination = destination,
+            .is_unread = true,
+            .key =
+                unread->key ? unread->key : callback_unread_key(post->result.arena, all, all_bytes),
+            .provider_id = "",
+            .name = "unread",
+            .raw = raw,
+            .raw_bytes = unread->raw ? strlen(raw) : all_bytes,
+        };
+    }
+}
+
 static void add_rows(struct callback_row *rows, const struct post *post, int32_t destination)
 {
+    size_t all_bytes;
+    const char *all = all_of(post, &all_bytes);
+
+    add_unread_rows(rows + post->result.count, post, destination);
     for (size_t i = 0; i < post->result.count; i++) {
         const struct callback_event *event = &post->result.events[i];
-        const char *all = post->request.body_bytes ? post->request.body : post->request.query;
-        size_t all_bytes =
-            post->request.body_bytes ? post->request.body_bytes : strlen(post->request.query);
 
         rows[i] = (struct callback_row){
             .destination = destination,
@@ -222,10 +266,16 @@ static void add_rows(struct callback_row *rows, const struct post *post, int32_t
             .provider_id = event->provider_id,
             .name = event->name,
             .code = event->code,
+            .delivery = event->delivery,
             .raw = event->raw ? event->raw : all,
             .raw_bytes = event->raw ? strlen(event->raw) : all_bytes,
         };
     }
+}
+
+static size_t rows_of(const struct post *post)
+{
+    return post->result.count + post->result.unread_count;
 }
 
 /* Everything that waits, in one statement; the next gathers until it is answered. */
@@ -246,9 +296,9 @@ static void flush(void *ctx)
             post_end(post, 503, "");
             continue;
         }
-        rows = xrealloc(rows, (count + post->result.count) * sizeof(*rows));
+        rows = xrealloc(rows, (count + rows_of(post)) * sizeof(*rows));
         add_rows(rows + count, post, id);
-        count += post->result.count;
+        count += rows_of(post);
         list_push_back(&callbacks->keeping, &post->node);
     }
     if (!count)
@@ -396,6 +446,7 @@ void callbacks_set(struct callbacks *callbacks, const char *name,
     list_init(&endpoint->waiting);
     endpoint->good = result_metric(callbacks, name, "good");
     endpoint->refused = result_metric(callbacks, name, "refused");
+    endpoint->unread = result_metric(callbacks, name, "unread");
     endpoint->malformed = result_metric(callbacks, name, "malformed");
     callbacks->endpoints[callbacks->count++] = endpoint;
 }

@@ -17,7 +17,7 @@ struct endpoint {
     /* SES: the certificate that was fetched last, and the requests that wait for one */
     char *certificate_url, *certificate, *fetching_url;
     struct list waiting;
-    struct metric *good, *refused, *malformed;
+    struct metric *good, *refused, *malformed, *unread;
 };
 
 /* A request under way. */

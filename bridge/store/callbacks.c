@@ -11,11 +11,16 @@
 
 const struct pg_statement store_sql_callbacks_keep = {
     .name = "callbacks_keep",
-    .params = 9,
+    .params = 11,
     .sql = "WITH n AS (INSERT INTO callback_event (destination, report, reason, at, key,"
-           "   provider_id, name, code, raw)"
-           " SELECT * FROM unnest($1::int[], $2::smallint[], $3::smallint[], $4::timestamptz[],"
-           "   $5::text[], $6::text[], $7::text[], $8::text[], $9::bytea[])"
+           "   provider_id, name, code, raw, delivery, is_unread, fold_at)"
+           " SELECT destination, report, reason, at, key, provider_id, name, code, raw, delivery,"
+           "   is_unread, CASE WHEN NOT is_unread THEN clock_timestamp() END"
+           " FROM unnest($1::int[], $2::smallint[], $3::smallint[], $4::timestamptz[],"
+           "   $5::text[], $6::text[], $7::text[], $8::text[], $9::bytea[], $10::bigint[],"
+           "   $11::boolean[])"
+           "   AS n(destination, report, reason, at, key, provider_id, name, code, raw, delivery,"
+           "     is_unread)"
            " ON CONFLICT (destination, key) DO NOTHING RETURNING 1)"
            "SELECT count(*) FROM n",
 };
@@ -53,11 +58,14 @@ const struct pg_statement store_sql_callbacks_keep = {
     "   AND s.head = fx.head),"
 
 /*
- * e: events that are due.  m: those whose message is known, which is locked, so that two bridges
- * cannot both believe that they moved it.  The fold is `report` only growing; g: of each step the
- * event that made it, which is ours ($2) to tell.  a: what bounced, opted out or complained is not
- * sent to any more (reports from 50 up; the target and the suppression are as in the statement
- * that settles a refusal; what our own links bring is suppressed there).
+ * e: events that are due.  Where the provider names our delivery and no message of ours has its id,
+ * the id is that of the attempt which sent the delivery (the 41 bits above 22 of an id are its
+ * time).  m: those whose
+ * message is known, which is locked, so that two bridges cannot both believe that they moved it.
+ * The fold is `report` only growing; g: of each step the event that made it, which is ours ($2) to
+ * tell.  a: what bounced, opted out or complained is not sent to any more (reports from 50 up; the
+ * target and the suppression are as in the statement that settles a refusal; what our own links
+ * bring is suppressed there).
  *
  * Steps that are to come (store/steps.c), by head: oe, what has arrived (30 to 45), calls them off,
  * oc; of what has not (20, 50), and after which the next waits for its time, fx, that is due now,
@@ -74,7 +82,14 @@ const struct pg_statement store_sql_callbacks_fold = {
     .is_watched = true,
     .sql =
         "WITH e AS MATERIALIZED (SELECT id, received_at, at, destination, report, reason,"
-        "   provider_id, code FROM callback_event WHERE fold_at <= clock_timestamp()"
+        "   CASE WHEN c.delivery IS NULL OR EXISTS (SELECT FROM sent s"
+        "       WHERE s.provider_id = c.provider_id AND s.destination = c.destination)"
+        "     THEN provider_id ELSE coalesce((SELECT t.provider_id"
+        "       FROM attempt t WHERE t.delivery = c.delivery AND t.destination = c.destination"
+        "       AND t.state = 3 AND t.provider_id IS NOT NULL"
+        "       AND t.at >= to_timestamp((c.delivery >> 22) / 1000.0 - 86400)"
+        "       ORDER BY t.at DESC LIMIT 1), provider_id) END AS provider_id,"
+        "   code FROM callback_event c WHERE fold_at <= clock_timestamp()"
         "   ORDER BY fold_at LIMIT $1::int FOR UPDATE SKIP LOCKED),"
         "m AS MATERIALIZED (SELECT e.*, s.delivery, s.notification, s.number, s.channel,"
         "   s.recipient_kind, s.recipient, s.user_id, s.head, s.report AS before"
@@ -134,7 +149,7 @@ const struct pg_statement store_sql_callbacks_fold = {
         "   UNION ALL SELECT clock_timestamp(), id, notification, $2::bigint, destination, 0,"
         "   attempts, channel, 10, 0, 0, 8, recipient_kind, recipient, NULL, NULL, NULL,"
         "   nullif(user_id, '') FROM oc),"
-        "f AS (UPDATE callback_event c SET teller = CASE"
+        "f AS (UPDATE callback_event c SET provider_id = e.provider_id, teller = CASE"
         "   WHEN c.id = ANY (ARRAY(SELECT id FROM g)) THEN $2::bigint END, fold_at = CASE"
         "   WHEN c.id = ANY (ARRAY(SELECT id FROM m)) THEN NULL"
         "   WHEN e.received_at < clock_timestamp() - interval '10 minutes' THEN NULL"
@@ -163,7 +178,8 @@ const struct pg_statement store_sql_callbacks_untold = {
            "   SELECT id FROM callback_event e WHERE teller IS NOT NULL"
            "   AND (($2::boolean AND teller = $1::bigint)"
            "     OR NOT EXISTS (SELECT FROM bridge b WHERE b.epoch = e.teller))"
-           "   ORDER BY id LIMIT $3::int FOR UPDATE SKIP LOCKED)) RETURNING *),"
+           "   ORDER BY id LIMIT $3::int FOR UPDATE SKIP LOCKED)) RETURNING id, received_at, at,"
+           "   destination, report, reason, provider_id, code),"
            "m AS (SELECT c.*, s.delivery, s.notification, s.number, s.channel, s.recipient_kind,"
            "   s.recipient, s.user_id FROM c CROSS JOIN LATERAL (SELECT * FROM sent"
            "     WHERE provider_id = c.provider_id AND destination = c.destination LIMIT 1) s)"
@@ -258,7 +274,7 @@ static void on_count(void *ctx, int err, const struct pg_result *result)
 }
 
 /* The columns of callbacks_keep, in order. */
-enum { KEEP_ARRAYS = 9 };
+enum { KEEP_ARRAYS = 11 };
 
 static void fill(struct pg_array *column, const struct callback_row *row)
 {
@@ -271,13 +287,19 @@ static void fill(struct pg_array *column, const struct callback_row *row)
     pg_array_add_text(&column[6], row->name);
     pg_array_add_text(&column[7], row->code);
     pg_array_add_bytes(&column[8], row->raw, row->raw_bytes);
+    if (row->delivery)
+        pg_array_add_int(&column[9], (int64_t)row->delivery);
+    else
+        pg_array_add_null(&column[9]);
+    pg_array_add_int(&column[10], row->is_unread);
 }
 
 int store_callbacks_keep(struct store *store, const struct callback_row *rows, size_t count,
                          void (*on_done)(void *ctx, int err, int64_t count), void *ctx)
 {
-    static const enum pg_type types[KEEP_ARRAYS] = {
-        PG_INT4, PG_INT2, PG_INT2, PG_TIMESTAMPTZ, PG_TEXT, PG_TEXT, PG_TEXT, PG_TEXT, PG_BYTEA};
+    static const enum pg_type types[KEEP_ARRAYS] = {PG_INT4,  PG_INT2, PG_INT2, PG_TIMESTAMPTZ,
+                                                    PG_TEXT,  PG_TEXT, PG_TEXT, PG_TEXT,
+                                                    PG_BYTEA, PG_INT8, PG_BOOL};
     struct pg_array columns[KEEP_ARRAYS];
     int err;
 

@@ -22,10 +22,12 @@ struct callback_row {
     enum reason reason;
     int64_t at_ms; /* 0: not said */
     const char *key, *provider_id, *name, *code;
+    uint64_t delivery; /* where the provider names it: finds the message when provider_id is "" */
+    bool is_unread;    /* not understood: kept, and never folded */
     const void *raw;
     size_t raw_bytes;
 };
-/* Those whose key was heard before are dropped; on_done learns how many were new. */
+/* Those whose key is there already are dropped; on_done learns how many were new. */
 NODISCARD int store_callbacks_keep(struct store *store, const struct callback_row *rows,
                                    size_t count, void (*on_done)(void *ctx, int err, int64_t count),
                                    void *ctx);

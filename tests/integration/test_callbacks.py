@@ -517,9 +517,9 @@ def test_a_repeat_counts_once(scene, name):
     assert scene.statuses(request).count(told[-1]) == 1
 
 
-def refused(scene, name):
+def refused(scene, name, result="refused"):
     return scene.stack.bridge.metrics()[
-        'tocsin_callbacks_total{destination="%s",result="refused"}' % name]
+        'tocsin_callbacks_total{destination="%s",result="%s"}' % (name, result)]
 
 
 TAMPERED = [("signature", {"tamper": "signature"}), ("missing", {"tamper": "missing"}),
@@ -556,6 +556,47 @@ def test_a_report_may_come_before_its_message_is_recorded(scenes):
         "update sent set provider_id = '%s' where delivery in (select delivery from attempt"
         " where provider_id is not null order by at desc limit 1)" % early)
     scene.service.receipt(request, "delivered", 15)
+
+
+def test_an_event_without_the_message_is_matched_by_our_delivery(scenes):
+    scene = scenes("sendgrid")
+    for how in ("smtp-id", "tocsin_delivery"):
+        request, _ = scene.send("sendgrid")
+        delivery = scene.stack.postgres.sql(
+            "select to_hex(delivery) from attempt order by at desc limit 1")[0][0].zfill(16)
+        event = {"event": "bounce", "type": "bounce", "sg_message_id": "", "status": "5.1.1"}
+        event[how] = "<%s.tocsin@example.org>" % delivery if how == "smtp-id" else delivery
+        assert scene.call("sendgrid", "none", [event]) == [200]
+        assert scene.service.receipt(request, "suppressed")["reason"] == "bounced"
+
+
+@pytest.mark.parametrize("odd", [
+    '"reason":"550 \\u0000 x"', '"reason":"550 \\ud83d"', '"reason":"550 \xe9"',
+    '"n":99999999999999999999', '"n":1,"n":2', '"reason":"a\tb"', '"n":NaN', '"reason":"\\x"'])
+def test_an_odd_member_costs_no_event(scenes, odd):
+    scene = scenes("sendgrid")
+    sent = [scene.send("sendgrid") for _ in range(3)]
+    body = "[%s]" % ",".join(
+        '{"event":"delivered","sg_message_id":"%s.recvd-1","sg_event_id":"%s"%s}'
+        % (number, number, "," + odd if i == 1 else "") for i, (_, number) in enumerate(sent))
+    assert scene.call("sendgrid", "none", [], body=body) == [200]
+    for request, _ in sent:
+        scene.service.receipt(request, "delivered")
+
+
+def test_what_is_proved_and_not_understood_is_kept_and_counted(scenes):
+    scene = scenes("sendgrid")
+    before = refused(scene, "sendgrid", "unread")
+    for body in ("not JSON at all", '{"a":', '[{"event":"a new one","email":"a@example.org"}]',
+                 '[{"event":"bounce"}]', "7"):
+        assert scene.call("sendgrid", "none", [], body=body) == [200]
+        assert scene.call("sendgrid", "none", [], body=body) == [200]  # comes again: kept once
+        kept = scene.stack.postgres.sql(
+            "select convert_from(raw, 'UTF8'), fold_at is null from callback_event"
+            " where is_unread order by id desc limit 1")
+        assert kept[0][0].strip("[]") == body.strip("[]") and kept[0][1] in (True, "t")
+    assert scene.count("where is_unread") == 5
+    assert refused(scene, "sendgrid", "unread") == before + 10  # seen twice each
 
 
 def test_whatsapp_shakes_hands(scenes):

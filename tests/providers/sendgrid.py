@@ -239,7 +239,9 @@ class SendGrid(Provider):
                 "custom_args": {**body.get("custom_args", {}), **person.get("custom_args", {})}}
 
     def callbacks(self, spec):
-        """One POST with every event in it. Events: a name, or an object that is merged in."""
+        """One POST with every event in it. Events: a name, or an object that is merged in.
+
+        `body` in their place: these bytes (as Latin-1), signed as they are."""
         events = []
         for event in spec.get("events", ["delivered"]):
             event = {"event": event} if isinstance(event, str) else dict(event)
@@ -260,6 +262,8 @@ class SendGrid(Provider):
             events.append({**message, **defaults.get(event["event"], {}), **event})
         # What arrives ends in CRLF, and the CRLF is signed.
         body = json.dumps(events).encode() + b"\r\n"
+        if "body" in spec:
+            body = spec["body"].encode("latin-1")
         stamp = str(spec.get("timestamp", int(time.time())))
         sign = self.signer.sign(stamp.encode() + body, ec.ECDSA(hashes.SHA256()))
         return [("POST", spec["url"], {

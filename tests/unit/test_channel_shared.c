@@ -11,6 +11,7 @@
 #include "channels/encode.h"
 #include "channels/jose.h"
 #include "channels/mailbox.h"
+#include "channels/push.h"
 #include "channels/sign.h"
 #include "core/id.h"
 
@@ -171,6 +172,58 @@ static void each_channel_overrides_what_it_names(void **unused)
     arena_free(arena);
 }
 
+static void what_was_given_as_json_goes_out_as_it_came(void **unused)
+{
+    static const char json[] =
+        "{\"title\":\"T\",\"data\":{ \"price\": 29.95, \"tax\":0.1, \"n\": 1.10, \"e\" : 1e2,"
+        "\"z\":-0.0,\"big\":9007199254740993,\"o\":{ \"x\" : [ 19.99, 5e-324 ] },"
+        "\"s\":\"\\u00e9\\/\"},\"content\":{\"webhook\":{\"body\":{\"a\": 2.50}},"
+        "\"push\":{\"data\":{\"tax\":0.10}},\"chat\":{\"template\":{\"components\":[1.0]}}}}";
+    struct arena *arena = arena_new(0);
+    struct content content;
+    char why[100] = "";
+
+    (void)unused;
+    assert_int_equal(
+        content_parse(json, sizeof json - 1, CHANNEL_WEBHOOK, arena, &content, why, 100), 0);
+    assert_string_equal(content.data_json,
+                        "{\"price\":29.95,\"tax\":0.1,\"n\":1.10,\"e\":1e2,\"z\":-0.0,"
+                        "\"big\":9007199254740993,\"o\":{\"x\":[19.99,5e-324]},"
+                        "\"s\":\"\\u00e9\\/\"}");
+    assert_string_equal(content.body_json, "{\"a\":2.50}");
+    assert_int_equal(content_parse(json, sizeof json - 1, CHANNEL_PUSH, arena, &content, why, 100),
+                     0);
+    assert_int_equal(content.data_count, 8);
+    assert_string_equal(content.data[0].value, "29.95");
+    assert_string_equal(content.data[1].value, "1.10");
+    assert_string_equal(content.data[7].value, "0.10"); /* tax: the push's own wins */
+    assert_int_equal(content_parse(json, sizeof json - 1, CHANNEL_CHAT, arena, &content, why, 100),
+                     0);
+    assert_string_equal(content.template_json, "{\"components\":[1.0]}");
+    arena_free(arena);
+}
+
+static void no_key_of_a_push_comes_twice(void **unused)
+{
+    static const struct content_pair data[] = {
+        {"tocsin_id", "mine"}, {"url", "mine"}, {"image", "mine"}, {"aps", "mine"}, {"a", "1"}};
+    struct content content = {.data = data, .data_count = 5};
+    struct buf out = {0};
+
+    (void)unused;
+    push_add_data(&out, &content, false);
+    assert_string_equal(out.data,
+                        ",\"url\":\"mine\",\"image\":\"mine\",\"aps\":\"mine\",\"a\":\"1\"");
+    content.url = content.image = "https://example.org";
+    buf_clear(&out);
+    push_add_data(&out, &content, false); /* FCM: the image is not among the data */
+    assert_string_equal(out.data, ",\"image\":\"mine\",\"aps\":\"mine\",\"a\":\"1\"");
+    buf_clear(&out);
+    push_add_data(&out, &content, true);
+    assert_string_equal(out.data, ",\"a\":\"1\"");
+    buf_fini(&out);
+}
+
 static void content_of_another_shape_is_described(void **unused)
 {
     static const struct {
@@ -292,6 +345,8 @@ int main(void)
         cmocka_unit_test(answers_are_read_by_paths),
         cmocka_unit_test(mailboxes_are_taken_apart),
         cmocka_unit_test(each_channel_overrides_what_it_names),
+        cmocka_unit_test(what_was_given_as_json_goes_out_as_it_came),
+        cmocka_unit_test(no_key_of_a_push_comes_twice),
         cmocka_unit_test(content_of_another_shape_is_described),
         cmocka_unit_test(error_rows_are_found_in_order),
         cmocka_unit_test(a_providers_code_is_cut_to_harmless_characters),
