@@ -99,6 +99,7 @@ struct bridge {
     int64_t watchdog_ms;
     enum bridge_stage stage;
     bool is_told_ready, is_drain_over;
+    int64_t stopping_ms; /* when it was asked to end; loop time */
     struct buf scratch;
 };
 

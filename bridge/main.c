@@ -69,8 +69,29 @@ static void on_terminate(void *ctx, int signo)
     ingest_close(bridge->ingest);
     admin_close(bridge->admin);
     callbacks_stop(bridge->callbacks);
+    inbox_stop_sweeps(bridge->inbox);
     dispatch_drain(bridge->dispatch);
+    bridge->stopping_ms = loop_now_ms(bridge->loop);
     enter_stage(bridge, BRIDGE_DRAINING, bridge->config->bridge.drain_ms);
+}
+
+/* What is left of bridge.drain while the broker answers; a broker that is away has TELL_MS. */
+static int64_t tell_limit_ms(const struct bridge *bridge)
+{
+    int64_t spent_ms = loop_now_ms(bridge->loop) - bridge->stopping_ms;
+    int64_t left_ms = bridge->config->bridge.drain_ms - spent_ms;
+
+    return outbox_is_up(bridge->outbox) && left_ms > TELL_MS ? left_ms : TELL_MS;
+}
+
+/*
+ * The broker has confirmed every receipt, and no statement is under way that could end deliveries:
+ * a bridge that left earlier would hand over receipts that it has sent, and they would come twice.
+ */
+static bool has_told_all(struct bridge *bridge)
+{
+    return !outbox_waiting(bridge->outbox) && !dispatch_busy(bridge->dispatch) &&
+           bridge_told_ms(bridge) >= loop_now_ms(bridge->loop);
 }
 
 /* Moves on when a stage is done, or its time is up. */
@@ -82,20 +103,15 @@ static void shutdown_turn(struct bridge *bridge)
         if (is_late)
             log_warn("bridge.cut", LOG_INT("under_way", dispatch_busy(bridge->dispatch)));
         in_app_abandon(bridge->in_app);
-        enter_stage(bridge, BRIDGE_TELLING, TELL_MS);
+        enter_stage(bridge, BRIDGE_TELLING, tell_limit_ms(bridge));
         is_late = false;
     }
     if (bridge->stage == BRIDGE_TELLING &&
-        ((events_stop(bridge->events) && !outbox_waiting(bridge->outbox) &&
-          !dispatch_busy(bridge->dispatch)) ||
-         is_late)) {
+        ((events_stop(bridge->events) && has_told_all(bridge)) || is_late)) {
         events_close(bridge->events);
-        if (outbox_waiting(bridge->outbox)) {
-            /* Our epoch is not ended by us: whoever finds it over tells what we could not. */
+        /* Leaving says since when receipts are unconfirmed; another bridge sends those again. */
+        if (outbox_waiting(bridge->outbox))
             log_warn("bridge.untold", LOG_INT("messages", outbox_waiting(bridge->outbox)));
-            on_left(bridge);
-            return;
-        }
         enter_stage(bridge, BRIDGE_LEAVING, LEAVE_MS);
         membership_leave(bridge->membership, on_left, bridge);
         is_late = false;

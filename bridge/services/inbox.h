@@ -49,6 +49,8 @@ NODISCARD int inbox_commit(struct inbox *inbox, store_done_fn *on_done, void *ct
 /* Forgets what was gathered and not yet given to a commit: it will come again. */
 void inbox_forget(struct inbox *inbox);
 
+/* Nothing is swept any more; a sweep that is under way ends. */
+void inbox_stop_sweeps(struct inbox *inbox);
 /* Something with a collapse_key was stored: remove soon what it replaces. */
 void inbox_replaced(struct inbox *inbox);
 

@@ -21,7 +21,7 @@ struct inbox {
     struct list waiting; /* questions that the database has not been asked yet */
     size_t asking;
     struct loop_timer sweep_timer;
-    bool is_sweeping[SWEEPS], wants_sweep[SWEEPS];
+    bool is_sweeping[SWEEPS], wants_sweep[SWEEPS], is_stopped;
     struct metric *marked, *removed;
 };
 

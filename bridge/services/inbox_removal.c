@@ -129,8 +129,8 @@ static void begin_sweep(struct inbox *inbox, enum sweep sweep)
     int err;
 
     inbox->wants_sweep[sweep] = inbox->is_sweeping[sweep];
-    if (inbox->is_sweeping[sweep] || !store_is_up(inbox->store) || !inbox->fence->epoch ||
-        inbox->ops.is_full(inbox->ops.ctx))
+    if (inbox->is_stopped || inbox->is_sweeping[sweep] || !store_is_up(inbox->store) ||
+        !inbox->fence->epoch || inbox->ops.is_full(inbox->ops.ctx))
         return;
     removal = xcalloc(1, sizeof(*removal));
     removal->inbox = inbox;
@@ -157,6 +157,11 @@ static void on_tick(void *ctx)
 void inbox_start_sweeps(struct inbox *inbox)
 {
     loop_timer_start(inbox->loop, &inbox->sweep_timer, SWEEP_MS, on_tick, inbox);
+}
+
+void inbox_stop_sweeps(struct inbox *inbox)
+{
+    inbox->is_stopped = true;
 }
 
 void inbox_replaced(struct inbox *inbox)

@@ -180,6 +180,34 @@ def test_sigterm_finishes_what_is_under_way_and_hands_back_the_rest(new_stack):
         assert stack.postgres.sql("select missing from conservation") == [["0"]]
 
 
+def test_sigterm_waits_for_a_sweep_that_is_under_way_and_repeats_no_receipt(new_stack):
+    """As on a loaded machine, where a sweep of inboxes takes long: it might end deliveries."""
+    stack = new_stack()
+    stack.postgres.sql(
+        "create function nap() returns trigger language plpgsql as "
+        "'begin perform pg_sleep(1.5); return null; end';"
+        "create trigger nap before update on collapse for each statement execute function nap()")
+    with Client(stack, "service", "shop") as shop:
+        shop.subscribe("down/#")
+        names = ["r%d" % n for n in range(20)]
+        shop.publish("up/request", [{"id": name, "type": "t", "title": "t", "body": "b",
+                                     "to": {"phone": "+1555015%04d" % n}}
+                                    for n, name in enumerate(names)])
+        for name in names:
+            shop.receipt(name, "sent", 20)
+        wait_until(lambda: stack.postgres.sql("select 1 from pg_stat_activity where "
+                                              "wait_event = 'PgSleep'") or None, 10, "a sweep")
+        stack.bridge.stop()
+        assert stack.postgres.sql("select count(*) from bridge") == [["0"]]
+        assert stack.postgres.sql("select count(*) from untold") == [["0"]]
+        stack.postgres.sql("drop trigger nap on collapse")
+        stack.bridge.start()
+        shop.publish("up/request", {"id": "last", "type": "t", "title": "t", "body": "b",
+                                    "to": {"phone": "+15550159999"}})
+        shop.receipt("last", "sent", 20)  # behind all that would come again
+        assert len([r for r in shop.receipts() if r["status"] == "sent"]) == 21
+
+
 def test_an_acknowledgement_that_is_being_recorded_at_sigterm_is_told(new_stack):
     """Its commit is under way when the bridge is asked to end: whoever reads it again finds nothing."""
     stack = new_stack(settings={"channels.in_app.ack_timeout": "300ms",
