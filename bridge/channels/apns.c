@@ -27,36 +27,36 @@
 
 /* clang-format off */
 static const struct error_row ERRORS[] = {
-    {.codes = "Unregistered,ExpiredToken", .kind = OUTCOME_DEAD_TARGET,
-     .reason = REASON_TARGET_DEAD, .note = "the app is gone from the device"},
-    {.codes = "BadDeviceToken", .kind = OUTCOME_DEAD_TARGET, .reason = REASON_TARGET_INVALID,
-     .note = "not a device token, or of the other environment"},
-    {.codes = "DeviceTokenNotForTopic", .kind = OUTCOME_DEAD_TARGET,
-     .reason = REASON_TARGET_INVALID, .note = "the token belongs to another app"},
-    {.codes = "PayloadTooLarge", .kind = OUTCOME_PERMANENT, .reason = REASON_PAYLOAD_TOO_LARGE,
+    {.codes = "Unregistered,ExpiredToken", .dead = PROOF_UNREGISTERED,
+     .note = "the app is gone from the device"},
+    {.codes = "BadDeviceToken", .is_refused = FACT_YES, .reason = REASON_TARGET_INVALID,
+     .note = "not a device token, or base_url is of the other environment"},
+    {.codes = "DeviceTokenNotForTopic", .is_refused = FACT_YES, .reason = REASON_TARGET_INVALID,
+     .note = "the token belongs to another app, or topic is wrong"},
+    {.codes = "PayloadTooLarge", .is_refused = FACT_YES, .reason = REASON_PAYLOAD_TOO_LARGE,
      .note = "the push is too large"},
     {.codes = "BadCollapseId,BadExpirationDate,BadMessageId,BadPriority,DuplicateHeaders,"
               "InvalidPushType,PayloadEmpty,MissingDeviceToken,BadPath,MethodNotAllowed",
-     .kind = OUTCOME_PERMANENT, .reason = REASON_CONTENT_INVALID,
+     .is_refused = FACT_YES, .reason = REASON_CONTENT_INVALID,
      .note = "the push is not acceptable"},
-    {.codes = "BadTopic,MissingTopic,TopicDisallowed", .kind = OUTCOME_AUTH_CONFIG_ERROR,
+    {.codes = "BadTopic,MissingTopic,TopicDisallowed", .trouble = TROUBLE_SETUP,
      .reason = REASON_PROVIDER_AUTH, .note = "the topic is refused"},
-    {.codes = "ExpiredProviderToken", .kind = OUTCOME_AUTH_CONFIG_ERROR,
+    {.codes = "ExpiredProviderToken", .trouble = TROUBLE_SETUP,
      .reason = REASON_PROVIDER_AUTH, .note = "the provider token is too old: check the clock"},
     {.codes = "BadCertificate,BadCertificateEnvironment,Forbidden,InvalidProviderToken,"
               "MissingProviderToken,UnrelatedKeyIdInToken,BadEnvironmentKeyIdInToken",
-     .kind = OUTCOME_AUTH_CONFIG_ERROR, .reason = REASON_PROVIDER_AUTH,
+     .trouble = TROUBLE_SETUP, .reason = REASON_PROVIDER_AUTH,
      .note = "the provider token is refused"},
-    {.codes = "TooManyProviderTokenUpdates", .kind = OUTCOME_THROTTLE,
+    {.codes = "TooManyProviderTokenUpdates", .trouble = TROUBLE_RATE,
      .reason = REASON_RATE_LIMITED, .note = "the provider token changed too often"},
-    {.codes = "TooManyRequests", .kind = OUTCOME_THROTTLE, .reason = REASON_RATE_LIMITED,
+    {.codes = "TooManyRequests", .trouble = TROUBLE_RATE, .reason = REASON_RATE_LIMITED,
      .note = "too many pushes to this device", .is_target_only = true},
-    {.codes = "InternalServerError,ServiceUnavailable", .kind = OUTCOME_RETRY,
+    {.codes = "InternalServerError,ServiceUnavailable", .trouble = TROUBLE_UNWELL,
      .reason = REASON_PROVIDER_UNAVAILABLE, .note = "Apple is unwell", .wait_ms = UNWELL_MS},
-    {.codes = "IdleTimeout,Shutdown", .kind = OUTCOME_RETRY, .reason = REASON_PROVIDER_UNAVAILABLE,
+    {.codes = "IdleTimeout,Shutdown", .trouble = TROUBLE_UNWELL,
+     .reason = REASON_PROVIDER_UNAVAILABLE,
      .note = "Apple closes the connection"},
-    {.status = 410, .kind = OUTCOME_DEAD_TARGET, .reason = REASON_TARGET_DEAD,
-     .note = "the app is gone from the device"},
+    {.status = 410, .dead = PROOF_UNREGISTERED, .note = "the app is gone from the device"},
 };
 /* clang-format on */
 ERROR_TABLE(apns_errors, "apns", ERRORS);
@@ -236,6 +236,15 @@ static void add_since(struct answer *answer, struct outcome *outcome)
                    "the app is gone from the device since %s", timefmt_wall(since_ms, when));
 }
 
+/* A success is 200 with an empty body. */
+static void judge_good(const struct http_response *response, struct outcome *outcome)
+{
+    if (response->status == 200 && response->body_bytes == 0)
+        http_outcome_good(outcome, OUTCOME_ACCEPTED, http_response_header(response, "apns-id"));
+    else
+        http_outcome_unrecognised(response, outcome);
+}
+
 static bool apns_judge(struct call *call, const struct http_response *response,
                        struct outcome *outcome)
 {
@@ -244,14 +253,14 @@ static bool apns_judge(struct call *call, const struct http_response *response,
     const char *reason;
     bool is_resigned = false;
 
-    if (http_status_is_good(response->status)) {
-        http_outcome_good(outcome, OUTCOME_ACCEPTED, http_response_header(response, "apns-id"));
+    if (http_response_is_good(response)) {
+        judge_good(response, outcome);
         return true;
     }
     answer = answer_new(response->body, response->body_bytes);
     reason = answer_text(answer, "reason");
-    http_outcome_of_status(response, &apns_errors, reason, NULL, outcome);
-    if (response->status == 410)
+    call_judge_status(call, response, &apns_errors, reason, NULL, outcome);
+    if (outcome->kind == OUTCOME_DEAD_TARGET)
         add_since(answer, outcome);
     if (reason && strcmp(reason, "ExpiredProviderToken") == 0 && call->tries == 1) {
         int64_t now_ms = apns->endpoint.env.wall_ms();
@@ -286,7 +295,7 @@ static int apns_send(void *state, const struct job *job, adapter_outcome_fn *on_
         return 0;
     call->state = apns;
     if (!is_device_token(job->target)) {
-        call_refuse(call, OUTCOME_DEAD_TARGET, REASON_TARGET_INVALID, "not a device token");
+        call_refuse_target(call, "not a device token");
         return 0;
     }
     if (!push_has_content(&call->content)) {

@@ -19,35 +19,38 @@
 
 /* clang-format off */
 static const struct error_row ERRORS[] = {
-    {.codes = "E01004", .kind = OUTCOME_RETRY, .reason = REASON_PROVIDER_UNAVAILABLE,
+    {.codes = "E01004", .trouble = TROUBLE_UNWELL, .reason = REASON_PROVIDER_UNAVAILABLE,
      .note = "the same request is under way", .is_target_only = true},
-    {.codes = "E01005", .kind = OUTCOME_PERMANENT, .reason = REASON_INTERNAL,
+    {.codes = "E01005", .is_refused = FACT_YES, .reason = REASON_INTERNAL,
      .note = "this key was used for another request"},
-    {.codes = "E01033", .kind = OUTCOME_RETRY, .reason = REASON_PROVIDER_UNAVAILABLE,
+    {.codes = "E01033", .trouble = TROUBLE_UNWELL, .reason = REASON_PROVIDER_UNAVAILABLE,
      .note = "Bird is unwell; nothing was executed"},
     {.codes = "SMSInvalidRecipient,invalid_destination,landline_unreachable",
-     .kind = OUTCOME_DEAD_TARGET, .reason = REASON_TARGET_INVALID,
-     .note = "not a number that can get SMS"},
-    {.codes = "recipient_opted_out,blocked_by_recipient", .kind = OUTCOME_DEAD_TARGET,
-     .reason = REASON_OPTED_OUT, .note = "the recipient sent STOP"},
-    {.codes = "SMSNoEligibleSender,sender_unregistered,insufficient_balance",
-     .kind = OUTCOME_AUTH_CONFIG_ERROR, .reason = REASON_PROVIDER_AUTH,
-     .note = "no sender or no balance for this destination"},
-    {.codes = "unreachable", .kind = OUTCOME_RETRY, .reason = REASON_TARGET_INVALID,
-     .note = "handset unreachable", .wait_ms = LATE_MS, .is_target_only = true},
-    {.codes = "blocked_by_carrier,content_rejected,unknown", .kind = OUTCOME_PERMANENT,
-     .reason = REASON_PROVIDER_REJECTED, .note = "refused by the carrier"},
-    {.codes = "provider_unavailable", .kind = OUTCOME_RETRY, .reason = REASON_PROVIDER_UNAVAILABLE,
-     .note = "the carrier's network is unwell"},
-    {.status = 429, .kind = OUTCOME_RETRY_AFTER, .reason = REASON_RATE_LIMITED,
-     .note = "over the rate limit", .wait_ms = 1000},
-    {.status = 401, .kind = OUTCOME_AUTH_CONFIG_ERROR, .reason = REASON_PROVIDER_AUTH,
-     .note = "the API key is refused"},
-    {.status = 402, .kind = OUTCOME_AUTH_CONFIG_ERROR, .reason = REASON_PROVIDER_AUTH,
+     .dead = PROOF_NOT_AN_ADDRESS, .note = "not a number that can get SMS"},
+    {.codes = "recipient_opted_out,blocked_by_recipient", .dead = PROOF_OPTED_OUT,
+     .note = "the recipient sent STOP"},
+    {.codes = "insufficient_balance", .trouble = TROUBLE_SETUP, .reason = REASON_PROVIDER_AUTH,
      .note = "the balance is used up"},
-    {.status = 403, .kind = OUTCOME_AUTH_CONFIG_ERROR, .reason = REASON_PROVIDER_AUTH,
+    {.codes = "SMSNoEligibleSender", .is_refused = FACT_YES, .reason = REASON_PROVIDER_REJECTED,
+     .note = "the account has no sender for this destination"},
+    {.codes = "sender_unregistered", .trouble = TROUBLE_SENDER, .reason = REASON_PROVIDER_AUTH,
+     .note = "the sender is not registered"},
+    {.codes = "unreachable", .trouble = TROUBLE_UNWELL, .reason = REASON_TARGET_INVALID,
+     .note = "handset unreachable", .wait_ms = LATE_MS, .is_target_only = true},
+    {.codes = "blocked_by_carrier,content_rejected,unknown", .is_refused = FACT_YES,
+     .reason = REASON_PROVIDER_REJECTED, .note = "refused by the carrier"},
+    {.codes = "provider_unavailable", .trouble = TROUBLE_UNWELL,
+     .reason = REASON_PROVIDER_UNAVAILABLE,
+     .note = "the carrier's network is unwell"},
+    {.status = 429, .trouble = TROUBLE_QUOTA, .reason = REASON_RATE_LIMITED,
+     .note = "over the rate limit", .wait_ms = 1000},
+    {.status = 401, .trouble = TROUBLE_SETUP, .reason = REASON_PROVIDER_AUTH,
+     .note = "the API key is refused"},
+    {.status = 402, .trouble = TROUBLE_SETUP, .reason = REASON_PROVIDER_AUTH,
+     .note = "the balance is used up"},
+    {.status = 403, .trouble = TROUBLE_SETUP, .reason = REASON_PROVIDER_AUTH,
      .note = "the API key may not send"},
-    {.status = 422, .kind = OUTCOME_PERMANENT, .reason = REASON_CONTENT_INVALID,
+    {.status = 422, .is_refused = FACT_YES, .reason = REASON_CONTENT_INVALID,
      .note = "the message is not acceptable"},
 };
 /* clang-format on */
@@ -136,8 +139,8 @@ static bool bird_judge(struct call *call, const struct http_response *response,
 {
     struct answer *answer = answer_new(response->body, response->body_bytes);
 
-    if (http_status_is_good(response->status)) {
-        http_outcome_good(outcome, OUTCOME_ACCEPTED, answer_text(answer, "id"));
+    if (http_response_is_good(response)) {
+        http_outcome_named(response, answer_text(answer, "id"), outcome);
         call->segments = (int)answer_number(answer, "segments/count", call->segments);
     } else {
         const char *name = answer_text(answer, "error/name");
@@ -145,7 +148,7 @@ static bool bird_judge(struct call *call, const struct http_response *response,
         char words[96];
 
         (void)snprintf(words, sizeof words, "%s %s", code ? code : "", name ? name : "");
-        http_outcome_of_status(response, &bird_errors, words, NULL, outcome);
+        call_judge_status(call, response, &bird_errors, words, NULL, outcome);
     }
     answer_free(answer);
     return true;

@@ -71,7 +71,10 @@ struct call *call_new(struct endpoint *endpoint, enum channel channel, const str
     call->ctx = ctx;
     call->deadline_ms = endpoint->env.wall_ms() + endpoint->timeout_ms;
     call->arena = arena_new(0);
-    return parse(call, channel) == 0 ? call : NULL;
+    if (parse(call, channel) != 0)
+        return NULL;
+    call->has_own_sender = call->content.from != NULL;
+    return call;
 }
 
 /* What only the request needed. */
@@ -127,6 +130,27 @@ void call_refuse(struct call *call, enum outcome_kind kind, enum reason reason, 
     call->refusal = xcalloc(1, sizeof *call->refusal);
     outcome_set(call->refusal, kind, reason, detail);
     loop_timer_start(call->endpoint->env.loop, &call->timer, 0, on_refusal_due, call);
+}
+
+void call_refuse_target(struct call *call, const char *detail)
+{
+    struct facts facts = {
+        .dead = PROOF_NOT_AN_ADDRESS, .is_shared_target = call->is_shared_target, .wait_ms = -1};
+
+    call_refuse(call, OUTCOME_PERMANENT, REASON_TARGET_INVALID, detail);
+    outcome_of_facts(call->refusal, &facts, detail);
+}
+
+void call_judge_status(const struct call *call, const struct http_response *response,
+                       const struct error_table *table, const char *code, const char *text,
+                       struct outcome *outcome)
+{
+    struct facts facts;
+    const char *note = http_facts_of_status(response, table, code, text, &facts);
+
+    facts.is_own_sender = call->has_own_sender;
+    facts.is_shared_target = call->is_shared_target;
+    http_outcome_of_facts(response, &facts, note, code, outcome);
 }
 
 /* Whether the others may follow: an answer came over the connection, or it was lost. */

@@ -84,11 +84,13 @@ struct call {
     struct buf body;
     call_judge_fn *judge;
     bool is_mail;
-    bool is_late;        /* send() has returned 0 already: only an outcome can end this */
-    int segments;        /* SMS; 0 when not applicable */
-    int64_t deadline_ms; /* wall; of the attempt */
-    int tries;           /* how often it was sent; for judges that send again */
-    void *extra;         /* the adapter's, for as long as the call lives */
+    bool is_late;          /* send() has returned 0 already: only an outcome can end this */
+    int segments;          /* SMS; 0 when not applicable */
+    int64_t deadline_ms;   /* wall; of the attempt */
+    int tries;             /* how often it was sent; for judges that send again */
+    bool has_own_sender;   /* the request chose it: a sender that is refused is its own fault */
+    bool is_shared_target; /* the address is the destination's own, not the recipient's */
+    void *extra;           /* the adapter's, for as long as the call lives */
     void (*on_drop)(struct call *call); /* before it dies; may be NULL */
     struct loop_timer timer;
     struct outcome *refusal; /* owned; set while the timer is armed */
@@ -109,13 +111,22 @@ NODISCARD int call_send_request(struct call *call, struct http_request *request,
                                 call_judge_fn *judge);
 /* The judge sees failures below SMTP too. */
 NODISCARD int call_send_mail(struct call *call, const struct http_mail *mail, call_judge_fn *judge);
+/*
+ * Judges an answer by the table, then by the bare status, with what this call knows of its sender
+ * and target.  code and text as in http_outcome_of_status().
+ */
+void call_judge_status(const struct call *call, const struct http_response *response,
+                       const struct error_table *table, const char *code, const char *text,
+                       struct outcome *outcome);
 /* What is left for the next request: at most the destination's timeout, at least a second. */
 int64_t call_time_left_ms(const struct call *call);
 /* Makes a call that was sent ready to be built and sent again. */
 void call_rewind(struct call *call, enum channel channel);
 /* Ends the call with an outcome of our own, later, as the contract of send() wants it. */
 void call_refuse(struct call *call, enum outcome_kind kind, enum reason reason, const char *detail);
-/* The same at once: only from a callback of the loop. */
+/* The same for a target that can never be an address of this channel: it is taken out of use. */
+void call_refuse_target(struct call *call, const char *detail);
+/* call_end() ends it at once: only from a callback of the loop. */
 void call_end(struct call *call, struct outcome *outcome);
 /*
  * A request was refused by the engine: drops the call and returns err for send() to return, or

@@ -214,9 +214,12 @@ bool callback_is_among(const char *word, const char *const list[])
 enum reason callback_reason(const char *adapter, const char *code, enum reason otherwise)
 {
     const struct error_table *table = adapter_errors(adapter);
-    const struct error_row *row = code && table ? error_find(table, 0, code, NULL) : NULL;
+    const struct error_row *row =
+        code && table ? error_find(table, HTTP_STAGE_NONE, 0, code, NULL) : NULL;
 
-    return row && row->codes && row->reason ? row->reason : otherwise;
+    enum reason reason = row && row->dead ? proof_reason(row->dead) : row ? row->reason : 0;
+
+    return row && row->codes && reason ? reason : otherwise;
 }
 
 int64_t callback_seconds(const char *text)

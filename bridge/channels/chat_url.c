@@ -46,9 +46,10 @@ struct call *chat_url_call(struct chat_url *chat, const struct job *job,
     if (!call)
         return NULL;
     *url = is_url(job->target) ? job->target : chat->url.bytes;
+    call->is_shared_target = *url == chat->url.bytes;
     if (*url)
         return call;
-    call_refuse(call, OUTCOME_DEAD_TARGET, REASON_TARGET_INVALID,
-                "not a URL, and the destination has no webhook_url_file");
+    call->is_shared_target = false;
+    call_refuse_target(call, "not a URL, and the destination has no webhook_url_file");
     return NULL;
 }

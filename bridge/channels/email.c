@@ -212,7 +212,7 @@ static int choose_address(struct call *call, const struct email_rules *rules, st
     char *wire = arena_alloc(call->arena, MAILBOX_ADDRESS_MAX + 1);
 
     if (!mailbox_address_is_valid(email->to) || mailbox_to_wire(email->to, wire) != 0) {
-        call_refuse(call, OUTCOME_DEAD_TARGET, REASON_TARGET_INVALID, "not an email address");
+        call_refuse_target(call, "not an email address");
         return ERR_INVALID;
     }
     if (mailbox_needs_utf8(wire) && !rules->takes_utf8) {

@@ -30,37 +30,42 @@
 
 /* clang-format off */
 static const struct error_row ERRORS[] = {
-    {.codes = "UNREGISTERED", .kind = OUTCOME_DEAD_TARGET, .reason = REASON_TARGET_DEAD,
+    {.codes = "UNREGISTERED", .dead = PROOF_UNREGISTERED,
      .note = "the app is gone from the device"},
-    {.codes = "SENDER_ID_MISMATCH", .kind = OUTCOME_DEAD_TARGET, .reason = REASON_TARGET_INVALID,
-     .note = "the token belongs to another project"},
+    {.codes = "SENDER_ID_MISMATCH", .is_refused = FACT_YES, .reason = REASON_TARGET_INVALID,
+     .note = "the token belongs to another project than this service account"},
+    {.status = 400, .codes = "INVALID_ARGUMENT", .says = "not a valid FCM registration token",
+     .dead = PROOF_NOT_AN_ADDRESS, .note = "not a registration token"},
     {.status = 400, .codes = "INVALID_ARGUMENT", .says = "registration token",
-     .kind = OUTCOME_DEAD_TARGET, .reason = REASON_TARGET_INVALID,
-     .note = "not a registration token"},
-    {.codes = "THIRD_PARTY_AUTH_ERROR", .kind = OUTCOME_AUTH_CONFIG_ERROR,
-     .reason = REASON_PROVIDER_AUTH,
-     .note = "the Firebase app's APNs or web push credentials are refused"},
-    {.codes = "UNAUTHENTICATED", .kind = OUTCOME_AUTH_CONFIG_ERROR, .reason = REASON_PROVIDER_AUTH,
+     .is_refused = FACT_YES, .reason = REASON_TARGET_INVALID,
+     .note = "the registration token is not acceptable"},
+    {.codes = "THIRD_PARTY_AUTH_ERROR", .trouble = TROUBLE_UNWELL, .reason = REASON_PROVIDER_AUTH,
+     .note = "the Firebase app's APNs or web push credentials are refused",
+     .is_target_only = true},
+    {.codes = "UNAUTHENTICATED", .trouble = TROUBLE_SETUP, .reason = REASON_PROVIDER_AUTH,
      .note = "the access token is refused, and so was a new one"},
-    {.status = 401, .kind = OUTCOME_AUTH_CONFIG_ERROR, .reason = REASON_PROVIDER_AUTH,
+    {.status = 401, .trouble = TROUBLE_SETUP, .reason = REASON_PROVIDER_AUTH,
      .note = "the access token is refused, and so was a new one"},
-    {.codes = "PERMISSION_DENIED", .kind = OUTCOME_AUTH_CONFIG_ERROR,
+    {.codes = "PERMISSION_DENIED", .trouble = TROUBLE_SETUP,
      .reason = REASON_PROVIDER_AUTH, .note = "the service account may not send for this project"},
-    {.codes = "QUOTA_EXCEEDED,RESOURCE_EXHAUSTED", .kind = OUTCOME_THROTTLE,
+    {.codes = "QUOTA_EXCEEDED,RESOURCE_EXHAUSTED", .trouble = TROUBLE_RATE,
      .reason = REASON_RATE_LIMITED, .note = "over the quota", .wait_ms = QUOTA_WAIT_MS},
-    {.status = 429, .kind = OUTCOME_THROTTLE, .reason = REASON_RATE_LIMITED,
+    {.status = 429, .trouble = TROUBLE_RATE, .reason = REASON_RATE_LIMITED,
      .note = "over the quota", .wait_ms = QUOTA_WAIT_MS},
-    {.codes = "UNAVAILABLE,INTERNAL", .kind = OUTCOME_RETRY, .reason = REASON_PROVIDER_UNAVAILABLE,
+    {.codes = "UNAVAILABLE,INTERNAL", .trouble = TROUBLE_UNWELL,
+     .reason = REASON_PROVIDER_UNAVAILABLE,
      .note = "FCM is unwell", .wait_ms = FIRST_WAIT_MS},
-    {.codes = "UNSPECIFIED_ERROR", .kind = OUTCOME_RETRY, .reason = REASON_PROVIDER_UNAVAILABLE,
+    {.codes = "UNSPECIFIED_ERROR", .trouble = TROUBLE_UNWELL, .reason = REASON_PROVIDER_UNAVAILABLE,
      .note = "FCM does not say what is wrong", .wait_ms = FIRST_WAIT_MS},
-    {.status = 500, .kind = OUTCOME_RETRY, .reason = REASON_PROVIDER_UNAVAILABLE,
+    {.status = 500, .trouble = TROUBLE_UNWELL, .reason = REASON_PROVIDER_UNAVAILABLE,
      .note = "FCM is unwell", .wait_ms = FIRST_WAIT_MS},
-    {.status = 503, .kind = OUTCOME_RETRY, .reason = REASON_PROVIDER_UNAVAILABLE,
+    {.status = 503, .trouble = TROUBLE_UNWELL, .reason = REASON_PROVIDER_UNAVAILABLE,
      .note = "FCM is unwell", .wait_ms = FIRST_WAIT_MS},
-    {.codes = "NOT_FOUND", .kind = OUTCOME_AUTH_CONFIG_ERROR, .reason = REASON_PROVIDER_AUTH,
-     .note = "no such project"},
-    {.status = 400, .kind = OUTCOME_PERMANENT, .reason = REASON_CONTENT_INVALID,
+    {.codes = "NOT_FOUND", .is_refused = FACT_YES, .reason = REASON_TARGET_DEAD,
+     .note = "FCM does not find the token; or the project, if it finds none"},
+    {.status = 404, .is_refused = FACT_YES, .reason = REASON_TARGET_DEAD,
+     .note = "FCM does not find the token; or the project, if it finds none"},
+    {.status = 400, .is_refused = FACT_YES, .reason = REASON_CONTENT_INVALID,
      .note = "the message is not acceptable"},
 };
 /* clang-format on */
@@ -68,11 +73,11 @@ ERROR_TABLE(fcm_errors, "fcm", ERRORS);
 
 /* clang-format off */
 static const struct error_row TOKEN_ERRORS[] = {
-    {.codes = "invalid_grant", .kind = OUTCOME_AUTH_CONFIG_ERROR, .reason = REASON_PROVIDER_AUTH,
+    {.codes = "invalid_grant", .trouble = TROUBLE_SETUP, .reason = REASON_PROVIDER_AUTH,
      .note = "the service account's key is refused, or the clock is wrong"},
-    {.status = 400, .kind = OUTCOME_AUTH_CONFIG_ERROR, .reason = REASON_PROVIDER_AUTH,
+    {.status = 400, .trouble = TROUBLE_SETUP, .reason = REASON_PROVIDER_AUTH,
      .note = "the token endpoint refuses the service account"},
-    {.status = 404, .kind = OUTCOME_AUTH_CONFIG_ERROR, .reason = REASON_PROVIDER_AUTH,
+    {.status = 404, .trouble = TROUBLE_SETUP, .reason = REASON_PROVIDER_AUTH,
      .note = "token_uri is wrong"},
 };
 /* clang-format on */
@@ -397,8 +402,8 @@ static bool fcm_judge(struct call *call, const struct http_response *response,
     bool is_bad_request, is_stale = false;
     const char *token;
 
-    if (http_status_is_good(response->status)) {
-        http_outcome_good(outcome, OUTCOME_ACCEPTED, answer_text(answer, "name"));
+    if (http_response_is_good(response)) {
+        http_outcome_named(response, answer_text(answer, "name"), outcome);
     } else {
         const char *code = code_of(answer, &is_bad_request);
         const char *says = is_bad_request ? NULL : answer_text(answer, "error/message");
@@ -406,9 +411,8 @@ static bool fcm_judge(struct call *call, const struct http_response *response,
         /* Our own access token, not the app's credentials with Apple: worth one new one. */
         is_stale = response->status == 401 && call->tries == 1 &&
                    !(code && strcmp(code, "THIRD_PARTY_AUTH_ERROR") == 0);
-        http_outcome_of_status(response, &fcm_errors, code, says, outcome);
-        if (outcome->kind == OUTCOME_THROTTLE && response->retry_after_ms >= 0)
-            outcome->kind = OUTCOME_RETRY_AFTER;
+        call_judge_status(call, response, &fcm_errors, code, says, outcome);
+        http_outcome_prefer_wait(response, outcome);
     }
     answer_free(answer);
     if (!is_stale)
@@ -435,9 +439,10 @@ static int fcm_send(void *state, const struct job *job, adapter_outcome_fn *on_o
     call->extra = xcalloc(1, sizeof(struct fcm_call));
     wrong = check_content(&call->content, &reason);
     if (wrong || !text_is_clean(job->target)) {
-        call_refuse(call, wrong ? OUTCOME_PERMANENT : OUTCOME_DEAD_TARGET,
-                    wrong ? reason : REASON_TARGET_INVALID,
-                    wrong ? wrong : "not a registration token");
+        if (wrong)
+            call_refuse(call, OUTCOME_PERMANENT, reason, wrong);
+        else
+            call_refuse_target(call, "not a registration token");
         return 0;
     }
     token = token_current(fcm->tokens);

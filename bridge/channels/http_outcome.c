@@ -56,13 +56,20 @@ static bool codes_fit(const char *codes, const char *code)
     return false;
 }
 
-const struct error_row *error_find(const struct error_table *table, int status, const char *code,
-                                   const char *text)
+static bool status_fits(int wanted, int status)
+{
+    return wanted < 10 ? status / 100 == wanted : status == wanted;
+}
+
+const struct error_row *error_find(const struct error_table *table, enum http_stage stage,
+                                   int status, const char *code, const char *text)
 {
     for (size_t i = 0; i < table->count; i++) {
         const struct error_row *row = &table->rows[i];
 
-        if (row->status && row->status != status)
+        if (row->status && !status_fits(row->status, status))
+            continue;
+        if (row->stage && row->stage != stage)
             continue;
         if (row->codes && !codes_fit(row->codes, code))
             continue;
@@ -91,6 +98,15 @@ void http_outcome_good(struct outcome *outcome, enum outcome_kind kind, const ch
     outcome_set(outcome, kind, REASON_NONE, "");
     if (provider_id)
         (void)snprintf(outcome->provider_id, sizeof outcome->provider_id, "%s", provider_id);
+}
+
+void http_outcome_named(const struct http_response *response, const char *provider_id,
+                        struct outcome *outcome)
+{
+    if (provider_id && provider_id[0])
+        http_outcome_good(outcome, OUTCOME_ACCEPTED, provider_id);
+    else
+        http_outcome_unrecognised(response, outcome);
 }
 
 static void set_connection(struct outcome *outcome, enum reason reason, const char *detail)
@@ -156,53 +172,105 @@ bool http_outcome_of_failure(const struct http_response *response, struct outcom
     return true;
 }
 
-/* What a status means when the provider's own table says nothing. */
-static void judge_bare(const struct http_response *response, struct outcome *outcome)
+struct facts error_row_facts(const struct error_row *row)
 {
-    int status = response->status;
+    return (struct facts){.dead = row->dead,
+                          .is_refused = row->is_refused,
+                          .trouble = row->trouble,
+                          .processed = row->processed ? row->processed : FACT_NO,
+                          .is_target_only = row->is_target_only,
+                          .reason = row->reason,
+                          .wait_ms = row->wait_ms ? row->wait_ms : -1};
+}
 
-    if (http_status_is_good(status))
-        outcome_set(outcome, OUTCOME_ACCEPTED, REASON_NONE, "");
-    else if (status == 429)
-        outcome_set(outcome, response->retry_after_ms >= 0 ? OUTCOME_RETRY_AFTER : OUTCOME_THROTTLE,
-                    REASON_RATE_LIMITED, "too many requests");
-    else if (status == 501 || status == 505)
-        outcome_set(outcome, OUTCOME_PERMANENT, REASON_PROVIDER_REJECTED,
-                    "the provider does not support this request");
-    else if (status == 408 || status >= 500)
-        outcome_set(outcome, response->retry_after_ms >= 0 ? OUTCOME_RETRY_AFTER : OUTCOME_RETRY,
-                    REASON_PROVIDER_UNAVAILABLE, "the provider is unwell");
-    else if (status == 401 || status == 403)
-        outcome_set(outcome, OUTCOME_AUTH_CONFIG_ERROR, REASON_PROVIDER_AUTH,
-                    "the provider refuses our credentials");
-    else if (status < 400)
-        outcome_set(outcome, OUTCOME_AUTH_CONFIG_ERROR, REASON_PROVIDER_AUTH,
-                    "a redirect: base_url is wrong");
-    else if (status == 413)
-        outcome_set(outcome, OUTCOME_PERMANENT, REASON_PAYLOAD_TOO_LARGE, "too large");
-    else
-        outcome_set(outcome, OUTCOME_PERMANENT, REASON_PROVIDER_REJECTED,
-                    "refused by the provider");
+/* What a status means when the provider's own table says nothing. */
+static const struct {
+    int first, last;
+    enum fact is_refused;
+    enum trouble trouble;
+    enum reason reason;
+    const char *note;
+} BARE[] = {
+    {429, 429, FACT_NO, TROUBLE_RATE, REASON_RATE_LIMITED, "too many requests"},
+    {501, 501, FACT_YES, TROUBLE_NONE, REASON_PROVIDER_REJECTED,
+     "the provider does not support this request"},
+    {505, 505, FACT_YES, TROUBLE_NONE, REASON_PROVIDER_REJECTED,
+     "the provider does not support this request"},
+    {408, 408, FACT_NO, TROUBLE_UNWELL, REASON_PROVIDER_UNAVAILABLE, "the provider is unwell"},
+    {500, 999, FACT_NO, TROUBLE_UNWELL, REASON_PROVIDER_UNAVAILABLE, "the provider is unwell"},
+    {401, 401, FACT_NO, TROUBLE_SETUP, REASON_PROVIDER_AUTH,
+     "the provider refuses our credentials"},
+    {403, 403, FACT_NO, TROUBLE_SETUP, REASON_PROVIDER_AUTH,
+     "the provider refuses our credentials"},
+    {413, 413, FACT_YES, TROUBLE_NONE, REASON_PAYLOAD_TOO_LARGE, "too large"},
+    {400, 499, FACT_YES, TROUBLE_NONE, REASON_PROVIDER_REJECTED, "refused by the provider"},
+    {300, 399, FACT_NO, TROUBLE_SETUP, REASON_PROVIDER_AUTH, "a redirect: base_url is wrong"},
+};
+
+static const char *judge_bare(int status, struct facts *facts)
+{
+    for (size_t i = 0; i < sizeof BARE / sizeof BARE[0]; i++) {
+        if (status < BARE[i].first || status > BARE[i].last)
+            continue;
+        facts->is_refused = BARE[i].is_refused;
+        facts->trouble = BARE[i].trouble;
+        facts->reason = BARE[i].reason;
+        facts->processed = FACT_NO;
+        return BARE[i].note;
+    }
+    facts->reason = REASON_OUTCOME_UNKNOWN;
+    return "an answer that says neither yes nor no";
+}
+
+const char *http_facts_of_status(const struct http_response *response,
+                                 const struct error_table *table, const char *code,
+                                 const char *text, struct facts *facts)
+{
+    const struct error_row *row =
+        table ? error_find(table, response->stage, response->status, code, text) : NULL;
+    bool has_wait = response->retry_after_ms >= 0;
+    const char *note;
+
+    *facts = (struct facts){.wait_ms = -1};
+    if (row)
+        *facts = error_row_facts(row);
+    note = row ? row->note : judge_bare(response->status, facts);
+    /* The provider's own time wins over the table's. */
+    if (has_wait)
+        facts->wait_ms = response->retry_after_ms;
+    if (has_wait && (facts->trouble == TROUBLE_UNWELL || (!row && facts->trouble == TROUBLE_RATE)))
+        facts->trouble = TROUBLE_QUOTA;
+    return note;
+}
+
+void http_outcome_of_facts(const struct http_response *response, const struct facts *facts,
+                           const char *note, const char *code, struct outcome *outcome)
+{
+    outcome_of_facts(outcome, facts, note);
+    outcome->status = response->status;
+    outcome_set_code(outcome, code);
 }
 
 void http_outcome_of_status(const struct http_response *response, const struct error_table *table,
                             const char *code, const char *text, struct outcome *outcome)
 {
-    const struct error_row *row = table ? error_find(table, response->status, code, text) : NULL;
+    struct facts facts;
+    const char *note = http_facts_of_status(response, table, code, text, &facts);
 
-    if (row)
-        outcome_set(outcome, row->kind, row->reason, row->note);
-    else
-        judge_bare(response, outcome);
-    /* The provider's own time wins over the table's. */
-    outcome->retry_after_ms = response->retry_after_ms;
-    if (row && row->wait_ms && response->retry_after_ms < 0)
-        outcome->retry_after_ms = row->wait_ms;
-    if (outcome->kind == OUTCOME_RETRY && response->retry_after_ms >= 0)
+    http_outcome_of_facts(response, &facts, note, code, outcome);
+}
+
+void http_outcome_prefer_wait(const struct http_response *response, struct outcome *outcome)
+{
+    if (outcome->kind == OUTCOME_THROTTLE && response->retry_after_ms >= 0)
         outcome->kind = OUTCOME_RETRY_AFTER;
-    else if (outcome->kind == OUTCOME_RETRY_AFTER && outcome->retry_after_ms < 0)
-        outcome->kind = OUTCOME_RETRY;
-    outcome->is_target_only = row && row->is_target_only;
+}
+
+void http_outcome_unrecognised(const struct http_response *response, struct outcome *outcome)
+{
+    struct facts facts = {
+        .processed = FACT_UNKNOWN, .reason = REASON_OUTCOME_UNKNOWN, .wait_ms = -1};
+
+    outcome_of_facts(outcome, &facts, "a good status, but not the answer of a success");
     outcome->status = response->status;
-    outcome_set_code(outcome, code);
 }

@@ -20,25 +20,27 @@
 
 /* clang-format off */
 static const struct error_row ERRORS[] = {
-    {.status = 400, .says = "not allowed to send", .kind = OUTCOME_AUTH_CONFIG_ERROR,
+    {.says = "authorized recipients", .is_refused = FACT_YES, .reason = REASON_PROVIDER_REJECTED,
+     .note = "a sandbox domain sends to authorized recipients only"},
+    {.status = 400, .says = "not allowed to send", .trouble = TROUBLE_SETUP,
      .reason = REASON_PROVIDER_AUTH, .note = "the domain may not send"},
-    {.status = 400, .says = "to parameter is not a valid address", .kind = OUTCOME_DEAD_TARGET,
-     .reason = REASON_TARGET_INVALID, .note = "not an email address"},
-    {.status = 400, .says = "'to' parameter is not a valid address", .kind = OUTCOME_DEAD_TARGET,
-     .reason = REASON_TARGET_INVALID, .note = "not an email address"},
-    {.status = 400, .kind = OUTCOME_PERMANENT, .reason = REASON_CONTENT_INVALID,
+    {.status = 400, .says = "to parameter is not a valid address",
+     .dead = PROOF_NOT_AN_ADDRESS, .note = "not an email address"},
+    {.status = 400, .says = "'to' parameter is not a valid address",
+     .dead = PROOF_NOT_AN_ADDRESS, .note = "not an email address"},
+    {.status = 400, .is_refused = FACT_YES, .reason = REASON_CONTENT_INVALID,
      .note = "the mail is not acceptable"},
-    {.status = 401, .kind = OUTCOME_AUTH_CONFIG_ERROR, .reason = REASON_PROVIDER_AUTH,
+    {.status = 401, .trouble = TROUBLE_SETUP, .reason = REASON_PROVIDER_AUTH,
      .note = "the API key is refused"},
-    {.status = 402, .kind = OUTCOME_AUTH_CONFIG_ERROR, .reason = REASON_PROVIDER_AUTH,
+    {.status = 402, .trouble = TROUBLE_SETUP, .reason = REASON_PROVIDER_AUTH,
      .note = "the account may not send"},
-    {.status = 403, .kind = OUTCOME_AUTH_CONFIG_ERROR, .reason = REASON_PROVIDER_AUTH,
+    {.status = 403, .trouble = TROUBLE_SETUP, .reason = REASON_PROVIDER_AUTH,
      .note = "the API key may not send"},
-    {.status = 404, .kind = OUTCOME_AUTH_CONFIG_ERROR, .reason = REASON_PROVIDER_AUTH,
+    {.status = 404, .trouble = TROUBLE_SETUP, .reason = REASON_PROVIDER_AUTH,
      .note = "no such domain"},
-    {.status = 413, .kind = OUTCOME_PERMANENT, .reason = REASON_PAYLOAD_TOO_LARGE,
+    {.status = 413, .is_refused = FACT_YES, .reason = REASON_PAYLOAD_TOO_LARGE,
      .note = "the mail is too large"},
-    {.status = 429, .kind = OUTCOME_RETRY_AFTER, .reason = REASON_RATE_LIMITED,
+    {.status = 429, .trouble = TROUBLE_QUOTA, .reason = REASON_RATE_LIMITED,
      .note = "over the limit", .wait_ms = 60000},
 };
 /* clang-format on */
@@ -192,11 +194,11 @@ static bool mailgun_judge(struct call *call, const struct http_response *respons
     const char *message = answer_text(answer, "message");
     const char *id = answer_text(answer, "id");
 
-    if (http_status_is_good(response->status)) {
-        http_outcome_good(outcome, OUTCOME_ACCEPTED, id);
+    if (http_response_is_good(response)) {
+        http_outcome_named(response, id, outcome);
     } else {
-        http_outcome_of_status(response, &mailgun_errors, NULL, message ? message : response->body,
-                               outcome);
+        call_judge_status(call, response, &mailgun_errors, NULL, message ? message : response->body,
+                          outcome);
         if (response->status == 429 && response->retry_after_ms < 0)
             read_date(call, message, outcome);
     }

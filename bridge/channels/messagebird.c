@@ -16,25 +16,27 @@
 
 /* clang-format off */
 static const struct error_row ERRORS[] = {
-    {.codes = "2", .kind = OUTCOME_AUTH_CONFIG_ERROR, .reason = REASON_PROVIDER_AUTH,
+    {.codes = "2", .trouble = TROUBLE_SETUP, .reason = REASON_PROVIDER_AUTH,
      .note = "the access key is refused"},
-    {.status = 401, .kind = OUTCOME_AUTH_CONFIG_ERROR, .reason = REASON_PROVIDER_AUTH,
+    {.status = 401, .trouble = TROUBLE_SETUP, .reason = REASON_PROVIDER_AUTH,
      .note = "the access key is refused"},
-    {.codes = "25", .kind = OUTCOME_AUTH_CONFIG_ERROR, .reason = REASON_PROVIDER_AUTH,
+    {.codes = "25", .trouble = TROUBLE_SETUP, .reason = REASON_PROVIDER_AUTH,
      .note = "the balance is used up"},
-    {.codes = "recipients:10,recipient:10", .kind = OUTCOME_DEAD_TARGET,
-     .reason = REASON_TARGET_INVALID, .note = "not a number that can get SMS"},
-    {.codes = "9,10,21", .kind = OUTCOME_PERMANENT, .reason = REASON_CONTENT_INVALID,
+    {.codes = "originator:*", .trouble = TROUBLE_SENDER, .reason = REASON_PROVIDER_AUTH,
+     .note = "the originator is refused"},
+    {.codes = "recipients:10,recipient:10", .dead = PROOF_NOT_AN_ADDRESS,
+     .note = "not a number that can get SMS"},
+    {.codes = "9,10,21", .is_refused = FACT_YES, .reason = REASON_CONTENT_INVALID,
      .note = "the message is not acceptable"},
-    {.codes = "20", .kind = OUTCOME_PERMANENT, .reason = REASON_PROVIDER_REJECTED,
+    {.codes = "20", .is_refused = FACT_YES, .reason = REASON_PROVIDER_REJECTED,
      .note = "not found"},
-    {.status = 404, .kind = OUTCOME_PERMANENT, .reason = REASON_PROVIDER_REJECTED,
+    {.status = 404, .is_refused = FACT_YES, .reason = REASON_PROVIDER_REJECTED,
      .note = "not found"},
-    {.codes = "98,99", .kind = OUTCOME_RETRY, .reason = REASON_PROVIDER_UNAVAILABLE,
+    {.codes = "98,99", .trouble = TROUBLE_UNWELL, .reason = REASON_PROVIDER_UNAVAILABLE,
      .note = "MessageBird is unwell"},
-    {.status = 422, .kind = OUTCOME_PERMANENT, .reason = REASON_CONTENT_INVALID,
+    {.status = 422, .is_refused = FACT_YES, .reason = REASON_CONTENT_INVALID,
      .note = "the message is not acceptable"},
-    {.status = 429, .kind = OUTCOME_THROTTLE, .reason = REASON_RATE_LIMITED,
+    {.status = 429, .trouble = TROUBLE_RATE, .reason = REASON_RATE_LIMITED,
      .note = "too many requests"},
 };
 /* clang-format on */
@@ -97,9 +99,8 @@ static bool messagebird_judge(struct call *call, const struct http_response *res
 {
     struct answer *answer = answer_new(response->body, response->body_bytes);
 
-    (void)call;
-    if (http_status_is_good(response->status)) {
-        http_outcome_good(outcome, OUTCOME_ACCEPTED, answer_text(answer, "id"));
+    if (http_response_is_good(response)) {
+        http_outcome_named(response, answer_text(answer, "id"), outcome);
     } else {
         const char *code = answer_text(answer, "errors/0/code");
         const char *parameter = answer_text(answer, "errors/0/parameter");
@@ -108,7 +109,7 @@ static bool messagebird_judge(struct call *call, const struct http_response *res
         /* "10 recipients:10": the code, then the same with what it is about. */
         (void)snprintf(words, sizeof words, "%s %s:%s", code ? code : "",
                        parameter ? parameter : "", code ? code : "");
-        http_outcome_of_status(response, &messagebird_errors, words, NULL, outcome);
+        call_judge_status(call, response, &messagebird_errors, words, NULL, outcome);
     }
     answer_free(answer);
     return true;

@@ -17,21 +17,27 @@
 
 /* clang-format off */
 static const struct error_row ERRORS[] = {
-    {.status = 401, .kind = OUTCOME_AUTH_CONFIG_ERROR, .reason = REASON_PROVIDER_AUTH,
+    {.status = 401, .trouble = TROUBLE_SETUP, .reason = REASON_PROVIDER_AUTH,
      .note = "the server token is refused"},
-    {.codes = "10", .kind = OUTCOME_AUTH_CONFIG_ERROR, .reason = REASON_PROVIDER_AUTH,
+    {.codes = "10", .trouble = TROUBLE_SETUP, .reason = REASON_PROVIDER_AUTH,
      .note = "the server token is refused"},
-    {.codes = "406", .kind = OUTCOME_DEAD_TARGET, .reason = REASON_BOUNCED,
+    {.codes = "406", .dead = PROOF_LISTED,
      .note = "the address bounced, complained or was suppressed before"},
-    {.codes = "400,401,405,412,413,1235,1236", .kind = OUTCOME_AUTH_CONFIG_ERROR,
-     .reason = REASON_PROVIDER_AUTH, .note = "sender, account or stream refused"},
-    {.codes = "100", .kind = OUTCOME_RETRY, .reason = REASON_PROVIDER_UNAVAILABLE,
+    {.codes = "400,401", .trouble = TROUBLE_SENDER, .reason = REASON_PROVIDER_AUTH,
+     .note = "the sender's signature is not found or not confirmed"},
+    {.codes = "412", .is_refused = FACT_YES, .reason = REASON_PROVIDER_REJECTED,
+     .note = "until its approval the account sends to its own domain only"},
+    {.codes = "405,413,1235,1236", .trouble = TROUBLE_SETUP, .reason = REASON_PROVIDER_AUTH,
+     .note = "account or stream refused"},
+    {.codes = "100", .trouble = TROUBLE_UNWELL, .reason = REASON_PROVIDER_UNAVAILABLE,
      .note = "Postmark is under maintenance"},
-    {.status = 422, .kind = OUTCOME_PERMANENT, .reason = REASON_CONTENT_INVALID,
+    {.status = 422, .is_refused = FACT_YES, .reason = REASON_CONTENT_INVALID,
      .note = "the mail is not acceptable"},
-    {.status = 429, .kind = OUTCOME_THROTTLE, .reason = REASON_RATE_LIMITED,
+    {.status = 429, .trouble = TROUBLE_RATE, .reason = REASON_RATE_LIMITED,
      .note = "too many requests"},
-    {.status = 413, .kind = OUTCOME_PERMANENT, .reason = REASON_PAYLOAD_TOO_LARGE,
+    {.status = 200, .is_refused = FACT_YES, .reason = REASON_PROVIDER_REJECTED,
+     .note = "refused, by a code that is not in our table"},
+    {.status = 413, .is_refused = FACT_YES, .reason = REASON_PAYLOAD_TOO_LARGE,
      .note = "the mail is too large"},
 };
 /* clang-format on */
@@ -161,16 +167,13 @@ static bool postmark_judge(struct call *call, const struct http_response *respon
     struct answer *answer = answer_new(response->body, response->body_bytes);
     const char *code = answer_text(answer, "ErrorCode");
 
-    (void)call;
-    if (http_status_is_good(response->status) && answer_number(answer, "ErrorCode", 0) == 0)
-        http_outcome_good(outcome, OUTCOME_ACCEPTED, answer_text(answer, "MessageID"));
+    /* Whatever the status: a code is a refusal. */
+    if (http_response_is_good(response) && answer_number(answer, "ErrorCode", -1) == 0)
+        http_outcome_named(response, answer_text(answer, "MessageID"), outcome);
+    else if (http_status_is_good(response->status) && answer_number(answer, "ErrorCode", 0) == 0)
+        http_outcome_unrecognised(response, outcome);
     else
-        http_outcome_of_status(response, &postmark_errors, code, NULL, outcome);
-    /* A 200 with a code that no row knows is still a refusal. */
-    if (outcome->kind == OUTCOME_ACCEPTED && answer_number(answer, "ErrorCode", 0) != 0) {
-        outcome->kind = OUTCOME_PERMANENT;
-        outcome->reason = REASON_PROVIDER_REJECTED;
-    }
+        call_judge_status(call, response, &postmark_errors, code, NULL, outcome);
     answer_free(answer);
     return true;
 }

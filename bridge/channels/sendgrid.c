@@ -16,29 +16,29 @@
 
 /* clang-format off */
 static const struct error_row ERRORS[] = {
-    {.status = 400, .says = "does not match a verified Sender", .kind = OUTCOME_AUTH_CONFIG_ERROR,
+    {.status = 400, .says = "does not match a verified Sender", .trouble = TROUBLE_SENDER,
      .reason = REASON_PROVIDER_AUTH, .note = "the sender's address is not verified"},
-    {.status = 400, .kind = OUTCOME_PERMANENT, .reason = REASON_CONTENT_INVALID,
+    {.status = 400, .is_refused = FACT_YES, .reason = REASON_CONTENT_INVALID,
      .note = "the mail is not acceptable"},
-    {.status = 401, .kind = OUTCOME_AUTH_CONFIG_ERROR, .reason = REASON_PROVIDER_AUTH,
+    {.status = 401, .trouble = TROUBLE_SETUP, .reason = REASON_PROVIDER_AUTH,
      .note = "the API key is refused"},
-    {.status = 403, .says = "does not match a verified Sender", .kind = OUTCOME_AUTH_CONFIG_ERROR,
+    {.status = 403, .says = "does not match a verified Sender", .trouble = TROUBLE_SENDER,
      .reason = REASON_PROVIDER_AUTH, .note = "the sender's address is not verified"},
-    {.status = 403, .kind = OUTCOME_AUTH_CONFIG_ERROR, .reason = REASON_PROVIDER_AUTH,
+    {.status = 403, .trouble = TROUBLE_SETUP, .reason = REASON_PROVIDER_AUTH,
      .note = "the API key may not send"},
-    {.status = 451, .kind = OUTCOME_AUTH_CONFIG_ERROR, .reason = REASON_PROVIDER_AUTH,
+    {.status = 451, .trouble = TROUBLE_SETUP, .reason = REASON_PROVIDER_AUTH,
      .note = "the account belongs to another region"},
-    {.status = 413, .kind = OUTCOME_PERMANENT, .reason = REASON_PAYLOAD_TOO_LARGE,
+    {.status = 413, .is_refused = FACT_YES, .reason = REASON_PAYLOAD_TOO_LARGE,
      .note = "the mail is too large"},
-    {.status = 404, .kind = OUTCOME_PERMANENT, .reason = REASON_PROVIDER_REJECTED,
+    {.status = 404, .is_refused = FACT_YES, .reason = REASON_PROVIDER_REJECTED,
      .note = "no such endpoint"},
-    {.status = 405, .kind = OUTCOME_PERMANENT, .reason = REASON_PROVIDER_REJECTED,
+    {.status = 405, .is_refused = FACT_YES, .reason = REASON_PROVIDER_REJECTED,
      .note = "refused by the endpoint"},
-    {.status = 406, .kind = OUTCOME_PERMANENT, .reason = REASON_PROVIDER_REJECTED,
+    {.status = 406, .is_refused = FACT_YES, .reason = REASON_PROVIDER_REJECTED,
      .note = "refused by the endpoint"},
-    {.status = 415, .kind = OUTCOME_PERMANENT, .reason = REASON_PROVIDER_REJECTED,
+    {.status = 415, .is_refused = FACT_YES, .reason = REASON_PROVIDER_REJECTED,
      .note = "refused by the endpoint"},
-    {.status = 429, .kind = OUTCOME_RETRY_AFTER, .reason = REASON_RATE_LIMITED,
+    {.status = 429, .trouble = TROUBLE_QUOTA, .reason = REASON_RATE_LIMITED,
      .note = "over the rate limit", .wait_ms = 60000},
 };
 /* clang-format on */
@@ -195,19 +195,31 @@ static void read_reset(const struct call *call, const struct http_response *resp
         outcome->retry_after_ms = 0;
 }
 
+/* 202 with an id; in the sandbox 200, with or without one.  There is no body. */
+static void judge_good(const struct sendgrid *sendgrid, const struct http_response *response,
+                       struct outcome *outcome)
+{
+    const char *id = http_response_header(response, "X-Message-Id");
+    bool is_named = (id && id[0]) || (sendgrid->is_sandbox && response->status == 200);
+
+    if (is_named && response->body_bytes == 0)
+        http_outcome_good(outcome, OUTCOME_ACCEPTED, id);
+    else
+        http_outcome_unrecognised(response, outcome);
+}
+
 static bool sendgrid_judge(struct call *call, const struct http_response *response,
                            struct outcome *outcome)
 {
     struct answer *answer;
 
-    if (http_status_is_good(response->status)) {
-        http_outcome_good(outcome, OUTCOME_ACCEPTED,
-                          http_response_header(response, "X-Message-Id"));
+    if (http_response_is_good(response)) {
+        judge_good(call->state, response, outcome);
         return true;
     }
     answer = answer_new(response->body, response->body_bytes);
-    http_outcome_of_status(response, &sendgrid_errors, NULL,
-                           answer_text(answer, "errors/0/message"), outcome);
+    call_judge_status(call, response, &sendgrid_errors, NULL,
+                      answer_text(answer, "errors/0/message"), outcome);
     outcome_set_code(outcome, answer_text(answer, "errors/0/field"));
     read_reset(call, response, outcome);
     answer_free(answer);

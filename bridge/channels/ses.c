@@ -19,39 +19,42 @@
 #define PATH        "/v2/email/outbound-emails"
 #define HEADERS_MAX 15
 #define QUOTA_MS    3600000
+#define OUR_SENDER  "our_sender" /* a word beside the error's name: the text names our From */
 
 /* clang-format off */
 static const struct error_row ERRORS[] = {
-    {.says = "Daily message quota exceeded", .kind = OUTCOME_RETRY_AFTER,
+    {.says = "Daily message quota exceeded", .trouble = TROUBLE_QUOTA,
      .reason = REASON_RATE_LIMITED, .note = "the daily quota is used up", .wait_ms = QUOTA_MS},
-    {.says = "Maximum sending rate exceeded", .kind = OUTCOME_THROTTLE,
+    {.says = "Maximum sending rate exceeded", .trouble = TROUBLE_RATE,
      .reason = REASON_RATE_LIMITED, .note = "over the sending rate"},
-    {.codes = "TooManyRequestsException,Throttling*", .kind = OUTCOME_THROTTLE,
+    {.codes = "TooManyRequestsException,Throttling*", .trouble = TROUBLE_RATE,
      .reason = REASON_RATE_LIMITED, .note = "too many requests"},
-    {.status = 429, .kind = OUTCOME_THROTTLE, .reason = REASON_RATE_LIMITED,
+    {.status = 429, .trouble = TROUBLE_RATE, .reason = REASON_RATE_LIMITED,
      .note = "too many requests"},
-    {.codes = "LimitExceededException,AccountSuspendedException,SendingPausedException,"
-              "MailFromDomainNotVerifiedException",
-     .kind = OUTCOME_AUTH_CONFIG_ERROR, .reason = REASON_PROVIDER_AUTH,
-     .note = "the account or domain may not send"},
-    {.codes = "NotFoundException", .kind = OUTCOME_AUTH_CONFIG_ERROR,
+    {.codes = "MailFromDomainNotVerifiedException", .trouble = TROUBLE_SENDER,
+     .reason = REASON_PROVIDER_AUTH, .note = "the sender's domain is not verified"},
+    {.codes = "LimitExceededException,AccountSuspendedException,SendingPausedException",
+     .trouble = TROUBLE_SETUP, .reason = REASON_PROVIDER_AUTH, .note = "the account may not send"},
+    {.codes = "NotFoundException", .trouble = TROUBLE_SETUP,
      .reason = REASON_PROVIDER_AUTH, .note = "no such configuration set"},
     {.codes = "IncompleteSignature*,InvalidSignature*,SignatureDoesNotMatch*,ExpiredToken*,"
               "MissingAuthenticationToken*,UnrecognizedClient*,AccessDenied*",
-     .kind = OUTCOME_AUTH_CONFIG_ERROR, .reason = REASON_PROVIDER_AUTH,
+     .trouble = TROUBLE_SETUP, .reason = REASON_PROVIDER_AUTH,
      .note = "credentials or signature refused: check the clock too"},
-    {.status = 403, .kind = OUTCOME_AUTH_CONFIG_ERROR, .reason = REASON_PROVIDER_AUTH,
+    {.status = 403, .trouble = TROUBLE_SETUP, .reason = REASON_PROVIDER_AUTH,
      .note = "credentials or signature refused: check the clock too"},
-    {.status = 404, .kind = OUTCOME_AUTH_CONFIG_ERROR, .reason = REASON_PROVIDER_AUTH,
+    {.status = 404, .trouble = TROUBLE_SETUP, .reason = REASON_PROVIDER_AUTH,
      .note = "no such configuration set"},
+    {.codes = OUR_SENDER, .says = "Email address is not verified", .trouble = TROUBLE_SENDER,
+     .reason = REASON_PROVIDER_AUTH, .note = "the sender's address is not verified"},
     {.codes = "MessageRejected", .says = "Email address is not verified",
-     .kind = OUTCOME_AUTH_CONFIG_ERROR, .reason = REASON_PROVIDER_AUTH,
-     .note = "the sender's address is not verified"},
-    {.codes = "MessageRejected", .kind = OUTCOME_PERMANENT, .reason = REASON_PROVIDER_REJECTED,
+     .is_refused = FACT_YES, .reason = REASON_PROVIDER_REJECTED,
+     .note = "the recipient's address is not verified, and the account is in the sandbox"},
+    {.codes = "MessageRejected", .is_refused = FACT_YES, .reason = REASON_PROVIDER_REJECTED,
      .note = "refused by SES"},
-    {.codes = "BadRequestException", .kind = OUTCOME_PERMANENT, .reason = REASON_CONTENT_INVALID,
+    {.codes = "BadRequestException", .is_refused = FACT_YES, .reason = REASON_CONTENT_INVALID,
      .note = "the mail is not acceptable"},
-    {.status = 509, .kind = OUTCOME_RETRY, .reason = REASON_PROVIDER_UNAVAILABLE,
+    {.status = 509, .trouble = TROUBLE_UNWELL, .reason = REASON_PROVIDER_UNAVAILABLE,
      .note = "SES is unwell"},
 };
 /* clang-format on */
@@ -276,16 +279,36 @@ static const char *error_name_of(struct arena *arena, const struct http_response
     return arena_strndup(arena, name, strcspn(name, ":"));
 }
 
+/* Whether the text names the address, and not a longer one that ends or begins so. */
+static bool names(const char *text, const char *address)
+{
+    static const char part[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+                               "!#$%&'*+-/=?^_`{|}~.@";
+    size_t length = strlen(address);
+    const char *at = text;
+
+    while ((at = strcasestr(at, address))) {
+        bool begins = at == text || !strchr(part, at[-1]);
+        bool ends = at[length] == '\0' || !strchr(part, at[length]) ||
+                    (at[length] == '.' && strchr(" ", at[length + 1]));
+
+        if (begins && ends)
+            return true;
+        at++;
+    }
+    return false;
+}
+
 static bool ses_judge(struct call *call, const struct http_response *response,
                       struct outcome *outcome)
 {
+    const struct ses *ses = call->state;
     struct answer *answer = answer_new(response->body, response->body_bytes);
     struct arena *arena;
-    const char *message;
+    const char *message, *name;
 
-    (void)call;
-    if (http_status_is_good(response->status)) {
-        http_outcome_good(outcome, OUTCOME_ACCEPTED, answer_text(answer, "MessageId"));
+    if (http_response_is_good(response)) {
+        http_outcome_named(response, answer_text(answer, "MessageId"), outcome);
         answer_free(answer);
         return true;
     }
@@ -293,8 +316,10 @@ static bool ses_judge(struct call *call, const struct http_response *response,
     message = answer_text(answer, "message");
     if (!message)
         message = answer_text(answer, "Message");
-    http_outcome_of_status(response, &ses_errors, error_name_of(arena, response, answer), message,
-                           outcome);
+    name = error_name_of(arena, response, answer);
+    if (name && message && names(message, ses->rules.from.address))
+        name = arena_printf(arena, "%s " OUR_SENDER, name);
+    call_judge_status(call, response, &ses_errors, name, message, outcome);
     arena_free(arena);
     answer_free(answer);
     return true;

@@ -12,21 +12,25 @@
 
 /* clang-format off */
 static const struct error_row ERRORS[] = {
-    {.says = "invalid_payload", .kind = OUTCOME_PERMANENT, .reason = REASON_CONTENT_INVALID,
+    {.says = "invalid_payload", .is_refused = FACT_YES, .reason = REASON_CONTENT_INVALID,
      .note = "the message is not acceptable"},
-    {.says = "no_text", .kind = OUTCOME_PERMANENT, .reason = REASON_CONTENT_INVALID,
+    {.says = "no_text", .is_refused = FACT_YES, .reason = REASON_CONTENT_INVALID,
      .note = "the message is empty"},
-    {.says = "too_many_attachments", .kind = OUTCOME_PERMANENT, .reason = REASON_CONTENT_INVALID,
+    {.says = "too_many_attachments", .is_refused = FACT_YES, .reason = REASON_CONTENT_INVALID,
      .note = "too many attachments"},
-    {.status = 400, .says = "user_not_found", .kind = OUTCOME_DEAD_TARGET,
-     .reason = REASON_TARGET_DEAD, .note = "the webhook's user is gone"},
-    {.status = 404, .kind = OUTCOME_DEAD_TARGET, .reason = REASON_TARGET_DEAD,
-     .note = "the webhook or its room is gone"},
-    {.status = 410, .kind = OUTCOME_DEAD_TARGET, .reason = REASON_TARGET_DEAD,
+    {.status = 400, .codes = "user_not_found", .dead = PROOF_UNREGISTERED,
+     .note = "the webhook's user is gone"},
+    {.status = 404, .codes = "channel_not_found,no_service,no_service_id,no_team",
+     .dead = PROOF_UNREGISTERED, .note = "the webhook or its room is gone"},
+    {.status = 404, .is_refused = FACT_YES, .reason = REASON_TARGET_DEAD,
+     .note = "not found, by an answer that is not Slack's"},
+    {.status = 410, .codes = "channel_is_archived", .dead = PROOF_UNREGISTERED,
      .note = "the room is archived"},
-    {.status = 403, .kind = OUTCOME_DEAD_TARGET, .reason = REASON_TARGET_DEAD,
+    {.status = 410, .is_refused = FACT_YES, .reason = REASON_TARGET_DEAD,
+     .note = "the room is archived"},
+    {.status = 403, .is_refused = FACT_YES, .reason = REASON_TARGET_DEAD,
      .note = "the webhook may not post any more"},
-    {.status = 429, .kind = OUTCOME_RETRY_AFTER, .reason = REASON_RATE_LIMITED,
+    {.status = 429, .trouble = TROUBLE_QUOTA, .reason = REASON_RATE_LIMITED,
      .note = "over a message a second", .wait_ms = 1000},
 };
 /* clang-format on */
@@ -82,14 +86,18 @@ static void write_body(struct call *call)
 static bool slack_judge(struct call *call, const struct http_response *response,
                         struct outcome *outcome)
 {
-    (void)call;
-    if (http_status_is_good(response->status)) {
+    if (http_response_is_good(response) && response->status == 200 &&
+        strcmp(response->body, "ok") == 0) {
         http_outcome_good(outcome, OUTCOME_DELIVERED, NULL);
         return true;
     }
-    http_outcome_of_status(response, &slack_errors,
-                           response->body_bytes < 40 ? response->body : NULL, response->body,
-                           outcome);
+    if (http_status_is_good(response->status) &&
+        !error_find(&slack_errors, HTTP_STAGE_NONE, response->status, NULL, response->body)) {
+        http_outcome_unrecognised(response, outcome);
+        return true;
+    }
+    call_judge_status(call, response, &slack_errors,
+                      response->body_bytes < 40 ? response->body : NULL, response->body, outcome);
     return true;
 }
 

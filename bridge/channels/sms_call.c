@@ -107,7 +107,7 @@ struct call *sms_call_new(struct endpoint *endpoint, const struct sms_rules *rul
         return NULL;
     body = call->content.body ? call->content.body : call->content.title;
     if (!sms_number_is_valid(job->target)) {
-        call_refuse(call, OUTCOME_DEAD_TARGET, REASON_TARGET_INVALID, "not an E.164 number");
+        call_refuse_target(call, "not an E.164 number");
         return NULL;
     }
     if (!body || !*body) {

@@ -6,8 +6,9 @@
  * after the mail's last line leaves the outcome unknown; the Message-ID is the same in every
  * attempt, which is what receiving systems drop repeats by.
  *
- * Replies are judged by the enhanced code (RFC 3463) where the server gives one, as
- * "550 5.1.1", else by the reply alone.
+ * Replies are judged by the enhanced codes (RFC 3463) of all their lines, else by the reply alone.
+ * A refusal may be about our address, reputation, settings or content: a mailbox is dead only if
+ * the server says so by code, in every line, in answer to RCPT.
  */
 #include "base/alloc.h"
 #include "channels/adapters.h"
@@ -19,67 +20,76 @@
 #include <string.h>
 
 #define GREYLIST_MS 300000
+#define CODE_MAX    11                        /* 5.999.999 and a little more */
+#define CODES_MAX   128                       /* of all lines */
+#define PROVEN      "every_line:5.1.1/5.1.10" /* a word beside the codes of such a reply */
 
 /* clang-format off */
 static const struct error_row ERRORS[] = {
-    {.codes = "4.7.28", .kind = OUTCOME_THROTTLE, .reason = REASON_RATE_LIMITED,
+    {.codes = "4.7.28", .trouble = TROUBLE_RATE, .reason = REASON_RATE_LIMITED,
      .note = "over the server's rate"},
-    {.status = 454, .says = "throttl", .kind = OUTCOME_THROTTLE, .reason = REASON_RATE_LIMITED,
+    {.status = 454, .says = "throttl", .trouble = TROUBLE_RATE, .reason = REASON_RATE_LIMITED,
      .note = "over the server's rate"},
-    {.status = 421, .says = "rate", .kind = OUTCOME_THROTTLE, .reason = REASON_RATE_LIMITED,
+    {.status = 421, .says = "rate", .trouble = TROUBLE_RATE, .reason = REASON_RATE_LIMITED,
      .note = "over the server's rate"},
-    {.codes = "4.2.2", .kind = OUTCOME_RETRY, .reason = REASON_PROVIDER_REJECTED,
-     .note = "the mailbox is full for now", .is_target_only = true},
-    {.codes = "4.7.1", .kind = OUTCOME_RETRY_AFTER, .reason = REASON_PROVIDER_REJECTED,
-     .note = "greylisted", .wait_ms = GREYLIST_MS, .is_target_only = true},
-    {.status = 421, .kind = OUTCOME_RETRY, .reason = REASON_PROVIDER_UNAVAILABLE,
-     .note = "the server is closing"},
-    {.status = 450, .kind = OUTCOME_RETRY, .reason = REASON_PROVIDER_REJECTED, .note = "not now",
-     .is_target_only = true},
-    {.status = 451, .kind = OUTCOME_RETRY, .reason = REASON_PROVIDER_REJECTED, .note = "not now",
-     .is_target_only = true},
-    {.status = 452, .kind = OUTCOME_RETRY, .reason = REASON_PROVIDER_UNAVAILABLE,
-     .note = "the server is short of room"},
-    {.status = 454, .kind = OUTCOME_RETRY, .reason = REASON_PROVIDER_UNAVAILABLE,
+    {.status = 454, .trouble = TROUBLE_UNWELL, .reason = REASON_PROVIDER_UNAVAILABLE,
      .note = "authentication is unavailable for now"},
-    {.status = 530, .kind = OUTCOME_AUTH_CONFIG_ERROR, .reason = REASON_PROVIDER_AUTH,
+    {.status = 530, .trouble = TROUBLE_SETUP, .reason = REASON_PROVIDER_AUTH,
      .note = "authentication or TLS is required"},
-    {.status = 534, .kind = OUTCOME_AUTH_CONFIG_ERROR, .reason = REASON_PROVIDER_AUTH,
+    {.status = 534, .trouble = TROUBLE_SETUP, .reason = REASON_PROVIDER_AUTH,
      .note = "authentication refused"},
-    {.status = 535, .kind = OUTCOME_AUTH_CONFIG_ERROR, .reason = REASON_PROVIDER_AUTH,
+    {.status = 535, .trouble = TROUBLE_SETUP, .reason = REASON_PROVIDER_AUTH,
      .note = "authentication refused"},
-    {.status = 538, .kind = OUTCOME_AUTH_CONFIG_ERROR, .reason = REASON_PROVIDER_AUTH,
+    {.status = 538, .trouble = TROUBLE_SETUP, .reason = REASON_PROVIDER_AUTH,
      .note = "authentication needs TLS"},
-    {.codes = "5.7.8,5.7.9,5.7.11", .kind = OUTCOME_AUTH_CONFIG_ERROR,
-     .reason = REASON_PROVIDER_AUTH, .note = "authentication refused"},
-    {.codes = "5.1.7,5.1.8", .kind = OUTCOME_AUTH_CONFIG_ERROR, .reason = REASON_PROVIDER_AUTH,
+    {.codes = "5.7.8,5.7.9,5.7.11", .trouble = TROUBLE_SETUP, .reason = REASON_PROVIDER_AUTH,
+     .note = "authentication refused"},
+    {.status = 4, .stage = HTTP_STAGE_OPEN, .trouble = TROUBLE_UNWELL,
+     .reason = REASON_PROVIDER_UNAVAILABLE, .note = "the server does not take us now"},
+    {.status = 5, .stage = HTTP_STAGE_OPEN, .trouble = TROUBLE_SETUP,
+     .reason = REASON_PROVIDER_AUTH, .note = "the server does not take us"},
+    {.codes = "4.2.2", .trouble = TROUBLE_UNWELL, .reason = REASON_PROVIDER_REJECTED,
+     .note = "the mailbox is full for now", .is_target_only = true},
+    {.codes = "4.7.1", .trouble = TROUBLE_QUOTA, .reason = REASON_PROVIDER_REJECTED,
+     .note = "greylisted", .wait_ms = GREYLIST_MS, .is_target_only = true},
+    {.status = 421, .trouble = TROUBLE_UNWELL, .reason = REASON_PROVIDER_UNAVAILABLE,
+     .note = "the server is closing"},
+    {.status = 450, .trouble = TROUBLE_UNWELL, .reason = REASON_PROVIDER_REJECTED,
+     .note = "not now", .is_target_only = true},
+    {.status = 451, .trouble = TROUBLE_UNWELL, .reason = REASON_PROVIDER_REJECTED,
+     .note = "not now", .is_target_only = true},
+    {.status = 452, .trouble = TROUBLE_UNWELL, .reason = REASON_PROVIDER_UNAVAILABLE,
+     .note = "the server is short of room"},
+    {.status = 4, .trouble = TROUBLE_UNWELL, .reason = REASON_PROVIDER_UNAVAILABLE,
+     .note = "not now, for a reason not in our table"},
+    {.codes = "5.1.7,5.1.8", .trouble = TROUBLE_SENDER, .reason = REASON_PROVIDER_AUTH,
      .note = "the sender's address is refused"},
-    {.codes = "5.7.1", .says = "relay", .kind = OUTCOME_AUTH_CONFIG_ERROR,
-     .reason = REASON_PROVIDER_AUTH, .note = "the server does not relay for us"},
-    {.codes = "5.1.1,5.1.2,5.1.3,5.1.6,5.1.10,5.2.1", .kind = OUTCOME_DEAD_TARGET,
-     .reason = REASON_BOUNCED, .note = "no such mailbox"},
-    {.codes = "5.2.2", .kind = OUTCOME_PERMANENT, .reason = REASON_PROVIDER_REJECTED,
+    {.codes = "5.7.1", .says = "relay", .trouble = TROUBLE_SETUP, .reason = REASON_PROVIDER_AUTH,
+     .note = "the server does not relay for us"},
+    {.codes = PROVEN, .stage = HTTP_STAGE_RCPT, .dead = PROOF_NO_MAILBOX,
+     .note = "no such mailbox, by every line of the reply"},
+    {.codes = "5.2.2", .is_refused = FACT_YES, .reason = REASON_PROVIDER_REJECTED,
      .note = "the mailbox is full", .is_target_only = true},
-    {.codes = "5.2.3,5.3.4", .kind = OUTCOME_PERMANENT, .reason = REASON_PAYLOAD_TOO_LARGE,
+    {.codes = "5.2.3,5.3.4", .is_refused = FACT_YES, .reason = REASON_PAYLOAD_TOO_LARGE,
      .note = "the mail is too large"},
-    {.codes = "5.6.7", .kind = OUTCOME_PERMANENT, .reason = REASON_TARGET_INVALID,
+    {.codes = "5.6.7", .is_refused = FACT_YES, .reason = REASON_TARGET_INVALID,
      .note = "the server takes addresses of ASCII letters only", .is_target_only = true},
-    {.codes = "5.6.*", .kind = OUTCOME_PERMANENT, .reason = REASON_CONTENT_INVALID,
+    {.codes = "5.6.*", .is_refused = FACT_YES, .reason = REASON_CONTENT_INVALID,
      .note = "the server cannot take this content"},
-    {.codes = "5.7.*", .kind = OUTCOME_PERMANENT, .reason = REASON_PROVIDER_REJECTED,
+    {.codes = "5.7.*", .is_refused = FACT_YES, .reason = REASON_PROVIDER_REJECTED,
      .note = "refused by policy"},
-    {.status = 552, .kind = OUTCOME_PERMANENT, .reason = REASON_PAYLOAD_TOO_LARGE,
+    {.status = 552, .is_refused = FACT_YES, .reason = REASON_PAYLOAD_TOO_LARGE,
      .note = "the mail is too large"},
-    {.status = 554, .kind = OUTCOME_PERMANENT, .reason = REASON_CONTENT_INVALID,
+    {.status = 5, .stage = HTTP_STAGE_MAIL, .trouble = TROUBLE_SENDER,
+     .reason = REASON_PROVIDER_AUTH, .note = "the sender's address is refused"},
+    {.codes = "5.1.1,5.1.2,5.1.3,5.1.6,5.1.10,5.2.1", .is_refused = FACT_YES,
+     .reason = REASON_TARGET_INVALID, .note = "the server takes no mail for this address"},
+    {.status = 554, .is_refused = FACT_YES, .reason = REASON_CONTENT_INVALID,
      .note = "the server refuses this mail"},
-    {.codes = "5.*", .kind = OUTCOME_PERMANENT, .reason = REASON_PROVIDER_REJECTED,
+    {.codes = "5.*", .is_refused = FACT_YES, .reason = REASON_PROVIDER_REJECTED,
      .note = "refused, for a reason not in our table"},
-    {.status = 550, .kind = OUTCOME_DEAD_TARGET, .reason = REASON_BOUNCED,
-     .note = "no such mailbox"},
-    {.status = 551, .kind = OUTCOME_DEAD_TARGET, .reason = REASON_BOUNCED,
-     .note = "no such mailbox"},
-    {.status = 553, .kind = OUTCOME_DEAD_TARGET, .reason = REASON_BOUNCED,
-     .note = "no such mailbox"},
+    {.status = 5, .is_refused = FACT_YES, .reason = REASON_PROVIDER_REJECTED,
+     .note = "refused without a code: recipient, sender or content"},
 };
 /* clang-format on */
 ERROR_TABLE(smtp_errors, "smtp", ERRORS);
@@ -197,19 +207,52 @@ out:
     return settings.err;
 }
 
-/* "5.1.1" from "550 5.1.1 no such user" or "5.1.1 no such user"; "" when there is none. */
-static void enhanced_code(const char *reply, char out[16])
+/* "5.1.1" from "550 5.1.1 no such user", "550-5.1.1 ..." or "5.1.1 no such user"; 0: none. */
+static size_t enhanced_code(const char *line, const char **code)
 {
     size_t length;
 
-    out[0] = '\0';
-    if (strspn(reply, "0123456789") == 3 && (reply[3] == ' ' || reply[3] == '-'))
-        reply += 4;
-    length = strspn(reply, "0123456789.");
-    if (length < 5 || length > 11 || reply[1] != '.' || !memchr(reply + 2, '.', length - 2))
-        return;
-    memcpy(out, reply, length);
-    out[length] = '\0';
+    if (strspn(line, "0123456789") == 3 && (line[3] == ' ' || line[3] == '-'))
+        line += 4;
+    *code = line;
+    length = strspn(line, "0123456789.");
+    if (length < 5 || length > CODE_MAX || line[1] != '.' || !memchr(line + 2, '.', length - 2))
+        return 0;
+    return length;
+}
+
+static bool is_proof(const char *code, size_t length)
+{
+    return (length == 5 && memcmp(code, "5.1.1", 5) == 0) ||
+           (length == 6 && memcmp(code, "5.1.10", 6) == 0);
+}
+
+/*
+ * The codes of all lines, with blanks between, as many as fit; PROVEN before them when each line
+ * has one, and each is that of a dead mailbox.
+ */
+static void read_codes(const char *reply, char out[CODES_MAX])
+{
+    size_t used = sizeof PROVEN, lines = 0, proofs = 0;
+
+    memcpy(out, PROVEN " ", sizeof PROVEN);
+    while (*reply) {
+        size_t line = strcspn(reply, "\n"), length;
+        const char *code;
+
+        length = enhanced_code(reply, &code);
+        lines++;
+        proofs += length && is_proof(code, length);
+        if (length && used + length + 1 < CODES_MAX) {
+            memcpy(out + used, code, length);
+            used += length;
+            out[used++] = ' ';
+        }
+        reply += line + (reply[line] == '\n');
+    }
+    out[used] = '\0';
+    if (lines == 0 || proofs < lines)
+        memmove(out, out + sizeof PROVEN, used + 1 - sizeof PROVEN);
 }
 
 /* The last word of "250 2.0.0 Ok: queued as ABC": the server's own id, when it looks like one. */
@@ -226,43 +269,42 @@ static void queue_id(const char *reply, char *out, size_t out_bytes)
         (void)snprintf(out, out_bytes, "%.*s", (int)length, as);
 }
 
+/* A 354 or a 250 on the way is no answer to the mail. */
+static void judge_lost(const struct http_response *response, struct outcome *outcome)
+{
+    struct http_response lost = *response;
+
+    lost.status = 0;
+    if (lost.fail == HTTP_FAIL_NONE)
+        lost.fail = HTTP_FAIL_RESET;
+    (void)http_outcome_of_failure(&lost, outcome);
+}
+
 static bool smtp_judge(struct call *call, const struct http_response *response,
                        struct outcome *outcome)
 {
-    char code[16];
+    const char *own;
+    char codes[CODES_MAX];
 
-    (void)call;
     if (response->fail == HTTP_FAIL_TLS) {
         outcome_set(outcome, OUTCOME_AUTH_CONFIG_ERROR, REASON_PROVIDER_AUTH,
                     "TLS or the server's certificate failed");
         return true;
     }
-    if (response->status >= 200 && response->status < 300 && response->fail == HTTP_FAIL_NONE) {
+    if (http_response_is_good(response) && response->stage == HTTP_STAGE_TEXT) {
         http_outcome_good(outcome, OUTCOME_ACCEPTED, NULL);
         queue_id(response->body, outcome->provider_id, sizeof outcome->provider_id);
         return true;
     }
     if (response->status < 400) {
-        struct http_response lost = *response;
-
-        /* A 354 or a 250 on the way is no answer to the mail. */
-        lost.status = 0;
-        if (lost.fail == HTTP_FAIL_NONE)
-            lost.fail = HTTP_FAIL_RESET;
-        (void)http_outcome_of_failure(&lost, outcome);
+        judge_lost(response, outcome);
         return true;
     }
-    enhanced_code(response->body, code);
-    http_outcome_of_status(response, &smtp_errors, code[0] ? code : NULL, response->body, outcome);
-    /* The default for HTTP takes 5xx for an accident; in SMTP it is final. */
-    if (!error_find(&smtp_errors, response->status, code[0] ? code : NULL, response->body)) {
-        bool is_final = response->status >= 500;
-
-        outcome->kind = is_final ? OUTCOME_PERMANENT : OUTCOME_RETRY;
-        outcome->reason = is_final ? REASON_PROVIDER_REJECTED : REASON_PROVIDER_UNAVAILABLE;
-        (void)snprintf(outcome->detail, sizeof outcome->detail, "the server answered %d",
-                       response->status);
-    }
+    read_codes(response->body, codes);
+    call_judge_status(call, response, &smtp_errors, codes[0] ? codes : NULL, response->body,
+                      outcome);
+    own = strncmp(codes, PROVEN, sizeof PROVEN - 1) == 0 ? codes + sizeof PROVEN : codes;
+    outcome_set_code(outcome, own);
     return true;
 }
 
@@ -286,6 +328,8 @@ static int send_email(struct call *call, const struct email *email)
     const char *recipients[2] = {email->to, NULL};
     struct http_mail mail = smtp->mail;
 
+    /* What the request chose is the From; the envelope may still be ours. */
+    call->has_own_sender = call->has_own_sender && !smtp->envelope_from;
     mail.from = envelope_of(smtp, call, email);
     mail.recipients = recipients;
     mime_write(&call->body, email);

@@ -8,30 +8,33 @@
  */
 #include "channels/adapters.h"
 #include "channels/chat_url.h"
+#include <string.h>
 
 #define MESSAGE_MAX 28672 /* the connector's limit; over it the flow fails after its 202 */
 
 /* clang-format off */
 static const struct error_row ERRORS[] = {
-    {.status = 200, .says = "HTTP error 429", .kind = OUTCOME_THROTTLE,
+    {.status = 200, .says = "HTTP error 429", .trouble = TROUBLE_RATE,
      .reason = REASON_RATE_LIMITED, .note = "over the connector's rate", .wait_ms = 60000},
-    {.status = 200, .says = "HTTP error 413", .kind = OUTCOME_PERMANENT,
+    {.status = 200, .says = "HTTP error 413", .is_refused = FACT_YES,
      .reason = REASON_PAYLOAD_TOO_LARGE, .note = "the message is too large"},
-    {.status = 400, .says = "trigger is not enabled", .kind = OUTCOME_DEAD_TARGET,
-     .reason = REASON_TARGET_DEAD, .note = "the flow is turned off"},
-    {.status = 400, .says = "not enabled", .kind = OUTCOME_DEAD_TARGET,
-     .reason = REASON_TARGET_DEAD, .note = "the flow is turned off"},
-    {.status = 400, .kind = OUTCOME_PERMANENT, .reason = REASON_CONTENT_INVALID,
+    {.status = 200, .says = "HTTP error 4", .is_refused = FACT_YES,
+     .reason = REASON_PROVIDER_REJECTED, .note = "the connector could not post it: refused"},
+    {.status = 200, .says = "HTTP error 5", .trouble = TROUBLE_UNWELL,
+     .reason = REASON_PROVIDER_UNAVAILABLE, .note = "the connector could not post it now"},
+    {.status = 400, .says = "not enabled", .is_refused = FACT_YES, .reason = REASON_TARGET_DEAD,
+     .note = "the flow is turned off"},
+    {.status = 400, .is_refused = FACT_YES, .reason = REASON_CONTENT_INVALID,
      .note = "the message is not acceptable"},
-    {.status = 401, .kind = OUTCOME_AUTH_CONFIG_ERROR, .reason = REASON_PROVIDER_AUTH,
+    {.status = 401, .trouble = TROUBLE_SETUP, .reason = REASON_PROVIDER_AUTH,
      .note = "the URL's signature is refused"},
-    {.status = 403, .kind = OUTCOME_AUTH_CONFIG_ERROR, .reason = REASON_PROVIDER_AUTH,
+    {.status = 403, .trouble = TROUBLE_SETUP, .reason = REASON_PROVIDER_AUTH,
      .note = "the flow takes calls from its own tenant only"},
-    {.status = 404, .kind = OUTCOME_DEAD_TARGET, .reason = REASON_TARGET_DEAD,
+    {.status = 404, .is_refused = FACT_YES, .reason = REASON_TARGET_DEAD,
      .note = "the flow is gone"},
-    {.status = 410, .kind = OUTCOME_DEAD_TARGET, .reason = REASON_TARGET_DEAD,
+    {.status = 410, .dead = PROOF_UNREGISTERED,
      .note = "the flow is gone"},
-    {.status = 413, .kind = OUTCOME_PERMANENT, .reason = REASON_PAYLOAD_TOO_LARGE,
+    {.status = 413, .is_refused = FACT_YES, .reason = REASON_PAYLOAD_TOO_LARGE,
      .note = "the message is too large"},
 };
 /* clang-format on */
@@ -78,11 +81,25 @@ static void write_body(struct call *call)
     buf_add_text(out, "}]}");
 }
 
+/* A flow answers 202 and nothing; the older connector answers 200 and "1". */
+static bool is_success(const struct http_response *response)
+{
+    if (response->fail != HTTP_FAIL_NONE)
+        return false;
+    return (response->status == 202 && response->body_bytes == 0) ||
+           (response->status == 200 && strcmp(response->body, "1") == 0);
+}
+
 static bool teams_judge(struct call *call, const struct http_response *response,
                         struct outcome *outcome)
 {
-    (void)call;
-    http_outcome_of_status(response, &teams_errors, NULL, response->body, outcome);
+    if (is_success(response))
+        http_outcome_good(outcome, OUTCOME_ACCEPTED, NULL);
+    else if (http_status_is_good(response->status) &&
+             !error_find(&teams_errors, HTTP_STAGE_NONE, response->status, NULL, response->body))
+        http_outcome_unrecognised(response, outcome);
+    else
+        call_judge_status(call, response, &teams_errors, NULL, response->body, outcome);
     return true;
 }
 

@@ -18,50 +18,54 @@
 
 /* clang-format off */
 static const struct error_row ERRORS[] = {
-    {.codes = "30023,30027,63038", .kind = OUTCOME_RETRY_AFTER, .reason = REASON_RATE_LIMITED,
+    {.codes = "30023,30027,63038", .trouble = TROUBLE_QUOTA, .reason = REASON_RATE_LIMITED,
      .note = "the daily cap is reached", .wait_ms = DAY_MS},
-    {.codes = "20429", .kind = OUTCOME_THROTTLE, .reason = REASON_RATE_LIMITED,
+    {.codes = "20429", .trouble = TROUBLE_RATE, .reason = REASON_RATE_LIMITED,
      .note = "too many requests at once; this one was not processed"},
-    {.codes = "21611", .kind = OUTCOME_THROTTLE, .reason = REASON_RATE_LIMITED,
+    {.codes = "21611", .trouble = TROUBLE_RATE, .reason = REASON_RATE_LIMITED,
      .note = "the sender's queue is full"},
-    {.status = 429, .kind = OUTCOME_THROTTLE, .reason = REASON_RATE_LIMITED,
+    {.status = 429, .trouble = TROUBLE_RATE, .reason = REASON_RATE_LIMITED,
      .note = "too many requests at once; this one was not processed"},
-    {.codes = "20409,20500,20503", .kind = OUTCOME_RETRY, .reason = REASON_PROVIDER_UNAVAILABLE,
+    {.codes = "20409,20500,20503", .trouble = TROUBLE_UNWELL, .reason = REASON_PROVIDER_UNAVAILABLE,
      .note = "Twilio is unwell"},
-    {.codes = "20003,20005,20006,20008,20404", .kind = OUTCOME_AUTH_CONFIG_ERROR,
+    {.codes = "20003,20005,20006,20008,20404", .trouble = TROUBLE_SETUP,
      .reason = REASON_PROVIDER_AUTH, .note = "account or credentials refused"},
-    {.codes = "21408", .kind = OUTCOME_AUTH_CONFIG_ERROR, .reason = REASON_PROVIDER_AUTH,
+    {.codes = "21408", .is_refused = FACT_YES, .reason = REASON_PROVIDER_REJECTED,
      .note = "the account may not send to this country"},
-    {.codes = "21212,21603,21606,21607,21659-21661", .kind = OUTCOME_AUTH_CONFIG_ERROR,
+    {.codes = "21212,21603,21606,21607,21659-21661", .trouble = TROUBLE_SENDER,
      .reason = REASON_PROVIDER_AUTH, .note = "the sender is not usable"},
-    {.codes = "21701,21703-21705", .kind = OUTCOME_AUTH_CONFIG_ERROR,
+    {.codes = "21701,21703-21705", .trouble = TROUBLE_SETUP,
      .reason = REASON_PROVIDER_AUTH, .note = "the messaging service is not usable"},
-    {.codes = "21608,21219", .kind = OUTCOME_AUTH_CONFIG_ERROR, .reason = REASON_PROVIDER_AUTH,
+    {.codes = "21608,21219", .is_refused = FACT_YES, .reason = REASON_PROVIDER_REJECTED,
      .note = "a trial account sends to verified numbers only"},
-    {.codes = "21609", .kind = OUTCOME_AUTH_CONFIG_ERROR, .reason = REASON_PROVIDER_AUTH,
+    {.codes = "21609", .trouble = TROUBLE_SETUP, .reason = REASON_PROVIDER_AUTH,
      .note = "status_callback is not usable"},
-    {.codes = "30002,30018,30024,30032-30035", .kind = OUTCOME_AUTH_CONFIG_ERROR,
-     .reason = REASON_PROVIDER_AUTH, .note = "account suspended or sender not registered"},
-    {.codes = "21211,21421,21614,21635,21265,30005,30006,63003,63024", .kind = OUTCOME_DEAD_TARGET,
-     .reason = REASON_TARGET_INVALID, .note = "not a number that can get SMS"},
-    {.codes = "21610", .kind = OUTCOME_DEAD_TARGET, .reason = REASON_OPTED_OUT,
+    {.codes = "30002", .trouble = TROUBLE_SETUP, .reason = REASON_PROVIDER_AUTH,
+     .note = "the account is suspended"},
+    {.codes = "30018,30024,30032-30035", .trouble = TROUBLE_SENDER,
+     .reason = REASON_PROVIDER_AUTH, .note = "the sender is not registered"},
+    {.codes = "21211,21421,21614,21635,21265", .dead = PROOF_NOT_AN_ADDRESS,
+     .note = "not a number that can get SMS"},
+    {.codes = "30005,30006,63003,63024", .is_refused = FACT_YES, .reason = REASON_TARGET_INVALID,
+     .note = "the carrier does not reach this number"},
+    {.codes = "21610", .dead = PROOF_OPTED_OUT,
      .note = "the recipient sent STOP"},
-    {.codes = "21602,21604,21617-21620,21623,21624,21654-21656", .kind = OUTCOME_PERMANENT,
+    {.codes = "21602,21604,21617-21620,21623,21624,21654-21656", .is_refused = FACT_YES,
      .reason = REASON_CONTENT_INVALID, .note = "the message is not acceptable"},
-    {.codes = "21266,21612,21214", .kind = OUTCOME_PERMANENT, .reason = REASON_TARGET_INVALID,
+    {.codes = "21266,21612,21214", .is_refused = FACT_YES, .reason = REASON_TARGET_INVALID,
      .note = "this sender cannot reach this number"},
     {.codes = "20001,20422,30007,30010-30016,30019,30111,30450,63016,63005,63021",
-     .kind = OUTCOME_PERMANENT, .reason = REASON_PROVIDER_REJECTED,
+     .is_refused = FACT_YES, .reason = REASON_PROVIDER_REJECTED,
      .note = "refused by Twilio or the carrier"},
-    {.codes = "30001,30008,30017,30020,30021,30410,60005", .kind = OUTCOME_RETRY,
+    {.codes = "30001,30008,30017,30020,30021,30410,60005", .trouble = TROUBLE_UNWELL,
      .reason = REASON_PROVIDER_UNAVAILABLE, .note = "the carrier's network is unwell"},
-    {.codes = "30003,30004", .kind = OUTCOME_RETRY, .reason = REASON_TARGET_INVALID,
+    {.codes = "30003,30004", .trouble = TROUBLE_UNWELL, .reason = REASON_TARGET_INVALID,
      .note = "handset unreachable or blocked", .wait_ms = LATE_MS, .is_target_only = true},
-    {.codes = "30022,30025,30026,63018", .kind = OUTCOME_THROTTLE, .reason = REASON_RATE_LIMITED,
+    {.codes = "30022,30025,30026,63018", .trouble = TROUBLE_RATE, .reason = REASON_RATE_LIMITED,
      .note = "over the sender's rate, or near its daily cap"},
-    {.status = 404, .kind = OUTCOME_AUTH_CONFIG_ERROR, .reason = REASON_PROVIDER_AUTH,
+    {.status = 404, .trouble = TROUBLE_SETUP, .reason = REASON_PROVIDER_AUTH,
      .note = "no such account"},
-    {.status = 400, .codes = "21000-21999,30000-30999", .kind = OUTCOME_PERMANENT,
+    {.status = 400, .codes = "21000-21999,30000-30999", .is_refused = FACT_YES,
      .reason = REASON_PROVIDER_REJECTED, .note = "refused, for a reason not in our table"},
 };
 /* clang-format on */
@@ -149,12 +153,11 @@ static bool twilio_judge(struct call *call, const struct http_response *response
 {
     struct answer *answer = answer_new(response->body, response->body_bytes);
 
-    (void)call;
-    if (http_status_is_good(response->status))
-        http_outcome_good(outcome, OUTCOME_ACCEPTED, answer_text(answer, "sid"));
+    if (http_response_is_good(response))
+        http_outcome_named(response, answer_text(answer, "sid"), outcome);
     else
-        http_outcome_of_status(response, &twilio_errors, answer_text(answer, "code"), NULL,
-                               outcome);
+        call_judge_status(call, response, &twilio_errors, answer_text(answer, "code"), NULL,
+                          outcome);
     answer_free(answer);
     return true;
 }

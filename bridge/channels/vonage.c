@@ -21,33 +21,39 @@
 
 /* clang-format off */
 static const struct error_row ERRORS[] = {
-    {.codes = "1000,1241,1460,1461,1472,throttled", .kind = OUTCOME_THROTTLE,
+    {.codes = "1000,1241,1460,1461,1472,throttled", .trouble = TROUBLE_RATE,
      .reason = REASON_RATE_LIMITED, .note = "too many messages"},
-    {.status = 429, .kind = OUTCOME_THROTTLE, .reason = REASON_RATE_LIMITED,
+    {.status = 429, .trouble = TROUBLE_RATE, .reason = REASON_RATE_LIMITED,
      .note = "too many requests"},
-    {.codes = "1030,1100,1180,1220,1230,1331", .kind = OUTCOME_RETRY,
+    {.codes = "1030,1100,1180,1220,1230,1331", .trouble = TROUBLE_UNWELL,
      .reason = REASON_PROVIDER_UNAVAILABLE, .note = "Vonage or the carrier is unwell"},
-    {.status = 401, .kind = OUTCOME_AUTH_CONFIG_ERROR, .reason = REASON_PROVIDER_AUTH,
-     .note = "the credentials are refused"},
-    {.status = 402, .kind = OUTCOME_AUTH_CONFIG_ERROR, .reason = REASON_PROVIDER_AUTH,
-     .note = "the balance is used up"},
-    {.status = 403, .kind = OUTCOME_AUTH_CONFIG_ERROR, .reason = REASON_PROVIDER_AUTH,
-     .note = "the account may not send this"},
-    {.codes = "1060,1070,1080,1120,1140,1160,1242,1420,1470,1473-1476,1480-1484",
-     .kind = OUTCOME_AUTH_CONFIG_ERROR, .reason = REASON_PROVIDER_AUTH,
-     .note = "account, sender or registration refused"},
-    {.codes = "1050,1190,1170,1430,1300,1310", .kind = OUTCOME_DEAD_TARGET,
-     .reason = REASON_TARGET_INVALID, .note = "not a number that can get SMS"},
-    {.codes = "1240", .kind = OUTCOME_DEAD_TARGET, .reason = REASON_OPTED_OUT,
+    {.codes = "1120,1420", .trouble = TROUBLE_SENDER, .reason = REASON_PROVIDER_AUTH,
+     .note = "the sender is refused"},
+    {.codes = "1160,1470,1473-1476,1480-1484", .is_refused = FACT_YES,
+     .reason = REASON_PROVIDER_REJECTED,
+     .note = "this number, country or text needs a permission or registration"},
+    {.codes = "1060,1070,1080,1140,1242", .trouble = TROUBLE_SETUP,
+     .reason = REASON_PROVIDER_AUTH, .note = "the account is refused"},
+    {.codes = "1170,1430,1310", .dead = PROOF_NOT_AN_ADDRESS,
+     .note = "not a number that can get SMS"},
+    {.codes = "1050,1190,1300", .is_refused = FACT_YES, .reason = REASON_TARGET_INVALID,
+     .note = "the carrier does not reach this number"},
+    {.codes = "1240", .dead = PROOF_OPTED_OUT,
      .note = "the recipient sent STOP"},
-    {.codes = "1490", .kind = OUTCOME_ACCEPTED, .reason = REASON_NONE,
+    {.codes = "1490", .processed = FACT_YES, .reason = REASON_NONE,
      .note = "sent; the carrier's receipt did not come"},
-    {.codes = "1010,1020-1022,1040,1090,1130,1150", .kind = OUTCOME_PERMANENT,
+    {.codes = "1010,1020-1022,1040,1090,1130,1150", .is_refused = FACT_YES,
      .reason = REASON_CONTENT_INVALID, .note = "the message is not acceptable"},
     {.codes = "1200,1210,1250,1251,1260,1270,1280,1282,1290,1320,"
               "1330,1340,1360,1380-1382,1400,1410,1440,1450",
-     .kind = OUTCOME_PERMANENT, .reason = REASON_PROVIDER_REJECTED,
+     .is_refused = FACT_YES, .reason = REASON_PROVIDER_REJECTED,
      .note = "refused by Vonage or the carrier"},
+    {.status = 401, .trouble = TROUBLE_SETUP, .reason = REASON_PROVIDER_AUTH,
+     .note = "the credentials are refused"},
+    {.status = 402, .trouble = TROUBLE_SETUP, .reason = REASON_PROVIDER_AUTH,
+     .note = "the balance is used up"},
+    {.status = 403, .trouble = TROUBLE_SETUP, .reason = REASON_PROVIDER_AUTH,
+     .note = "the account may not send this"},
 };
 /* clang-format on */
 ERROR_TABLE(vonage_errors, "vonage", ERRORS);
@@ -165,11 +171,10 @@ static bool vonage_judge(struct call *call, const struct http_response *response
     const char *type = answer_text(answer, "type");
     const char *code = type ? strrchr(type, '#') : NULL;
 
-    (void)call;
-    if (http_status_is_good(response->status))
-        http_outcome_good(outcome, OUTCOME_ACCEPTED, answer_text(answer, "message_uuid"));
+    if (http_response_is_good(response))
+        http_outcome_named(response, answer_text(answer, "message_uuid"), outcome);
     else
-        http_outcome_of_status(response, &vonage_errors, code ? code + 1 : NULL, NULL, outcome);
+        call_judge_status(call, response, &vonage_errors, code ? code + 1 : NULL, NULL, outcome);
     answer_free(answer);
     return true;
 }

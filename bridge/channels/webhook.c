@@ -17,13 +17,13 @@
 
 /* clang-format off */
 static const struct error_row ERRORS[] = {
-    {.status = 410, .kind = OUTCOME_DEAD_TARGET, .reason = REASON_TARGET_DEAD,
+    {.status = 410, .dead = PROOF_UNREGISTERED,
      .note = "the endpoint is gone"},
-    {.status = 429, .kind = OUTCOME_THROTTLE, .reason = REASON_RATE_LIMITED,
+    {.status = 429, .trouble = TROUBLE_RATE, .reason = REASON_RATE_LIMITED,
      .note = "the endpoint asks for a pause"},
-    {.status = 501, .kind = OUTCOME_RETRY, .reason = REASON_PROVIDER_REJECTED,
+    {.status = 501, .trouble = TROUBLE_UNWELL, .reason = REASON_PROVIDER_REJECTED,
      .note = "the endpoint fails"},
-    {.status = 505, .kind = OUTCOME_RETRY, .reason = REASON_PROVIDER_REJECTED,
+    {.status = 505, .trouble = TROUBLE_UNWELL, .reason = REASON_PROVIDER_REJECTED,
      .note = "the endpoint fails"},
 };
 /* clang-format on */
@@ -116,21 +116,26 @@ static void write_body(struct call *call)
 static bool webhook_judge(struct call *call, const struct http_response *response,
                           struct outcome *outcome)
 {
+    struct facts facts;
+    char answered[64];
+    const char *note;
+
     (void)call;
     if (http_status_is_good(response->status)) {
         http_outcome_good(outcome, OUTCOME_DELIVERED, NULL);
-    } else {
-        http_outcome_of_status(response, &webhook_errors, NULL, NULL, outcome);
-        /* A receiver under repair answers anything: only its schedule of retries ends it. */
-        if (outcome->kind == OUTCOME_PERMANENT || outcome->kind == OUTCOME_AUTH_CONFIG_ERROR) {
-            outcome->kind = OUTCOME_RETRY;
-            outcome->reason = REASON_PROVIDER_REJECTED;
-            (void)snprintf(outcome->detail, sizeof outcome->detail, "the endpoint answered %d",
-                           response->status);
-        }
-        if (outcome->kind == OUTCOME_THROTTLE && response->retry_after_ms >= 0)
-            outcome->kind = OUTCOME_RETRY_AFTER;
+        return true;
     }
+    note = http_facts_of_status(response, &webhook_errors, NULL, NULL, &facts);
+    /* A receiver under repair answers anything: only its schedule of retries ends it. */
+    if (!facts.dead && (facts.is_refused == FACT_YES || facts.trouble == TROUBLE_SETUP)) {
+        (void)snprintf(answered, sizeof answered, "the endpoint answered %d", response->status);
+        note = answered;
+        facts = (struct facts){.trouble = TROUBLE_UNWELL,
+                               .reason = REASON_PROVIDER_REJECTED,
+                               .wait_ms = response->retry_after_ms};
+    }
+    http_outcome_of_facts(response, &facts, note, NULL, outcome);
+    http_outcome_prefer_wait(response, outcome);
     return true;
 }
 

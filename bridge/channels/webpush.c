@@ -29,33 +29,33 @@
 
 /* clang-format off */
 static const struct error_row ERRORS[] = {
-    {.status = 404, .kind = OUTCOME_DEAD_TARGET, .reason = REASON_TARGET_DEAD,
+    {.status = 404, .dead = PROOF_UNREGISTERED,
      .note = "the subscription is gone"},
-    {.status = 410, .kind = OUTCOME_DEAD_TARGET, .reason = REASON_TARGET_DEAD,
+    {.status = 410, .dead = PROOF_UNREGISTERED,
      .note = "the subscription is gone"},
-    {.says = "VapidPkHashMismatch", .kind = OUTCOME_DEAD_TARGET, .reason = REASON_TARGET_INVALID,
+    {.says = "VapidPkHashMismatch", .is_refused = FACT_YES, .reason = REASON_TARGET_INVALID,
      .note = "the subscription was made with another VAPID key"},
-    {.says = "do not correspond", .kind = OUTCOME_DEAD_TARGET, .reason = REASON_TARGET_INVALID,
+    {.says = "do not correspond", .is_refused = FACT_YES, .reason = REASON_TARGET_INVALID,
      .note = "the subscription was made with another VAPID key"},
-    {.status = 401, .kind = OUTCOME_AUTH_CONFIG_ERROR, .reason = REASON_PROVIDER_AUTH,
+    {.status = 401, .trouble = TROUBLE_SETUP, .reason = REASON_PROVIDER_AUTH,
      .note = "our VAPID identity is refused"},
-    {.status = 403, .kind = OUTCOME_AUTH_CONFIG_ERROR, .reason = REASON_PROVIDER_AUTH,
+    {.status = 403, .trouble = TROUBLE_SETUP, .reason = REASON_PROVIDER_AUTH,
      .note = "our VAPID identity is refused"},
-    {.status = 413, .kind = OUTCOME_PERMANENT, .reason = REASON_PAYLOAD_TOO_LARGE,
+    {.status = 413, .is_refused = FACT_YES, .reason = REASON_PAYLOAD_TOO_LARGE,
      .note = "the push is too large"},
-    {.status = 301, .kind = OUTCOME_PERMANENT, .reason = REASON_TARGET_INVALID,
+    {.status = 301, .is_refused = FACT_YES, .reason = REASON_TARGET_INVALID,
      .note = "the endpoint has moved"},
-    {.status = 307, .kind = OUTCOME_PERMANENT, .reason = REASON_TARGET_INVALID,
+    {.status = 307, .is_refused = FACT_YES, .reason = REASON_TARGET_INVALID,
      .note = "the endpoint has moved"},
-    {.status = 308, .kind = OUTCOME_PERMANENT, .reason = REASON_TARGET_INVALID,
+    {.status = 308, .is_refused = FACT_YES, .reason = REASON_TARGET_INVALID,
      .note = "the endpoint has moved"},
-    {.status = 400, .kind = OUTCOME_PERMANENT, .reason = REASON_CONTENT_INVALID,
+    {.status = 400, .is_refused = FACT_YES, .reason = REASON_CONTENT_INVALID,
      .note = "the push is not acceptable"},
-    {.status = 405, .kind = OUTCOME_PERMANENT, .reason = REASON_PROVIDER_REJECTED,
+    {.status = 405, .is_refused = FACT_YES, .reason = REASON_PROVIDER_REJECTED,
      .note = "refused by the push service"},
-    {.status = 415, .kind = OUTCOME_PERMANENT, .reason = REASON_PROVIDER_REJECTED,
+    {.status = 415, .is_refused = FACT_YES, .reason = REASON_PROVIDER_REJECTED,
      .note = "refused by the push service"},
-    {.status = 429, .kind = OUTCOME_THROTTLE, .reason = REASON_RATE_LIMITED,
+    {.status = 429, .trouble = TROUBLE_RATE, .reason = REASON_RATE_LIMITED,
      .note = "too many pushes"},
 };
 /* clang-format on */
@@ -270,21 +270,32 @@ static void add_headers(struct webpush *webpush, struct call *call, const char *
     }
 }
 
+/* RFC 8030 section 5: 201 Created with the message's URL.  Some services send 200 or 202, or no
+ * URL. */
+static void judge_good(const struct http_response *response, struct outcome *outcome)
+{
+    const char *location = http_response_header(response, "Location");
+    bool is_taken = response->status <= 202 && response->body_bytes == 0;
+
+    if (is_taken || (response->status == 201 && location && location[0]))
+        http_outcome_good(outcome, OUTCOME_ACCEPTED, location);
+    else
+        http_outcome_unrecognised(response, outcome);
+}
+
 static bool webpush_judge(struct call *call, const struct http_response *response,
                           struct outcome *outcome)
 {
     struct answer *answer;
 
-    (void)call;
-    if (http_status_is_good(response->status)) {
-        http_outcome_good(outcome, OUTCOME_ACCEPTED, http_response_header(response, "Location"));
+    if (http_response_is_good(response)) {
+        judge_good(response, outcome);
         return true;
     }
     answer = answer_new(response->body, response->body_bytes);
-    http_outcome_of_status(response, &webpush_errors, answer_text(answer, "errno"), response->body,
-                           outcome);
-    if (outcome->kind == OUTCOME_THROTTLE && response->retry_after_ms >= 0)
-        outcome->kind = OUTCOME_RETRY_AFTER;
+    call_judge_status(call, response, &webpush_errors, answer_text(answer, "errno"), response->body,
+                      outcome);
+    http_outcome_prefer_wait(response, outcome);
     /* There are several push services; what one says about load or itself is not for all. */
     outcome->is_target_only = outcome->kind != OUTCOME_AUTH_CONFIG_ERROR;
     answer_free(answer);
@@ -304,8 +315,7 @@ static bool seal(struct call *call, const struct webpush_keys *keys)
         call_refuse(call, OUTCOME_PERMANENT, REASON_PAYLOAD_TOO_LARGE,
                     "the push is over 3993 bytes");
     else if (err)
-        call_refuse(call, OUTCOME_DEAD_TARGET, REASON_TARGET_INVALID,
-                    "the subscription's keys are not usable");
+        call_refuse_target(call, "the subscription's keys are not usable");
     return err == 0;
 }
 
@@ -328,8 +338,7 @@ static int webpush_send(void *state, const struct job *job, adapter_outcome_fn *
     url = url ? arena_strdup(call->arena, url) : NULL;
     if (!origin || !p256dh || !auth || webpush_keys_parse(p256dh, auth, &keys) != 0) {
         answer_free(target);
-        call_refuse(call, OUTCOME_DEAD_TARGET, REASON_TARGET_INVALID,
-                    "not a subscription with endpoint, keys.p256dh and keys.auth");
+        call_refuse_target(call, "not a subscription with endpoint, keys.p256dh and keys.auth");
         return 0;
     }
     answer_free(target);

@@ -20,34 +20,33 @@
 
 /* clang-format off */
 static const struct error_row ERRORS[] = {
-    {.codes = "131056", .kind = OUTCOME_THROTTLE, .reason = REASON_RATE_LIMITED,
+    {.codes = "131056", .trouble = TROUBLE_RATE, .reason = REASON_RATE_LIMITED,
      .note = "too many messages to this recipient", .is_target_only = true},
-    {.codes = "130429,80007,4,133016", .kind = OUTCOME_THROTTLE, .reason = REASON_RATE_LIMITED,
+    {.codes = "130429,80007,4,133016", .trouble = TROUBLE_RATE, .reason = REASON_RATE_LIMITED,
      .note = "over the throughput"},
-    {.codes = "131048,368,131031", .kind = OUTCOME_AUTH_CONFIG_ERROR,
+    {.codes = "131048,368,131031", .trouble = TROUBLE_SETUP,
      .reason = REASON_PROVIDER_AUTH, .note = "the sender is restricted or locked"},
-    {.codes = "132001,132015,132016,132068,132069", .kind = OUTCOME_AUTH_CONFIG_ERROR,
+    {.codes = "132001,132015,132016,132068,132069", .is_refused = FACT_YES,
      .reason = REASON_TEMPLATE_ERROR, .note = "the template is missing, paused or disabled"},
-    {.codes = "131030", .kind = OUTCOME_AUTH_CONFIG_ERROR, .reason = REASON_PROVIDER_AUTH,
+    {.codes = "131030", .is_refused = FACT_YES, .reason = REASON_PROVIDER_REJECTED,
      .note = "a test number sends to listed recipients only"},
-    {.codes = "0,3,10,190,200-299,131005,131008,131009,131042,131045,133010,33",
-     .kind = OUTCOME_AUTH_CONFIG_ERROR, .reason = REASON_PROVIDER_AUTH,
-     .note = "token, number or account refused"},
-    {.codes = "1,2,131000,131016", .kind = OUTCOME_RETRY, .reason = REASON_PROVIDER_UNAVAILABLE,
+    {.codes = "0,3,10,190,200-299,131005,131042,131045,133010,33", .trouble = TROUBLE_SETUP,
+     .reason = REASON_PROVIDER_AUTH, .note = "token, number or account refused"},
+    {.codes = "1,2,131000,131016", .trouble = TROUBLE_UNWELL, .reason = REASON_PROVIDER_UNAVAILABLE,
      .note = "WhatsApp is unwell"},
-    {.codes = "131026", .kind = OUTCOME_DEAD_TARGET, .reason = REASON_TARGET_INVALID,
-     .note = "not on WhatsApp"},
-    {.codes = "131050", .kind = OUTCOME_DEAD_TARGET, .reason = REASON_OPTED_OUT,
+    {.codes = "131026", .is_refused = FACT_YES, .reason = REASON_TARGET_INVALID,
+     .note = "not on WhatsApp, or does not take this message"},
+    {.codes = "131050", .dead = PROOF_OPTED_OUT,
      .note = "the user stopped marketing messages"},
-    {.codes = "131049,130472", .kind = OUTCOME_PERMANENT, .reason = REASON_PROVIDER_REJECTED,
+    {.codes = "131049,130472", .is_refused = FACT_YES, .reason = REASON_PROVIDER_REJECTED,
      .note = "WhatsApp chose not to deliver it"},
-    {.codes = "131047", .kind = OUTCOME_PERMANENT, .reason = REASON_CONTENT_INVALID,
+    {.codes = "131047", .is_refused = FACT_YES, .reason = REASON_CONTENT_INVALID,
      .note = "over 24 hours since the user wrote: a template is needed"},
-    {.codes = "132000,132005,132007,132012", .kind = OUTCOME_PERMANENT,
+    {.codes = "132000,132005,132007,132012", .is_refused = FACT_YES,
      .reason = REASON_TEMPLATE_ERROR, .note = "the template's parameters do not fit"},
-    {.codes = "100,131051,131052,131053", .kind = OUTCOME_PERMANENT,
+    {.codes = "100,131008,131009,131051,131052,131053", .is_refused = FACT_YES,
      .reason = REASON_CONTENT_INVALID, .note = "the message is not acceptable"},
-    {.codes = "transient", .kind = OUTCOME_RETRY, .reason = REASON_PROVIDER_UNAVAILABLE,
+    {.codes = "transient", .trouble = TROUBLE_UNWELL, .reason = REASON_PROVIDER_UNAVAILABLE,
      .note = "WhatsApp calls it transient"},
 };
 /* clang-format on */
@@ -180,9 +179,8 @@ static bool whatsapp_judge(struct call *call, const struct http_response *respon
 {
     struct answer *answer = answer_new(response->body, response->body_bytes);
 
-    (void)call;
-    if (http_status_is_good(response->status)) {
-        http_outcome_good(outcome, OUTCOME_ACCEPTED, answer_text(answer, "messages/0/id"));
+    if (http_response_is_good(response)) {
+        http_outcome_named(response, answer_text(answer, "messages/0/id"), outcome);
     } else {
         const char *code = answer_text(answer, "error/code");
         const char *transient = answer_text(answer, "error/is_transient");
@@ -192,7 +190,7 @@ static bool whatsapp_judge(struct call *call, const struct http_response *respon
         if (code)
             (void)snprintf(words, sizeof words, "%s%s", code,
                            transient && strcmp(transient, "true") == 0 ? " transient" : "");
-        http_outcome_of_status(response, &whatsapp_errors, code ? words : NULL, NULL, outcome);
+        call_judge_status(call, response, &whatsapp_errors, code ? words : NULL, NULL, outcome);
     }
     answer_free(answer);
     return true;
@@ -208,7 +206,7 @@ static int whatsapp_send(void *state, const struct job *job, adapter_outcome_fn 
     if (!call)
         return 0;
     if (!sms_number_is_valid(job->target)) {
-        call_refuse(call, OUTCOME_DEAD_TARGET, REASON_TARGET_INVALID, "not an E.164 number");
+        call_refuse_target(call, "not an E.164 number");
         return 0;
     }
     wrong = write_body(whatsapp, call);

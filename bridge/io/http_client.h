@@ -34,6 +34,16 @@ enum http_fail {
     HTTP_FAIL_CLOSED /* http_client_close() */
 };
 
+/* SMTP: which command a reply answers. */
+enum http_stage {
+    HTTP_STAGE_NONE, /* no mail, or no reply */
+    HTTP_STAGE_OPEN, /* the greeting, EHLO, STARTTLS or AUTH */
+    HTTP_STAGE_MAIL,
+    HTTP_STAGE_RCPT,
+    HTTP_STAGE_DATA,
+    HTTP_STAGE_TEXT /* the mail's last line */
+};
+
 /* HTTP_VERSION_2 means or fail, and over few connections to a host. */
 enum http_version { HTTP_VERSION_ANY, HTTP_VERSION_1_1, HTTP_VERSION_2 };
 
@@ -79,7 +89,8 @@ struct http_response {
     bool is_fully_sent; /* all of it did: the outcome is unknown if there is no status */
     int status;         /* HTTP status, or SMTP reply code; 0 when there is none */
     int version;        /* 1 or 2 */
-    const char *body;   /* NUL-terminated, "" when empty; for SMTP the last reply line */
+    enum http_stage stage;
+    const char *body; /* NUL-terminated, "" when empty; for SMTP all lines of the reply, by \n */
     size_t body_bytes;
     int64_t retry_after_ms; /* -1 when absent or not understood; dates are already relative */
     int64_t queued_us, connect_us, total_us;

@@ -79,7 +79,7 @@ struct http_call {
     struct buf sent;      /* body or message: libcurl reads it where it is */
     size_t sent_at;       /* mail: how much has been written; sent is its text with its last dot */
     size_t message_bytes; /* mail: as it was given */
-    struct buf received;  /* body, or the last SMTP reply line */
+    struct buf received;  /* body, or the last SMTP reply with all its lines, by \n */
     size_t received_max;
     size_t header_bytes;
     unsigned starts; /* times a connection was about to carry the request */
@@ -91,8 +91,12 @@ struct http_call {
     struct mail_server *server;            /* owned */
     char *from;                            /* the envelope's sender */
     int mail_status;                       /* the reply that decided */
+    enum http_stage mail_stage;            /* and what it answered */
+    bool has_more_lines;                   /* the last line kept says that another follows */
     bool is_carrier, needs_utf8, has_utf8; /* SMTPUTF8 (RFC 6531): wanted; offered */
+    bool has_size;                         /* SIZE (RFC 1870) is offered */
     bool is_forbidden, is_too_large;       /* why we broke it off */
+    bool is_refused; /* HTTP/2: the server says that it has not processed the request */
 };
 
 /* Fill a call's handle.  ERR_INVALID leaves it unusable for now; the engine cleans up. */
@@ -162,7 +166,7 @@ void *http_memory_resize(void *block, size_t bytes);
 /* Drops the pages of the buffers, if none is in use. */
 void http_memory_give_back(void);
 
-/* Finds libnghttp2 behind our own nghttp2_submit_rst_stream() (http_reset.c says why). */
+/* Finds libnghttp2 behind our own functions of its names (http_reset.c says why). */
 void http_reset_init(void);
 
 /* Whether an address is on the public Internet: routable, unicast, not ours. */

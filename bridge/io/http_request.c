@@ -29,6 +29,33 @@ static size_t on_body(char *bytes, size_t size, size_t count, void *ctx)
     return length;
 }
 
+/* What EHLO offers; said before STARTTLS it does not count. */
+static void note_offer(struct http_call *call, const char *line, size_t length)
+{
+    if (length >= 3 && memcmp(line, "220", 3) == 0)
+        call->has_utf8 = call->has_size = false;
+    if (length >= 12 && strncasecmp(line + 4, "SMTPUTF8", 8) == 0)
+        call->has_utf8 = true;
+    if (length >= 8 && strncasecmp(line + 4, "SIZE", 4) == 0 && (length == 8 || line[8] == ' '))
+        call->has_size = true;
+}
+
+/* A line of an SMTP reply: the last reply is kept with all its lines, but for QUIT's. */
+static void keep_line(struct http_call *call, const char *line, size_t length)
+{
+    while (length && (line[length - 1] == '\r' || line[length - 1] == '\n'))
+        length--;
+    if (call->received.length && length >= 3 && memcmp(line, "221", 3) == 0)
+        return;
+    note_offer(call, line, length);
+    if (call->has_more_lines)
+        buf_add_char(&call->received, '\n');
+    else
+        buf_clear(&call->received);
+    buf_add(&call->received, line, length);
+    call->has_more_lines = length > 3 && line[3] == '-';
+}
+
 static size_t on_header(char *bytes, size_t size, size_t count, void *ctx)
 {
     struct http_call *call = ctx;
@@ -39,18 +66,8 @@ static size_t on_header(char *bytes, size_t size, size_t count, void *ctx)
         call->is_too_large = true;
         return 0;
     }
-    if (call->is_mail) { /* a line of an SMTP reply; the last one says why, the QUIT's does not */
-        if (call->received.length && length >= 3 && memcmp(bytes, "221", 3) == 0)
-            return length;
-        if (length >= 3 && memcmp(bytes, "220", 3) == 0)
-            call->has_utf8 = false; /* said before STARTTLS it does not count */
-        if (length >= 12 && strncasecmp(bytes + 4, "SMTPUTF8", 8) == 0)
-            call->has_utf8 = true;
-        buf_clear(&call->received);
-        while (length && (bytes[length - 1] == '\r' || bytes[length - 1] == '\n'))
-            length--;
-        buf_add(&call->received, bytes, length);
-    }
+    if (call->is_mail)
+        keep_line(call, bytes, length);
     return size * count;
 }
 
@@ -70,6 +87,7 @@ static curl_socket_t on_open_socket(void *ctx, curlsocktype purpose, struct curl
  * About to send.  A connection from the pool may have been opened by a request that was allowed
  * more, so the address is checked again.  And libcurl sends a request a second time when a
  * pooled connection ended without an answer, though the server may have acted on it: not ours.
+ * What the server says it has not processed (RFC 9113 section 8.7) may go again.
  */
 static int on_start(void *ctx, char *peer, char *local, int peer_port, int local_port)
 {
@@ -80,6 +98,9 @@ static int on_start(void *ctx, char *peer, char *local, int peer_port, int local
         call->is_forbidden = true;
         return CURL_PREREQFUNC_ABORT;
     }
+    if (call->is_refused)
+        call->starts = 0;
+    call->is_refused = false;
     return ++call->starts > 1 ? CURL_PREREQFUNC_ABORT : CURL_PREREQFUNC_OK;
 }
 

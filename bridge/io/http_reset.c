@@ -8,13 +8,20 @@
  *
  * libcurl finds this definition before libnghttp2's.  Only such needless resets go no further.
  * Later libcurls do not ask for them, and one with libnghttp2 inside never comes here.
+ *
+ * The second: a stream that the server resets with REFUSED_STREAM, or that is above the last one
+ * its GOAWAY names, was not processed (RFC 9113 section 8.7).  libcurl knows it and tries once
+ * more over another connection, but reports it as any other loss when that fails too.  The
+ * callback in which libnghttp2 tells it of a stream's end is where we see the difference.
  */
 #include "io/http_client_private.h"
 
 #include <dlfcn.h>
 #include <stdint.h>
 
-#define STREAM_CLOSED 5 /* RFC 9113 section 7 */
+/* RFC 9113 section 7 */
+#define STREAM_CLOSED  5
+#define REFUSED_STREAM 7
 
 struct nghttp2_session;
 typedef int submit_fn(struct nghttp2_session *session, uint8_t flags, int32_t stream,
@@ -25,6 +32,17 @@ typedef int remote_close_fn(struct nghttp2_session *session, int32_t stream);
 int nghttp2_submit_rst_stream(struct nghttp2_session *session, uint8_t flags, int32_t stream,
                               uint32_t code);
 
+struct nghttp2_session_callbacks;
+typedef int close_fn(struct nghttp2_session *session, int32_t stream, uint32_t code, void *ctx);
+typedef void set_close_fn(struct nghttp2_session_callbacks *callbacks, close_fn *on_close);
+typedef void *stream_data_fn(struct nghttp2_session *session, int32_t stream);
+
+void nghttp2_session_callbacks_set_on_stream_close_callback(
+    struct nghttp2_session_callbacks *callbacks, close_fn *on_close);
+
+static set_close_fn *next_set_close;
+static stream_data_fn *stream_data;
+static close_fn *next_close; /* libcurl's: the same for all its sessions */
 static submit_fn *next_submit;
 static remote_close_fn *remote_close;
 
@@ -32,6 +50,29 @@ void http_reset_init(void)
 {
     next_submit = (submit_fn *)dlsym(RTLD_NEXT, "nghttp2_submit_rst_stream");
     remote_close = (remote_close_fn *)dlsym(RTLD_NEXT, "nghttp2_session_get_stream_remote_close");
+    stream_data = (stream_data_fn *)dlsym(RTLD_NEXT, "nghttp2_session_get_stream_user_data");
+    next_set_close =
+        (set_close_fn *)dlsym(RTLD_NEXT, "nghttp2_session_callbacks_set_on_stream_close_callback");
+}
+
+/* libcurl's data of a stream is the handle, and ours of a handle is the call. */
+static int on_stream_close(struct nghttp2_session *session, int32_t stream, uint32_t code,
+                           void *ctx)
+{
+    CURL *easy = code == REFUSED_STREAM && stream_data ? stream_data(session, stream) : NULL;
+    struct http_call *call = NULL;
+
+    if (easy && curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&call) == CURLE_OK && call)
+        call->is_refused = true;
+    return next_close(session, stream, code, ctx);
+}
+
+void nghttp2_session_callbacks_set_on_stream_close_callback(
+    struct nghttp2_session_callbacks *callbacks, close_fn *on_close)
+{
+    next_close = on_close;
+    if (next_set_close)
+        next_set_close(callbacks, on_close ? on_stream_close : NULL);
 }
 
 int nghttp2_submit_rst_stream(struct nghttp2_session *session, uint8_t flags, int32_t stream,

@@ -84,6 +84,9 @@ static enum http_fail fail_of(CURLcode code)
         return HTTP_FAIL_GARBAGE;
     case CURLE_FILESIZE_EXCEEDED:
     case CURLE_OUT_OF_MEMORY: /* a header line beyond libcurl's own limit */
+#if LIBCURL_VERSION_NUM >= 0x080600
+    case CURLE_TOO_LARGE: /* the same since libcurl 8.6 */
+#endif
         return HTTP_FAIL_TOO_LARGE;
     default:
         return HTTP_FAIL_RESET;
@@ -119,10 +122,13 @@ static void set_fail(struct http_call *call, CURLcode code, struct http_response
         response->fail = name_timeout(call);
 }
 
-/* What may have reached the peer.  In doubt it did: the outcome is then unknown, not safe. */
+/*
+ * What may have reached the peer, if it is not certain that it was not processed; the outcome is
+ * then unknown, and a repeat is not safe.
+ */
 static void set_sent(struct http_call *call, struct http_response *response)
 {
-    if (call->is_forbidden)
+    if (call->is_forbidden || call->is_refused)
         return;
     if (call->is_mail) {
         response->is_sent = call->sent_at > 0;
@@ -164,6 +170,7 @@ void http_call_result(struct http_call *call, CURLcode code, struct http_respons
     if (call->is_mail) {
         if (call->mail_status)
             status = call->mail_status;
+        response->stage = call->mail_stage;
         /* A refusal ends with some error of libcurl's, but the server has spoken. */
         if (status >= 400 && response->fail != HTTP_FAIL_TIMEOUT) {
             response->fail = HTTP_FAIL_NONE;

@@ -174,9 +174,30 @@ static struct http_call *take_off(struct mail_session *session)
     return call;
 }
 
-/* The reply (call->received) has decided. */
-static void decide(struct http_call *call, int status)
+static enum http_stage stage_of(enum step step)
 {
+    switch (step) {
+    case STEP_GIVEN:
+    case STEP_MAIL:
+        return HTTP_STAGE_MAIL;
+    case STEP_RCPT:
+        return HTTP_STAGE_RCPT;
+    case STEP_DATA:
+        return HTTP_STAGE_DATA;
+    case STEP_TEXT:
+        return HTTP_STAGE_TEXT;
+    case STEP_OPEN:
+    case STEP_FREE:
+    case STEP_RSET:
+        break;
+    }
+    return HTTP_STAGE_OPEN;
+}
+
+/* The reply (call->received) to this command has decided. */
+static void decide(struct http_call *call, enum http_stage stage, int status)
+{
+    call->mail_stage = stage;
     call->mail_status = status;
     http_call_end(call, CURLE_OK);
 }
@@ -251,6 +272,7 @@ static void say_recipient(struct mail_session *session)
 static void begin(struct mail_session *session)
 {
     struct http_call *call = session->call;
+    struct buf *out;
 
     loop_timer_stop(&session->timer);
     if (call->needs_utf8 && !session->carrier->has_utf8) {
@@ -259,18 +281,22 @@ static void begin(struct mail_session *session)
         buf_add_text(&call->received, "553 5.6.7 the server does not offer SMTPUTF8");
         take_off(session);
         rest(session);
-        decide(call, 553);
+        decide(call, HTTP_STAGE_MAIL, 553);
         return;
     }
     session->recipient = call->recipients;
-    buf_printf(command(session, STEP_MAIL), "MAIL FROM:<%s> SIZE=%zu%s\r\n", call->from,
-               call->message_bytes, call->needs_utf8 ? " BODY=8BITMIME SMTPUTF8" : "");
+    out = command(session, STEP_MAIL);
+    buf_printf(out, "MAIL FROM:<%s>", call->from);
+    if (session->carrier->has_size)
+        buf_printf(out, " SIZE=%zu", call->message_bytes);
+    buf_add_text(out, call->needs_utf8 ? " BODY=8BITMIME SMTPUTF8\r\n" : "\r\n");
 }
 
 /* ---- replies ---- */
 
 static void refused(struct mail_session *session, int status)
 {
+    enum http_stage stage = stage_of(session->step);
     struct http_call *call;
 
     if (status == 421) {
@@ -281,12 +307,12 @@ static void refused(struct mail_session *session, int status)
         if (is_stale)
             http_mail_assign(call);
         else
-            decide(call, status);
+            decide(call, stage, status);
         return;
     }
     call = take_off(session);
     buf_add_text(command(session, STEP_RSET), "RSET\r\n");
-    decide(call, status);
+    decide(call, stage, status);
 }
 
 static bool is_text_sent(const struct http_call *call)
@@ -306,7 +332,7 @@ static void decided(struct mail_session *session, int status)
         mail_session_close(session);
     else
         rest(session);
-    decide(call, status);
+    decide(call, HTTP_STAGE_TEXT, status);
 }
 
 static void on_reply(struct mail_session *session, int status)
@@ -352,6 +378,7 @@ static int code_of(const char *line, size_t length)
 static void on_line(struct mail_session *session, const char *line, size_t length)
 {
     int code = code_of(line, length);
+    bool is_first = session->reply_bytes == 0;
 
     session->reply_bytes += length + 1;
     if (code < 0) {
@@ -359,7 +386,10 @@ static void on_line(struct mail_session *session, const char *line, size_t lengt
         return;
     }
     if (session->call) {
-        buf_clear(&session->call->received);
+        if (is_first)
+            buf_clear(&session->call->received);
+        else
+            buf_add_char(&session->call->received, '\n');
         buf_add(&session->call->received, line, length);
     }
     if (code > 0)
@@ -477,6 +507,7 @@ static void fail(struct mail_session *session, CURLcode code)
     if (call) {
         curl_easy_getinfo(carrier->easy, CURLINFO_RESPONSE_CODE, &status);
         call->mail_status = (int)status;
+        call->mail_stage = HTTP_STAGE_OPEN;
         call->is_too_large = carrier->is_too_large;
         buf_clear(&call->received);
         buf_add(&call->received, carrier->received.data, carrier->received.length);

@@ -137,43 +137,47 @@ CLASSES = {
         "throttle": "20429 21611 30022 63018 30025 30026",
         "retry": "20409 20500 20503 30001 30008 30017 30020 30021 30410 60005 30003 30004",
         "retry_after": "30023 30027 63038",
-        "auth_config_error": "20003 20005 20006 20008 20404 21408 21212 21606 21607 21659 21660 "
-                             "21661 21603 21701 21703 21704 21705 21608 21219 21609 30002 30018 "
-                             "30024 30032 30033 30034 30035",
-        "dead_target": "21211 21421 21614 21635 21265 30005 30006 63003 63024 21610",
-        "permanent": "20004 21602 21604 21617 21618 21619 21620 21623 21624 21654 21655 21656 21266 "
-                     "21612 21214 20001 20422 30007 30010 30011 30012 30013 30014 30015 30016 "
-                     "30019 30111 30450 63016 63005 63021",
+        "auth_config_error": "20003 20005 20006 20008 20404 21212 21606 21607 21659 21660 21661 "
+                             "21603 21701 21703 21704 21705 21609 30002 30018 30024 30032 30033 "
+                             "30034 30035",
+        "dead_target": "21211 21421 21614 21635 21265 21610",
+        "permanent": "30005 30006 63003 63024 21408 21608 21219 20004 21602 21604 21617 21618 "
+                     "21619 21620 21623 21624 21654 21655 21656 21266 21612 21214 20001 20422 "
+                     "30007 30010 30011 30012 30013 30014 30015 30016 30019 30111 30450 63016 "
+                     "63005 63021",
     },
     "bird": {
         "retry": "timeout in_progress internal unavailable idempotency_unavailable",
         "retry_after": "rate_limit",
-        "auth_config_error": "auth_error billing_error permission_error no_eligible_sender",
+        "auth_config_error": "auth_error billing_error permission_error",
         "dead_target": "invalid_recipient",
-        "permanent": "malformed not_found key_reused validation_error unsupported_feature",
+        "permanent": "no_eligible_sender malformed not_found key_reused validation_error "
+                     "unsupported_feature",
     },
     "vonage": {
         "throttle": "1000 1241 1460 1461 1472 throttled",
         "retry": "1030 1100 1180 1220 1230 1331 internal unavailable",
-        "auth_config_error": "1060 1070 1080 1120 1140 1160 1242 1420 1470 1473 1474 1475 1476 "
-                             "1480 1481 1482 1483 1484 unauthorized forbidden low_balance",
-        "dead_target": "1050 1190 1170 1430 1300 1310 1240",
+        "auth_config_error": "1060 1070 1080 1120 1140 1242 1420 unauthorized forbidden "
+                             "low_balance",
+        "dead_target": "1170 1430 1310 1240",
         "accepted": "1490",
-        "permanent": "1010 1020 1021 1022 1040 1090 1130 1150 1200 1210 1250 1251 1260 1270 1280 "
-                     "1282 1290 1320 1330 1340 1360 1380 1381 1382 1400 1410 1440 1450 not_found invalid_params",
+        "permanent": "1050 1190 1300 1160 1470 1473 1474 1475 1476 1480 1481 1482 1483 1484 1010 "
+                     "1020 1021 1022 1040 1090 1130 1150 1200 1210 1250 1251 1260 1270 1280 1282 "
+                     "1290 1320 1330 1340 1360 1380 1381 1382 1400 1410 1440 1450 not_found "
+                     "invalid_params",
     },
     "fcm": {
-        "dead_target": "UNREGISTERED SENDER_ID_MISMATCH INVALID_TOKEN",
-        "permanent": "INVALID_ARGUMENT",
-        "auth_config_error": "THIRD_PARTY_AUTH_ERROR PERMISSION_DENIED",
+        "dead_target": "UNREGISTERED INVALID_TOKEN",
+        "permanent": "SENDER_ID_MISMATCH INVALID_ARGUMENT",
+        "auth_config_error": "PERMISSION_DENIED",
         "throttle": "QUOTA_EXCEEDED RESOURCE_EXHAUSTED",
-        "retry": "UNAVAILABLE INTERNAL UNSPECIFIED_ERROR",
+        "retry": "THIRD_PARTY_AUTH_ERROR UNAVAILABLE INTERNAL UNSPECIFIED_ERROR",
     },
     "apns": {
-        "dead_target": "Unregistered ExpiredToken BadDeviceToken DeviceTokenNotForTopic",
-        "permanent": "BadCollapseId BadExpirationDate BadMessageId BadPriority DuplicateHeaders "
-                     "InvalidPushType PayloadEmpty MissingDeviceToken BadPath MethodNotAllowed "
-                     "PayloadTooLarge",
+        "dead_target": "Unregistered ExpiredToken",
+        "permanent": "BadDeviceToken DeviceTokenNotForTopic BadCollapseId BadExpirationDate "
+                     "BadMessageId BadPriority DuplicateHeaders InvalidPushType PayloadEmpty "
+                     "MissingDeviceToken BadPath MethodNotAllowed PayloadTooLarge",
         "auth_config_error": "BadTopic MissingTopic TopicDisallowed BadCertificate "
                              "BadCertificateEnvironment Forbidden InvalidProviderToken "
                              "MissingProviderToken UnrelatedKeyIdInToken "
@@ -182,10 +186,9 @@ CLASSES = {
         "retry": "IdleTimeout InternalServerError ServiceUnavailable Shutdown",
     },
     "webpush": {
-        "dead_target": "VapidPkHashMismatch not_found gone unregistered",
-        "permanent": "missing_ttl invalid_ttl invalid_topic invalid_urgency invalid_encryption "
-                     "undecryptable too_large "
-                     "method media_type",
+        "dead_target": "not_found gone unregistered",
+        "permanent": "VapidPkHashMismatch missing_ttl invalid_ttl invalid_topic invalid_urgency "
+                     "invalid_encryption undecryptable too_large method media_type",
         "auth_config_error": "missing_auth invalid_auth BadJwtToken",
         "throttle": "rate_limit",
         "retry": "internal bad_gateway unavailable backoff",
@@ -208,37 +211,38 @@ CLASSES = {
         "throttle": "TooManyRequestsException Throttling",
         "retry_after": "DailyQuota",
         "auth_config_error": "LimitExceededException AccountSuspendedException "
-                             "SendingPausedException NotVerified "
-                             "MailFromDomainNotVerifiedException NotFoundException "
-                             "UnknownOperationException InvalidSignatureException "
-                       "IncompleteSignatureException MissingAuthenticationTokenException "
-                       "UnrecognizedClientException AccessDeniedException",
-        "permanent": "MessageRejected BadRequestException SerializationException "
+                             "SendingPausedException MailFromDomainNotVerifiedException "
+                             "NotFoundException UnknownOperationException "
+                             "InvalidSignatureException IncompleteSignatureException "
+                             "MissingAuthenticationTokenException UnrecognizedClientException "
+                             "AccessDeniedException",
+        "permanent": "NotVerified MessageRejected BadRequestException SerializationException "
                      "RequestEntityTooLarge",
         "retry": "InternalServiceError ServiceUnavailable",
     },
     "slack": {
-        "permanent": "invalid_payload no_text too_many_attachments invalid_blocks msg_too_long",
+        "permanent": "invalid_token team_disabled action_prohibited no_active_hooks "
+                     "posting_to_general_channel_denied invalid_payload no_text "
+                     "too_many_attachments invalid_blocks msg_too_long",
         "dead_target": "user_not_found channel_not_found no_service no_service_id no_team "
-                       "channel_is_archived invalid_token team_disabled action_prohibited "
-                       "no_active_hooks posting_to_general_channel_denied",
+                       "channel_is_archived",
         "retry_after": "rate_limited",
         "retry": "rollup_error internal unavailable",
     },
     "teams": {
-        "permanent": "bad_request too_large legacy_too_large",
-        "dead_target": "trigger_disabled not_found gone",
+        "permanent": "trigger_disabled not_found bad_request too_large legacy_too_large",
+        "dead_target": "gone",
         "auth_config_error": "unauthorized forbidden",
         "throttle": "rate_limit legacy_throttled",
         "retry": "internal bad_gateway unavailable",
     },
     "whatsapp": {
         "throttle": "130429 80007 4 133016 131056",
-        "auth_config_error": "131048 368 131031 0 3 10 190 200 131005 131008 131009 131042 131045 "
-                             "133010 33 132001 132015 132016 132068 132069 131030",
+        "auth_config_error": "131048 368 131031 0 3 10 190 200 131005 131042 131045 133010 33",
         "retry": "1 2 131000 131016",
-        "dead_target": "131026 131050",
-        "permanent": "131049 130472 131047 131051 131052 131053 132000 132005 132007 132012 100",
+        "dead_target": "131050",
+        "permanent": "131026 131008 131009 132001 132015 132016 132068 132069 131030 131049 "
+                     "130472 131047 131051 131052 131053 132000 132005 132007 132012 100",
     },
     "webhook": {
         "retry": "unsigned bad_signature stale bad_id method media_type malformed server_error "
@@ -247,8 +251,9 @@ CLASSES = {
         "throttle": "rate_limit",
     },
     "smtp": {
-        "dead_target": "user_unknown bad_domain bad_syntax moved null_mx disabled",
-        "permanent": "mailbox_full over_limit too_large content policy",
+        "dead_target": "user_unknown null_mx",
+        "permanent": "bad_domain bad_syntax moved disabled mailbox_full over_limit too_large "
+                     "content policy",
         "auth_config_error": "relay_denied auth_failed auth_weak auth_required "
                              "encryption_required",
         "retry": "busy insufficient closing temporary auth_temporary unavailable",
@@ -262,9 +267,9 @@ CLASSES = {
         "retry": "internal internal_99 unavailable",
     },
     "postmark": {
-        "auth_config_error": "10 400 401 405 412 413 1235 1236 firewall",
+        "auth_config_error": "10 400 401 405 413 1235 1236 firewall",
         "dead_target": "406",
-        "permanent": "300 402 403 409 410 411 1101 not_found too_large media_type",
+        "permanent": "412 300 402 403 409 410 411 1101 not_found too_large media_type",
         "throttle": "rate_limit",
         "retry": "100 internal unavailable",
     },

@@ -9,9 +9,12 @@ import pytest
 
 import channel_probe as probe
 
-Row = collections.namedtuple("Row", "status codes says kind note")
+Row = collections.namedtuple("Row", "status stage codes says kind note")
 Case = collections.namedtuple("Case", "row code step")
 ANY = 400  # the status of an answer where the row takes any
+# SMTP: where the server is made to answer; a send's own answer is the one to RCPT.
+STAGES = {"before MAIL": "auth", "to MAIL": "mail", "to RCPT": "send", "": "send"}
+PROVEN = "every_line:"  # before the codes of a reply that has them in every line
 
 
 @pytest.fixture(scope="module")
@@ -26,15 +29,20 @@ def rows(adapter):
         status, what, kind, _, note = [part.strip() for part in line.strip("| ").split(" | ")]
         said = re.search(r'"(.*)"$', what)
         codes = what[:said.start()].replace(" and ", "") if said else what
-        yield Row(0 if status == "any" else int(status), codes, said.group(1) if said else "",
-                  kind.split(",")[0], note.replace(" (this target only)", ""))
+        number, _, stage = status.partition(" ")
+        number = 0 if number == "any" else int(number.replace("xx", "00"))
+        yield Row(number, stage, codes, said.group(1) if said else "", kind.split(",")[0],
+                  re.sub(r" \((this target only|permanent where .*)\)", "", note))
 
 
 def each_code(codes):
     """Each alternative; of a range its ends, of a beginning something that begins so."""
+    if codes.startswith(PROVEN):
+        codes = codes[len(PROVEN):].replace("/", ",")
     for code in codes.split(","):
         ends = re.fullmatch(r"(\d+)-(\d+)", code)
-        yield from ends.groups() if ends else [code.replace("*", "9.9" if code[:1] == "5" else "X")]
+        yield from ends.groups() if ends else [code.replace(":*", ":9").replace(
+            "*", "9.9" if code[:1] == "5" else "X")]
 
 
 def fcm(code, says, status):
@@ -62,10 +70,11 @@ BODIES = {
     "fcm": fcm,
     "mailgun": lambda code, says, status: {"message": says},
     "messagebird": messagebird,
-    "postmark": lambda code, says, status: {"ErrorCode": int(code or 0), "Message": says},
+    "postmark": lambda code, says, status: {
+        "ErrorCode": int(code or (99999 if status == 200 else 0)), "Message": says},
     "sendgrid": lambda code, says, status: {"errors": [{"message": says, "field": None}]},
     "ses": lambda code, says, status: {"message": says},
-    "slack": lambda code, says, status: says or "x",
+    "slack": lambda code, says, status: says or code or "x",
     "teams": lambda code, says, status: says or "x",
     "twilio": lambda code, says, status: {"code": int(code or 0), "message": says},
     "vonage": lambda code, says, status: {
@@ -86,14 +95,20 @@ def case_of(adapter, row, code):
         words = [code] if code else []
         return Case(row, code, {"status": status, "text": " ".join(words + [row.says or "so"])})
     step = {"status": status, "body": BODIES[adapter](code, row.says, status)}
+    if adapter == "ses" and code == "our_sender":
+        step["body"]["message"] += ": noreply@mg.example.org"
+        code = "MessageRejected"
     if adapter == "ses":
         step["headers"] = {"x-amzn-errortype": code}
     return Case(row, code, step)
 
 
 def cases(adapter):
-    return [case_of(adapter, row, code) for row in rows(adapter)
-            for code in each_code(row.codes)]
+    """All but what an earlier row takes at this stage (test_channel_smtp.c has the others)."""
+    found = [case_of(adapter, row, code) for row in rows(adapter)
+             for code in each_code(row.codes)]
+    return [case for case in found if adapter != "smtp" or case.row.kind == "dead_target"
+            or case.code not in ("5.1.1", "5.1.10")]
 
 
 def answers(adapter, wanted):
@@ -108,11 +123,13 @@ def is_by(outcome, row):
 
 @pytest.mark.parametrize("adapter", probe.ADAPTERS)
 def test_every_code_of_every_row_ends_as_the_row_says(server, adapter):
-    server.reset()
-    wanted = cases(adapter)
-    assert len(wanted) >= 4
-    server.script(adapter, op="send", answers=answers(adapter, wanted))
-    got = probe.run(server.info, adapter, tls=adapter == "apns", count=len(wanted))
-    wrong = [(case, outcome) for case, outcome in zip(wanted, got)
-             if outcome["outcome"] != case.row.kind or not is_by(outcome, case.row)]
-    assert len(got) == len(wanted) and not wrong, wrong
+    every = cases(adapter)
+    assert len(every) >= 4
+    for op in sorted({STAGES[case.row.stage] for case in every}):
+        wanted = [case for case in every if STAGES[case.row.stage] == op]
+        server.reset()
+        server.script(adapter, op=op, answers=answers(adapter, wanted))
+        got = probe.run(server.info, adapter, tls=adapter == "apns", count=len(wanted))
+        wrong = [(case, outcome) for case, outcome in zip(wanted, got)
+                 if outcome["outcome"] != case.row.kind or not is_by(outcome, case.row)]
+        assert len(got) == len(wanted) and not wrong, wrong

@@ -249,22 +249,42 @@ static void print_wait(int64_t ms)
         printf(", not before %lld s", (long long)(ms / 1000));
 }
 
+static const char *const stages[] = {
+    [HTTP_STAGE_OPEN] = " before MAIL", [HTTP_STAGE_MAIL] = " to MAIL",
+    [HTTP_STAGE_RCPT] = " to RCPT",     [HTTP_STAGE_DATA] = " to DATA",
+    [HTTP_STAGE_TEXT] = " to the text",
+};
+
+static void print_status(const struct error_row *row)
+{
+    if (row->status >= 10)
+        printf("| %d", row->status);
+    else if (row->status)
+        printf("| %dxx", row->status);
+    else
+        printf("| any");
+    printf("%s", row->stage ? stages[row->stage] : "");
+}
+
 static void print_errors(const struct error_table *table)
 {
     for (size_t i = 0; table && i < table->count; i++) {
         const struct error_row *row = &table->rows[i];
+        struct facts facts = error_row_facts(row);
+        struct outcome outcome;
 
-        if (row->status)
-            printf("| %d", row->status);
-        else
-            printf("| any");
+        if (facts.trouble == TROUBLE_QUOTA && facts.wait_ms < 0)
+            facts.wait_ms = 0;
+        outcome_of_facts(&outcome, &facts, "");
+        print_status(row);
         printf(" | %s", row->codes ? row->codes : "");
         if (row->says)
             printf("%s\"%s\"", row->codes ? " and " : "", row->says);
-        printf(" | %s", outcome_name(row->kind));
+        printf(" | %s", outcome_name(outcome.kind));
         print_wait(row->wait_ms);
-        printf(" | %s | %s%s |\n", reason_name(row->reason), row->note,
-               row->is_target_only ? " (this target only)" : "");
+        printf(" | %s | %s%s%s |\n", reason_name(outcome.reason), row->note,
+               row->is_target_only ? " (this target only)" : "",
+               row->trouble == TROUBLE_SENDER ? " (permanent where the request chose it)" : "");
     }
 }
 

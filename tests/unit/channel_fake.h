@@ -47,6 +47,7 @@ static struct {
     void *ctx;
 } fake_timers[FAKE_REQUESTS_MAX];
 static const struct http_header *fake_answer_headers;
+static enum http_stage fake_answer_stage; /* of the next answers to a mail */
 
 static struct outcome fake_outcome;
 static unsigned fake_outcome_count;
@@ -232,6 +233,7 @@ FAKE void fake_answer(int status, const char *body, int64_t retry_after_ms)
                                      .is_fully_sent = true,
                                      .status = status,
                                      .version = 1,
+                                     .stage = fake_answer_stage,
                                      .body = body,
                                      .body_bytes = strlen(body),
                                      .retry_after_ms = retry_after_ms,

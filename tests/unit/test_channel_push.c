@@ -146,9 +146,8 @@ static void every_answer_of_a_push_service_ends_in_its_class(void **unused)
         {202, "", -1, OUTCOME_ACCEPTED, REASON_NONE},
         {404, "", -1, OUTCOME_DEAD_TARGET, REASON_TARGET_DEAD},
         {410, "{\"errno\":106}", -1, OUTCOME_DEAD_TARGET, REASON_TARGET_DEAD},
-        {403, "{\"reason\":\"VapidPkHashMismatch\"}", -1, OUTCOME_DEAD_TARGET,
-         REASON_TARGET_INVALID},
-        {403, "the credentials do not correspond to the subscription", -1, OUTCOME_DEAD_TARGET,
+        {403, "{\"reason\":\"VapidPkHashMismatch\"}", -1, OUTCOME_PERMANENT, REASON_TARGET_INVALID},
+        {403, "the credentials do not correspond to the subscription", -1, OUTCOME_PERMANENT,
          REASON_TARGET_INVALID},
         {401, "", -1, OUTCOME_AUTH_CONFIG_ERROR, REASON_PROVIDER_AUTH},
         {403, "", -1, OUTCOME_AUTH_CONFIG_ERROR, REASON_PROVIDER_AUTH},
@@ -358,7 +357,7 @@ static void every_reason_of_apple_ends_in_its_class(void **unused)
         enum reason reason;
     } groups[] = {
         {410, "Unregistered ExpiredToken", OUTCOME_DEAD_TARGET, REASON_TARGET_DEAD},
-        {400, "BadDeviceToken DeviceTokenNotForTopic", OUTCOME_DEAD_TARGET, REASON_TARGET_INVALID},
+        {400, "BadDeviceToken DeviceTokenNotForTopic", OUTCOME_PERMANENT, REASON_TARGET_INVALID},
         {400,
          "BadCollapseId BadExpirationDate BadMessageId BadPriority DuplicateHeaders "
          "InvalidPushType PayloadEmpty MissingDeviceToken BadPath MethodNotAllowed",

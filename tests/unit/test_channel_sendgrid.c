@@ -79,8 +79,8 @@ static void options_go_along(void **unused)
 static void every_answer_ends_in_its_class(void **unused)
 {
     static const struct fake_case cases[] = {
-        {200, "", -1, OUTCOME_ACCEPTED, REASON_NONE},
-        {202, "", -1, OUTCOME_ACCEPTED, REASON_NONE},
+        {200, "", -1, OUTCOME_UNKNOWN, REASON_OUTCOME_UNKNOWN},
+        {202, "", -1, OUTCOME_UNKNOWN, REASON_OUTCOME_UNKNOWN},
         {400, "{\"errors\":[{\"message\":\"bad\",\"field\":\"subject\"}]}", -1, OUTCOME_PERMANENT,
          REASON_CONTENT_INVALID},
         {400,
@@ -178,6 +178,7 @@ static void attachments_are_fetched_first(void **unused)
                        "\"attachments\":[{\"name\":\"a.pdf\",\"url\":\"https://x.example/a\"}"
                        ",{\"name\":\"b\",\"content\":\"aGk=\"}]}}}");
     const struct http_header headers[] = {{"Content-Type", "application/pdf; x=y"}, {NULL, NULL}};
+    const struct http_header taken[] = {{"X-Message-Id", "abc"}, {NULL, NULL}};
 
     (void)unused;
     assert_int_equal(fake_send(&adapter_sendgrid, state, &job), 0);
@@ -188,13 +189,15 @@ static void attachments_are_fetched_first(void **unused)
     assert_int_equal(fake_last()->shape.timeout_ms, 5000);
     fake_wall += 4000;
     fake_answer_headers = headers;
-    fake_answer(200, "PDF", -1);
+    fake_answer(200, "PDF", -1); /* of an attachment */
     fake_answer_headers = NULL;
     assert_int_equal(fake_request_count, 2);
     assert_non_null(strstr(fake_last()->body,
                            "{\"content\":\"UERG\",\"filename\":\"a.pdf\",\"type\":"
                            "\"application/pdf\""));
+    fake_answer_headers = taken;
     fake_answer(202, "", -1);
+    fake_answer_headers = NULL;
     assert_int_equal(fake_outcome.kind, OUTCOME_ACCEPTED);
     adapter_sendgrid.close(state);
 }

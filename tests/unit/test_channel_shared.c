@@ -263,17 +263,17 @@ static void error_rows_are_found_in_order(void **unused)
     static ERROR_TABLE(table, "t", rows);
 
     (void)unused;
-    assert_string_equal(error_find(&table, 400, "7", "bad token")->note, "a");
-    assert_string_equal(error_find(&table, 400, "7", NULL)->note, "b");
-    assert_string_equal(error_find(&table, 500, "8", NULL)->note, "b");
-    assert_string_equal(error_find(&table, 500, "1", NULL)->note, "b");
-    assert_string_equal(error_find(&table, 500, "5.6.12", NULL)->note, "b");
-    assert_string_equal(error_find(&table, 400, "10", NULL)->note, "c");
-    assert_string_equal(error_find(&table, 400, NULL, NULL)->note, "c");
-    assert_null(error_find(&table, 500, "10", NULL));
-    assert_null(error_find(&table, 500, "8x", NULL));
-    assert_string_equal(error_find(&table, 500, "x 8", NULL)->note, "b");
-    assert_null(error_find(&table, 500, "5.6", NULL));
+    assert_string_equal(error_find(&table, HTTP_STAGE_NONE, 400, "7", "bad token")->note, "a");
+    assert_string_equal(error_find(&table, HTTP_STAGE_NONE, 400, "7", NULL)->note, "b");
+    assert_string_equal(error_find(&table, HTTP_STAGE_NONE, 500, "8", NULL)->note, "b");
+    assert_string_equal(error_find(&table, HTTP_STAGE_NONE, 500, "1", NULL)->note, "b");
+    assert_string_equal(error_find(&table, HTTP_STAGE_NONE, 500, "5.6.12", NULL)->note, "b");
+    assert_string_equal(error_find(&table, HTTP_STAGE_NONE, 400, "10", NULL)->note, "c");
+    assert_string_equal(error_find(&table, HTTP_STAGE_NONE, 400, NULL, NULL)->note, "c");
+    assert_null(error_find(&table, HTTP_STAGE_NONE, 500, "10", NULL));
+    assert_null(error_find(&table, HTTP_STAGE_NONE, 500, "8x", NULL));
+    assert_string_equal(error_find(&table, HTTP_STAGE_NONE, 500, "x 8", NULL)->note, "b");
+    assert_null(error_find(&table, HTTP_STAGE_NONE, 500, "5.6", NULL));
 }
 
 static void a_providers_code_is_cut_to_harmless_characters(void **unused)

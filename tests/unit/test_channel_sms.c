@@ -93,8 +93,9 @@ static void every_answer_of_bird_ends_in_its_class(void **unused)
         {422, "E01003", OUTCOME_PERMANENT, REASON_CONTENT_INVALID},
     };
     static const struct group by_name[] = {
-        {422, "SMSNoEligibleSender sender_unregistered insufficient_balance",
-         OUTCOME_AUTH_CONFIG_ERROR, REASON_PROVIDER_AUTH},
+        {422, "sender_unregistered insufficient_balance", OUTCOME_AUTH_CONFIG_ERROR,
+         REASON_PROVIDER_AUTH},
+        {422, "SMSNoEligibleSender", OUTCOME_PERMANENT, REASON_PROVIDER_REJECTED},
         {422, "SMSInvalidRecipient invalid_destination landline_unreachable", OUTCOME_DEAD_TARGET,
          REASON_TARGET_INVALID},
         {422, "recipient_opted_out blocked_by_recipient", OUTCOME_DEAD_TARGET, REASON_OPTED_OUT},
@@ -149,8 +150,8 @@ static void messagebird_wants_digits_and_a_reference(void **unused)
 static void every_answer_of_messagebird_ends_in_its_class(void **unused)
 {
     static const struct group groups[] = {
-        {200, "0", OUTCOME_ACCEPTED, REASON_NONE},
-        {202, "0", OUTCOME_ACCEPTED, REASON_NONE},
+        {200, "0", OUTCOME_UNKNOWN, REASON_OUTCOME_UNKNOWN},
+        {202, "0", OUTCOME_UNKNOWN, REASON_OUTCOME_UNKNOWN},
         {401, "2 99999", OUTCOME_AUTH_CONFIG_ERROR, REASON_PROVIDER_AUTH},
         {422, "2 25", OUTCOME_AUTH_CONFIG_ERROR, REASON_PROVIDER_AUTH},
         {422, "9 10 21 7", OUTCOME_PERMANENT, REASON_CONTENT_INVALID},
@@ -233,16 +234,18 @@ static void vonage_reuses_its_token_for_minutes(void **unused)
 static void every_answer_of_vonage_ends_in_its_class(void **unused)
 {
     static const struct group groups[] = {
-        {202, "0", OUTCOME_ACCEPTED, REASON_NONE},
+        {202, "0", OUTCOME_UNKNOWN, REASON_OUTCOME_UNKNOWN},
         {422, "1490", OUTCOME_ACCEPTED, REASON_NONE},
         {429, "1000 1241 1460 1461 1472 throttled x", OUTCOME_THROTTLE, REASON_RATE_LIMITED},
         {503, "1030 1100 1180 1220 1230 1331 x", OUTCOME_RETRY, REASON_PROVIDER_UNAVAILABLE},
         {401, "unauthorized", OUTCOME_AUTH_CONFIG_ERROR, REASON_PROVIDER_AUTH},
         {402, "low-balance", OUTCOME_AUTH_CONFIG_ERROR, REASON_PROVIDER_AUTH},
         {403, "forbidden", OUTCOME_AUTH_CONFIG_ERROR, REASON_PROVIDER_AUTH},
-        {422, "1060 1070 1080 1120 1140 1160 1242 1420 1470 1473 1476 1480 1484",
-         OUTCOME_AUTH_CONFIG_ERROR, REASON_PROVIDER_AUTH},
-        {422, "1050 1190 1170 1430 1300 1310", OUTCOME_DEAD_TARGET, REASON_TARGET_INVALID},
+        {422, "1060 1070 1080 1120 1140 1242 1420", OUTCOME_AUTH_CONFIG_ERROR,
+         REASON_PROVIDER_AUTH},
+        {422, "1160 1470 1473 1476 1480 1484", OUTCOME_PERMANENT, REASON_PROVIDER_REJECTED},
+        {422, "1170 1430 1310", OUTCOME_DEAD_TARGET, REASON_TARGET_INVALID},
+        {422, "1050 1190 1300", OUTCOME_PERMANENT, REASON_TARGET_INVALID},
         {422, "1240", OUTCOME_DEAD_TARGET, REASON_OPTED_OUT},
         {422, "1010 1020 1022 1040 1090 1130 1150", OUTCOME_PERMANENT, REASON_CONTENT_INVALID},
         {422,

@@ -55,6 +55,7 @@ static void the_mail_is_complete_and_ascii(void **unused)
                                            "\r\n"
                                            "line\r\n"
                                            ".dot =C3=A9 =3D=20\r\n");
+    fake_answer_stage = HTTP_STAGE_TEXT;
     fake_answer(250, "250 2.0.0 Ok: queued as ABC123", -1);
     assert_int_equal(fake_outcome.kind, OUTCOME_ACCEPTED);
     assert_string_equal(fake_outcome.provider_id, "ABC123");
@@ -95,6 +96,7 @@ static void parts_nest_as_readers_expect(void **unused)
             fail_msg("part %u is missing in:\n%s", i, fake_last()->body);
         body = found;
     }
+    fake_answer_stage = HTTP_STAGE_TEXT;
     fake_answer(250, "250 ok", -1);
     adapter_smtp.close(state);
 }
@@ -153,10 +155,79 @@ static void quoted_printable_cases(void **unused)
     buf_fini(&out);
 }
 
+/* One answer, one judgement: what a reply says of the mailbox depends on all its lines. */
+static void a_mailbox_is_dead_only_by_a_code_in_every_line_at_rcpt(void **unused)
+{
+    static const struct {
+        enum http_stage stage;
+        int status;
+        const char *reply;
+        enum outcome_kind kind;
+        enum reason reason;
+    } cases[] = {
+        {HTTP_STAGE_RCPT, 550, "550-5.1.1 no such user\n550 5.1.1 see https://x.example",
+         OUTCOME_DEAD_TARGET, REASON_BOUNCED},
+        {HTTP_STAGE_RCPT, 550, "550-5.7.1 blocked for policy\n550 see https://postmaster.example/x",
+         OUTCOME_PERMANENT, REASON_PROVIDER_REJECTED},
+        {HTTP_STAGE_RCPT, 550, "550-5.1.1 no such user\n550 see https://x.example",
+         OUTCOME_PERMANENT, REASON_TARGET_INVALID},
+        {HTTP_STAGE_RCPT, 550, "550-5.1.1 no such user\n550 5.7.1 blocked", OUTCOME_PERMANENT,
+         REASON_PROVIDER_REJECTED},
+        {HTTP_STAGE_RCPT, 550, "550-Verification failed\n550 Sender verify failed",
+         OUTCOME_PERMANENT, REASON_PROVIDER_REJECTED},
+        {HTTP_STAGE_RCPT, 550, "550 JunkMail rejected - in an RBL", OUTCOME_PERMANENT,
+         REASON_PROVIDER_REJECTED},
+        {HTTP_STAGE_RCPT, 553, "553 5.6.7 no SMTPUTF8", OUTCOME_PERMANENT, REASON_TARGET_INVALID},
+        {HTTP_STAGE_TEXT, 550, "550 SPF check failed", OUTCOME_PERMANENT, REASON_PROVIDER_REJECTED},
+        {HTTP_STAGE_TEXT, 553, "553 sorry, your envelope sender domain is not allowed",
+         OUTCOME_PERMANENT, REASON_PROVIDER_REJECTED},
+        {HTTP_STAGE_TEXT, 550, "550 5.1.1 no such user", OUTCOME_PERMANENT, REASON_TARGET_INVALID},
+        {HTTP_STAGE_DATA, 550, "550 5.1.1 no such user", OUTCOME_PERMANENT, REASON_TARGET_INVALID},
+        {HTTP_STAGE_MAIL, 550, "550 5.1.1 no such user", OUTCOME_AUTH_CONFIG_ERROR,
+         REASON_PROVIDER_AUTH},
+        {HTTP_STAGE_MAIL, 553, "553 sender refused", OUTCOME_AUTH_CONFIG_ERROR,
+         REASON_PROVIDER_AUTH},
+        {HTTP_STAGE_OPEN, 554, "554 no service for 192.0.2.7", OUTCOME_AUTH_CONFIG_ERROR,
+         REASON_PROVIDER_AUTH},
+        {HTTP_STAGE_OPEN, 450, "450 come back later", OUTCOME_RETRY, REASON_PROVIDER_UNAVAILABLE},
+        {HTTP_STAGE_RCPT, 250, "250 ok", OUTCOME_RETRY, REASON_CONNECTION_LOST},
+    };
+    void *state = open_smtp(NULL, NULL);
+    struct job job = fake_job("a@b.example", PLAIN);
+
+    (void)unused;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        fake_forget();
+        assert_int_equal(fake_send(&adapter_smtp, state, &job), 0);
+        fake_answer_stage = cases[i].stage;
+        fake_answer(cases[i].status, cases[i].reply, -1);
+        if (fake_outcome.kind != cases[i].kind && cases[i].status >= 400)
+            fail_msg("%s: %s", cases[i].reply, outcome_name(fake_outcome.kind));
+        if (cases[i].status >= 400)
+            assert_int_equal(fake_outcome.reason, cases[i].reason);
+        assert_int_not_equal(fake_outcome.kind, OUTCOME_ACCEPTED);
+    }
+    adapter_smtp.close(state);
+}
+
+static void a_sender_that_the_request_chose_is_its_own_fault(void **unused)
+{
+    void *state = open_smtp("allow_from", "true");
+    struct job job =
+        fake_job("a@b.example", "{\"title\":\"S\",\"body\":\"t\",\"content\":{\"email\":"
+                                "{\"from\":\"x@elsewhere.example\"}}}");
+
+    (void)unused;
+    assert_int_equal(fake_send(&adapter_smtp, state, &job), 0);
+    fake_answer_stage = HTTP_STAGE_MAIL;
+    fake_answer(550, "550 5.1.8 bad sender", -1);
+    assert_int_equal(fake_outcome.kind, OUTCOME_PERMANENT);
+    adapter_smtp.close(state);
+}
+
 static void every_reply_ends_in_its_class(void **unused)
 {
     static const struct fake_case cases[] = {
-        {250, "250 2.0.0 ok", -1, OUTCOME_ACCEPTED, REASON_NONE},
         {421, "421 4.3.2 closing", -1, OUTCOME_RETRY, REASON_PROVIDER_UNAVAILABLE},
         {421, "421 4.7.28 too many", -1, OUTCOME_THROTTLE, REASON_RATE_LIMITED},
         {421, "421 rate limit exceeded", -1, OUTCOME_THROTTLE, REASON_RATE_LIMITED},
@@ -174,12 +245,12 @@ static void every_reply_ends_in_its_class(void **unused)
         {535, "535 5.7.8 bad", -1, OUTCOME_AUTH_CONFIG_ERROR, REASON_PROVIDER_AUTH},
         {538, "538", -1, OUTCOME_AUTH_CONFIG_ERROR, REASON_PROVIDER_AUTH},
         {550, "550 5.1.1 no such user", -1, OUTCOME_DEAD_TARGET, REASON_BOUNCED},
-        {550, "550 5.1.2 x", -1, OUTCOME_DEAD_TARGET, REASON_BOUNCED},
-        {553, "553 5.1.3 x", -1, OUTCOME_DEAD_TARGET, REASON_BOUNCED},
-        {551, "551 5.1.6 x", -1, OUTCOME_DEAD_TARGET, REASON_BOUNCED},
+        {550, "550 5.1.2 x", -1, OUTCOME_PERMANENT, REASON_TARGET_INVALID},
+        {553, "553 5.1.3 x", -1, OUTCOME_PERMANENT, REASON_TARGET_INVALID},
+        {551, "551 5.1.6 x", -1, OUTCOME_PERMANENT, REASON_TARGET_INVALID},
         {550, "550 5.1.10 x", -1, OUTCOME_DEAD_TARGET, REASON_BOUNCED},
-        {550, "550 5.2.1 x", -1, OUTCOME_DEAD_TARGET, REASON_BOUNCED},
-        {550, "550 no such user", -1, OUTCOME_DEAD_TARGET, REASON_BOUNCED},
+        {550, "550 5.2.1 x", -1, OUTCOME_PERMANENT, REASON_TARGET_INVALID},
+        {550, "550 no such user", -1, OUTCOME_PERMANENT, REASON_PROVIDER_REJECTED},
         {550, "550 5.1.8 bad sender", -1, OUTCOME_AUTH_CONFIG_ERROR, REASON_PROVIDER_AUTH},
         {550, "550 5.7.1 relaying denied", -1, OUTCOME_AUTH_CONFIG_ERROR, REASON_PROVIDER_AUTH},
         {550, "550 5.7.1 policy", -1, OUTCOME_PERMANENT, REASON_PROVIDER_REJECTED},
@@ -196,6 +267,7 @@ static void every_reply_ends_in_its_class(void **unused)
     struct job job = fake_job("a@b.example", PLAIN);
 
     (void)unused;
+    fake_answer_stage = HTTP_STAGE_RCPT;
     fake_check_cases(&adapter_smtp, state, &job, cases, sizeof cases / sizeof cases[0]);
     adapter_smtp.close(state);
 }
@@ -237,6 +309,7 @@ static void bounces_can_go_to_an_address_of_their_own(void **unused)
     (void)unused;
     assert_int_equal(fake_send(&adapter_smtp, state, &job), 0);
     assert_string_equal(fake_last()->from, "bounce+0123456789abcdef@example.org");
+    fake_answer_stage = HTTP_STAGE_TEXT;
     fake_answer(250, "250 ok", -1);
     adapter_smtp.close(state);
 }
@@ -267,6 +340,8 @@ int main(void)
         cmocka_unit_test_teardown(parts_nest_as_readers_expect, forget),
         cmocka_unit_test(every_line_is_short_and_every_byte_ascii),
         cmocka_unit_test(quoted_printable_cases),
+        cmocka_unit_test_teardown(a_mailbox_is_dead_only_by_a_code_in_every_line_at_rcpt, forget),
+        cmocka_unit_test_teardown(a_sender_that_the_request_chose_is_its_own_fault, forget),
         cmocka_unit_test_teardown(every_reply_ends_in_its_class, forget),
         cmocka_unit_test_teardown(a_lost_connection_is_judged_by_what_was_sent, forget),
         cmocka_unit_test_teardown(bounces_can_go_to_an_address_of_their_own, forget),
