@@ -82,7 +82,7 @@ struct request {
     const char *id; /* the service's; also set, when it could be read, on a rejected item */
     const char *type;
     enum recipient_kind to;
-    const char **recipients; /* as written (users are not percent-encoded here) */
+    const char **recipients; /* users as written, addresses as address_key() has them */
     size_t recipient_count;
     unsigned channels; /* bit set by enum channel; 0 when the request names none */
     enum channel channel_order[CHANNEL_COUNT]; /* as listed, for route "first" */

@@ -7,6 +7,7 @@
 
 #include "base/alloc.h"
 
+#include "core/address.h"
 #include "core/syntax.h"
 #include "core/topic.h"
 
@@ -56,6 +57,16 @@ static bool decode_text(struct fields *fields, const struct json *value, enum re
     return fields_text(fields, value, 1, max, check, detail, &text) && set_one(fields, kind, text);
 }
 
+/* The recipient in the form in which addresses are compared. */
+static bool use_key(struct fields *fields, enum channel channel)
+{
+    struct request_draft *draft = fields->out;
+    struct request *request = draft->request;
+
+    request->recipients[0] = address_key(channel, request->recipients[0], fields->arena);
+    return true;
+}
+
 static bool decode_user(struct fields *fields, const struct json *value)
 {
     return decode_name(fields, value, RECIPIENT_USER,
@@ -84,7 +95,8 @@ static bool decode_broadcast(struct fields *fields, const struct json *value)
 static bool decode_email(struct fields *fields, const struct json *value)
 {
     return decode_text(fields, value, RECIPIENT_EMAIL, 254, syntax_is_email,
-                       "email is one address of at most 254 bytes, without a name");
+                       "email is one address of at most 254 bytes, without a name") &&
+           use_key(fields, CHANNEL_EMAIL);
 }
 
 static bool decode_phone(struct fields *fields, const struct json *value)
@@ -96,7 +108,8 @@ static bool decode_phone(struct fields *fields, const struct json *value)
 static bool decode_push_token(struct fields *fields, const struct json *value)
 {
     return decode_text(fields, value, RECIPIENT_PUSH_TOKEN, 4096, syntax_is_push_token,
-                       "push_token is 1 to 4,096 visible ASCII characters");
+                       "push_token is 1 to 4,096 visible ASCII characters") &&
+           use_key(fields, CHANNEL_PUSH);
 }
 
 static bool decode_url(struct fields *fields, const struct json *value)

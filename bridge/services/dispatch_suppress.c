@@ -39,17 +39,12 @@ struct look {
     size_t rows, fresh;
 };
 
-/* Channel and address as they are compared: those of mail in lower case. */
+/* Channel and address: both are kept in the form in which addresses are compared. */
 static const char *key_of(enum channel channel, const char *address, char *out, size_t bytes)
 {
     int used = snprintf(out, bytes, "%d %s", (int)channel, address);
 
-    if (used < 0 || (size_t)used >= bytes)
-        return NULL; /* longer than an address can be */
-    for (char *at = out; channel == CHANNEL_EMAIL && *at; at++)
-        if (*at >= 'A' && *at <= 'Z')
-            *at = (char)(*at + 32);
-    return out;
+    return used < 0 || (size_t)used >= bytes ? NULL : out; /* NULL: longer than one can be */
 }
 
 static void on_row(void *ctx, const struct suppression *row)

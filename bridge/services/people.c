@@ -4,6 +4,7 @@
 #include "base/alloc.h"
 #include "base/log.h"
 #include "base/timefmt.h"
+#include "core/address.h"
 #include "core/id.h"
 #include "core/rpc.h"
 #include "core/syntax.h"
@@ -166,17 +167,6 @@ static const struct address_list {
      "these are webhook URLs or E.164 numbers"},
 };
 
-/* Mail systems that tell case apart in addresses are extinct; what is stored is comparable. */
-static const char *lowered(struct arena *arena, const char *text)
-{
-    char *copy = arena_strdup(arena, text);
-
-    for (char *at = copy; *at; at++)
-        if (*at >= 'A' && *at <= 'Z')
-            *at += 'a' - 'A';
-    return copy;
-}
-
 static bool read_list(struct want *want, const struct address_list *list)
 {
     const struct json *value = NULL;
@@ -194,12 +184,12 @@ static bool read_list(struct want *want, const struct address_list *list)
                    PEOPLE_ADDRESS_MAX, &texts, &count))
         return false;
     for (size_t i = 0; i < count; i++) {
-        const char *text = texts[i];
+        const char *text = list->check(texts[i])
+                               ? address_key_strict(list->channel, texts[i], want->ask->arena)
+                               : NULL;
 
-        if (!list->check(text))
+        if (!text)
             return rpc_fail(&want->ask->rpc, "bad_value", list->what, list->name);
-        if (list->channel == CHANNEL_EMAIL)
-            text = lowered(want->ask->arena, text);
         want->targets[want->count++] = (struct target){
             .channel = list->channel,
             .kind = syntax_is_phone(text) ? RECIPIENT_PHONE : list->kind,
@@ -253,6 +243,7 @@ static bool read_device(struct want *want, struct rpc_call *device)
     if (!syntax_is_push_token(target.token))
         return rpc_fail(device, "bad_value", "a token is printable ASCII without spaces", "token");
     target.platform = platforms[platform];
+    target.token = address_key(CHANNEL_PUSH, target.token, want->ask->arena);
     target.address = target.token;
     if (strcmp(target.platform, "webpush") == 0 && !read_subscription(want, device, &target))
         return false;
@@ -407,6 +398,7 @@ static void device_unregister(struct ask *ask)
         return;
     }
     want->result = "unregistered";
+    token = address_key(CHANNEL_PUSH, token, want->ask->arena);
     if (store_targets_drop(want->people->store, want->user, CHANNEL_PUSH, token, audited(want),
                            on_changed, want))
         ask_fail(want->ask, ERR_CLOSED);
@@ -442,7 +434,10 @@ static bool read_suppression(struct want *want, struct suppression *suppression)
     is_good = channel == CHANNEL_EMAIL ? syntax_is_email(suppression->address)
               : channel == CHANNEL_SMS ? syntax_is_phone(suppression->address)
                                        : syntax_is_push_token(suppression->address);
-    if (!is_good)
+    if (is_good)
+        suppression->address =
+            address_key_strict(suppression->channel, suppression->address, want->ask->arena);
+    if (!is_good || !suppression->address)
         return rpc_fail(&want->ask->rpc, "bad_value", "this is no address of the channel",
                         "address");
     if (suppression->scope && !syntax_is_type(suppression->scope))
@@ -503,6 +498,16 @@ static void on_suppression(void *ctx, const struct suppression *row)
     buf_add_char(out, '}');
 }
 
+/* Without a channel what looks like a mailbox is one: no other address has an @ and no slash. */
+static const char *key_of_any(const struct suppression_filter *filter, struct arena *arena)
+{
+    enum channel channel = filter->channel >= 0               ? (enum channel)filter->channel
+                           : syntax_is_email(filter->address) ? CHANNEL_EMAIL
+                                                              : CHANNEL_PUSH;
+
+    return address_key(channel, filter->address, arena);
+}
+
 static void suppression_list(struct ask *ask)
 {
     struct want *want = begin(ask);
@@ -519,6 +524,8 @@ static void suppression_list(struct ask *ask)
         return;
     }
     filter.limit = (int)want->limit + 1;
+    if (filter.address)
+        filter.address = key_of_any(&filter, want->ask->arena);
     ask_begin(want->ask);
     buf_add_text(&want->ask->out, "{\"entries\":[");
     if (store_suppressions(want->people->store, &filter, &rows))

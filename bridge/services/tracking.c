@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/list.h"
 #include "base/log.h"
+#include "core/address.h"
 #include "store/callbacks.h"
 
 #include <stdio.h>
@@ -272,9 +273,11 @@ static bool is_one_click(const struct http_server_request *request)
 }
 
 static void leave(struct tracking *tracking, struct http_exchange *exchange,
-                  const struct http_server_request *request, const struct tracker_link *link)
+                  const struct http_server_request *request, const struct tracker_link *link,
+                  struct arena *arena)
 {
-    struct unsubscription what = {link->delivery, link->channel, link->address, link->type};
+    struct unsubscription what = {link->delivery, link->channel,
+                                  address_key(link->channel, link->address, arena), link->type};
     struct leaving *leaving;
 
     if (!is_one_click(request)) {
@@ -312,7 +315,7 @@ void tracking_request(struct tracking *tracking, struct http_exchange *exchange,
     } else if (link.kind == TRACKER_CLICK) {
         on_click(tracking, exchange, request, &link);
     } else if (is_post) {
-        leave(tracking, exchange, request, &link);
+        leave(tracking, exchange, request, &link, arena);
     } else {
         answer_page(exchange, 200, ASK_PAGE);
     }

@@ -112,8 +112,7 @@ const struct pg_statement store_sql_callbacks_fold = {
         "   FROM a WHERE t.address = ANY (ARRAY(SELECT recipient FROM a)) AND t.is_active"
         "   AND t.channel = a.channel AND t.address = a.recipient),"
         "w AS (INSERT INTO suppression (channel, address, reason, source)"
-        "   SELECT channel, CASE channel WHEN 3 THEN lower(recipient COLLATE \"C\")"
-        "     ELSE recipient END, reason, 'provider' FROM a ORDER BY 1, 2"
+        "   SELECT channel, recipient, reason, 'provider' FROM a ORDER BY 1, 2"
         "   ON CONFLICT DO NOTHING),"
         "x AS MATERIALIZED (SELECT DISTINCT ON (delivery) * FROM b WHERE report = 20"
         "   AND before < 20 AND destination <> 0 ORDER BY delivery, id),"
@@ -242,8 +241,7 @@ const struct pg_statement store_sql_unsubscribe = {
     .params = 4,
     .sql =
         "WITH w AS (INSERT INTO suppression (channel, address, scope, reason, source)"
-        "   VALUES ($2::smallint, CASE $2::smallint WHEN 3 THEN lower($3::text COLLATE \"C\")"
-        "     ELSE $3::text END, $4::text, 19, 'unsubscribe') ON CONFLICT DO NOTHING)"
+        "   VALUES ($2::smallint, $3::text, $4::text, 19, 'unsubscribe') ON CONFLICT DO NOTHING)"
         "INSERT INTO callback_event (destination, report, reason, at, key, provider_id, name, raw)"
         " VALUES (0, 60, 19, now(), 'unsubscribe ' || $1::bigint, $1::bigint::text,"
         "   'unsubscribe', '') ON CONFLICT (destination, key) DO NOTHING",

@@ -75,13 +75,11 @@ const struct pg_statement store_sql_reach = {
                                 "   AS x(i, address, channel, type) ORDER BY 1",
 };
 
-#define LOWERED "CASE $1::smallint WHEN 3 THEN lower($2::text COLLATE \"C\") ELSE $2::text END"
-
 const struct pg_statement store_sql_suppress = {
     .name = "suppress",
     .params = 12,
     .sql = "WITH x AS (INSERT INTO suppression (channel, address, scope, reason, source)"
-           "   VALUES ($1::smallint, " LOWERED ", $3::text, $4::smallint, $5::text)"
+           "   VALUES ($1::smallint, $2::text, $3::text, $4::smallint, $5::text)"
            "   ON CONFLICT DO NOTHING RETURNING 1)," STORE_AUDIT(
                "$6", "$7", "$8", "$9", "$10", "$11", "$12",
                "SELECT count(*) FROM x") "SELECT count(*) FROM x",
@@ -90,14 +88,13 @@ const struct pg_statement store_sql_suppress = {
 const struct pg_statement store_sql_unsuppress = {
     .name = "unsuppress",
     .params = 10,
-    .sql = "WITH x AS (DELETE FROM suppression WHERE channel = $1::smallint AND address = " LOWERED
+    .sql = "WITH x AS (DELETE FROM suppression WHERE channel = $1::smallint AND address = $2::text"
            "   AND ($3::text IS NULL OR scope = $3::text) RETURNING 1),"
            "t AS (UPDATE target SET is_active = true, reason = 0, changed_at = now()"
-           "   WHERE channel = $1::smallint AND NOT is_active AND reason BETWEEN 19 AND 21"
-           "   AND CASE channel WHEN 3 THEN lower(address) ELSE address END = " LOWERED
-           "   AND address IN ($2::text, " LOWERED
-           "))," STORE_AUDIT("$4", "$5", "$6", "$7", "$8", "$9", "$10",
-                             "SELECT count(*) FROM x") "SELECT count(*) FROM x",
+           "   WHERE channel = $1::smallint AND address = $2::text AND NOT is_active"
+           "   AND reason BETWEEN 19 AND 21)," STORE_AUDIT(
+               "$4", "$5", "$6", "$7", "$8", "$9", "$10",
+               "SELECT count(*) FROM x") "SELECT count(*) FROM x",
 };
 
 const struct pg_statement store_sql_suppressions = {
@@ -105,8 +102,7 @@ const struct pg_statement store_sql_suppressions = {
     .params = 4,
     .sql = "SELECT id, channel, address, scope, reason, source, created_at FROM suppression"
            " WHERE ($1::smallint IS NULL OR channel = $1::smallint)"
-           " AND ($2::text IS NULL OR address = $2::text"
-           "   OR (channel = 3 AND address = lower($2::text COLLATE \"C\")))"
+           " AND ($2::text IS NULL OR address = $2::text)"
            " AND id > $3::bigint ORDER BY id LIMIT $4::int",
 };
 

@@ -24,8 +24,7 @@
     "     AND x.channel = t.channel AND x.recipient = t.address"                            \
     "     AND (x.due IS NULL OR x.due >= t.last_seen))),"                                   \
     "w AS (INSERT INTO suppression (channel, address, reason, source)"                      \
-    "   SELECT channel, CASE channel WHEN 3 THEN lower(recipient COLLATE \"C\")"            \
-    "     ELSE recipient END, reason, 'provider' FROM x WHERE outcome = 6"                  \
+    "   SELECT channel, recipient, reason, 'provider' FROM x WHERE outcome = 6"             \
     "   AND reason BETWEEN 19 AND 21 AND recipient_kind >= 4 AND length(recipient) <= 2048" \
     "   ORDER BY 1, 2 ON CONFLICT DO NOTHING),"
 

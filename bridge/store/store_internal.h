@@ -18,13 +18,12 @@ enum {
 };
 
 /*
- * Why nothing is sent to an address: the reason, or NULL.  Each is an SQL expression; channel 3
- * is email, whose addresses are compared in lower case.
+ * Why nothing is sent to an address: the reason, or NULL.  Each is an SQL expression.  Every
+ * address that reaches the database has the form of core/address.h: equal bytes, one mailbox.
  */
-#define STORE_SUPPRESSED(channel, address, type)                                                   \
-    "(SELECT w.reason FROM suppression w WHERE w.channel = " channel                               \
-    " AND w.address = CASE " channel " WHEN 3 THEN lower(" address " COLLATE \"C\") ELSE " address \
-    " END AND w.scope IN ('', " type ") ORDER BY w.scope LIMIT 1)"
+#define STORE_SUPPRESSED(channel, address, type)                                                 \
+    "(SELECT w.reason FROM suppression w WHERE w.channel = " channel " AND w.address = " address \
+    " AND w.scope IN ('', " type ") ORDER BY w.scope LIMIT 1)"
 
 /*
  * Common table expressions that give numbers to what is told to many: those in `from (id,

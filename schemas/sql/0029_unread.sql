@@ -7,3 +7,14 @@ ALTER TABLE callback_event
     ADD COLUMN delivery  bigint,
     ADD COLUMN is_unread boolean NOT NULL DEFAULT false;
 CREATE INDEX callback_event_unread ON callback_event (id) WHERE is_unread;
+
+-- Addresses are brought into one form before they reach the database (bridge/core/address.h), and
+-- compared here as bytes.  What was kept before and is ASCII has that form in lower case.
+UPDATE delivery SET recipient = lower(recipient COLLATE "C")
+    WHERE channel = 3 AND recipient_kind = 4 AND recipient <> lower(recipient COLLATE "C");
+UPDATE scheduled SET recipient = lower(recipient COLLATE "C")
+    WHERE channel = 3 AND recipient_kind = 4 AND recipient <> lower(recipient COLLATE "C");
+UPDATE sent SET recipient = lower(recipient COLLATE "C")
+    WHERE channel = 3 AND recipient_kind = 4 AND recipient <> lower(recipient COLLATE "C");
+UPDATE dead_letter SET recipient = lower(recipient COLLATE "C")
+    WHERE channel = 3 AND recipient_kind = 4 AND recipient <> lower(recipient COLLATE "C");

@@ -276,6 +276,30 @@ def test_email_addresses_are_compared_without_case_and_a_type_can_be_meant_alone
     assert ending["status"] == "sent"
 
 
+def test_one_mailbox_in_all_its_spellings_is_one_address(stack, shop):
+    """Whatever spelling is suppressed or kept, whatever spelling is asked for."""
+    local = fresh("jörg").replace("jörg", "jo\u0308rg")
+    spellings = [local + "@bücher.example", local + "@xn--bcher-kva.example",
+                 local.upper() + "@BÜCHER.example", local + "@bu\u0308cher.example",
+                 local.replace("o\u0308", "ö") + "@XN--BCHER-KVA.Example"]
+    for k, kept in enumerate(spellings):
+        assert result(shop.rpc("suppression.add",
+                               {"channel": "email", "address": kept})) == {"added": 1}
+        for spelling in (spellings[k - 1], spellings[k - 2]):
+            assert result(shop.rpc("suppression.add",
+                                   {"channel": "email", "address": spelling})) == {"added": 0}
+            (ending,) = finals(shop, ask(shop, {"email": spelling}, ("email",)), 1)
+            assert (ending["status"], ending["reason"]) == ("suppressed", "opted_out")
+            (entry,) = result(shop.rpc("suppression.list", {
+                "channel": "email", "address": spelling}))["entries"]
+        assert result(shop.rpc("suppression.remove", {
+            "channel": "email", "address": spellings[k - 3]})) == {"removed": 1}
+    user = fresh("u")
+    result(shop.rpc("user.upsert", {"user": user, "emails": spellings}))
+    (target,) = result(shop.rpc("user.get", {"user": user}))["targets"]
+    assert target["channel"] == "email"
+
+
 def test_what_waited_is_looked_at_again_before_it_is_sent(stack, shop):
     number = phone()
     script(stack, "twilio", target=number, answers=[{"status": 503, "retry_after": 2}])
