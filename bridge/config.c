@@ -498,7 +498,7 @@ static void check(struct reader *reader)
     else if (config->jwks.url && jwks_count(config->jwks.url) > 1 &&
              (jwks_count(config->jwks.url) > JWKS_MAX ||
               jwks_count(config->jwks.url) != jwks_count(config->jwks.file)))
-        fail(reader, 0, "jwks.file", "give one file for each URL, at most eight");
+        fail(reader, 0, "jwks.file", "give one file for each URL, at most 32");
     if (config->queue.poll_max_ms < config->queue.poll_min_ms)
         fail(reader, 0, "queue.poll_max", "must not be less than queue.poll_min");
     for (size_t i = 0; i < config->destination_count && !reader->err; i++) {

@@ -13,8 +13,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#define BYTES_MAX      65536
-#define KEYS_MAX       64
+#define BYTES_MAX      (1 << 20) /* as the plugin reads */
+#define DEPTH_MAX      64
 #define TIMEOUT_MS     10000
 #define BACKOFF_MIN_MS 1000
 #define ETAG_BYTES     128
@@ -70,20 +70,66 @@ static void done(struct source *source)
     arm(source, source->jwks->config.every_ms);
 }
 
-/* A set with at least one key; what kind of keys is the plugin's to judge. */
+/* ---- is it a key set?  Which of its keys an issuer may use is the plugin's to judge ---- */
+
+static const char *text_of(const struct json *key, const char *name)
+{
+    const struct json *value = json_member(key, name);
+
+    return value && value->kind == JSON_KIND_STRING ? value->text : "";
+}
+
+/* base64url without padding (RFC 7515, 2), of at least and at most as many characters. */
+static bool is_base64url(const char *text, size_t min, size_t max)
+{
+    static const char alphabet[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    size_t length = strspn(text, alphabet);
+
+    return text[length] == '\0' && length >= min && length <= max;
+}
+
+/* A signature key of a type that is known, with numbers of the right size. */
+static bool is_usable(const struct json *key)
+{
+    const char *kty, *crv, *use;
+
+    if (key->kind != JSON_KIND_OBJECT)
+        return false;
+    kty = text_of(key, "kty");
+    crv = text_of(key, "crv");
+    use = text_of(key, "use");
+    if (*use && strcmp(use, "sig") != 0)
+        return false;
+    if (!strcmp(kty, "RSA"))
+        return is_base64url(text_of(key, "n"), 342, 1368) && is_base64url(text_of(key, "e"), 2, 11);
+    if (!strcmp(kty, "EC") && (!strcmp(crv, "P-256") || !strcmp(crv, "P-384"))) {
+        size_t length = !strcmp(crv, "P-256") ? 43 : 64;
+
+        return is_base64url(text_of(key, "x"), length, length) &&
+               is_base64url(text_of(key, "y"), length, length);
+    }
+    if (!strcmp(kty, "OKP") && !strcmp(crv, "Ed25519"))
+        return is_base64url(text_of(key, "x"), 43, 43);
+    return !strcmp(kty, "oct") && is_base64url(text_of(key, "k"), 1, BYTES_MAX);
+}
+
+/*
+ * A set in which at least one key can be used.  Others beside it may be anything: members that are
+ * not understood are passed over (RFC 7517, 5), here as in the plugin.
+ */
 static bool is_key_set(const char *text, size_t bytes)
 {
     struct arena *arena = arena_new(4096);
     const struct json *keys = NULL;
     struct json_doc doc;
-    bool is_good;
+    bool is_good = false;
 
-    if (!json_read(text, bytes, 8, arena, &doc) && !doc.troubles &&
-        doc.root->kind == JSON_KIND_OBJECT)
+    if (!json_read(text, bytes, DEPTH_MAX, arena, &doc) && doc.root->kind == JSON_KIND_OBJECT)
         keys = json_member(doc.root, "keys");
-    is_good = keys && keys->kind == JSON_KIND_ARRAY && keys->count > 0 && keys->count <= KEYS_MAX;
-    for (const struct json *key = is_good ? keys->first : NULL; key; key = key->next)
-        is_good = is_good && key->kind == JSON_KIND_OBJECT && json_member(key, "kty");
+    if (keys && keys->kind == JSON_KIND_ARRAY)
+        for (const struct json *key = keys->first; key && !is_good; key = key->next)
+            is_good = is_usable(key);
     arena_free(arena);
     return is_good;
 }
@@ -171,13 +217,17 @@ static void on_response(void *ctx, const struct http_response *response)
 static void on_timer(void *ctx)
 {
     struct source *source = ctx;
-    struct http_header headers[] = {{"Accept", "application/json"},
-                                    {"If-None-Match", source->etag}};
+    /* Kubernetes has nothing but jwk-set+json, others nothing but what they call it. */
+    struct http_header headers[] = {
+        {"Accept", "application/jwk-set+json, application/json;q=0.9, */*;q=0.8"},
+        {"If-None-Match", source->etag}};
+    /* Asks for what is new only where there is something old: the file may have been taken away. */
+    bool is_there = source->etag[0] && access(source->file, F_OK) == 0;
     struct http_request request = {
         .method = "GET",
         .url = source->url,
         .headers = headers,
-        .header_count = source->etag[0] ? 2 : 1,
+        .header_count = is_there ? 2 : 1,
         .ca_file = source->jwks->config.ca_file,
         .connect_ms = TIMEOUT_MS / 2,
         .timeout_ms = TIMEOUT_MS,

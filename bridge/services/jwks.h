@@ -4,15 +4,16 @@
  *
  * The broker's plugin reads keys from a file and watches it: it must not touch the network.  So
  * the bridge fetches the set (RFC 7517) now and then, asks only for what is new (ETag), looks at
- * it before it believes it, and puts it in place in one step.  Whatever goes wrong, the last good
- * set stays; failures are tried again with backoff.
+ * it before it believes it, and puts it in place in one step.  A set is good when one key in it can
+ * be used, whatever stands beside it.  Whatever goes wrong, the last good set stays; failures are
+ * tried again with backoff.
  */
 #ifndef TOCSIN_SERVICES_JWKS_H
 #define TOCSIN_SERVICES_JWKS_H
 #include "base/metrics.h"
 #include "io/http_client.h"
 
-#define JWKS_MAX 8 /* issuers, as many as the plugin knows */
+#define JWKS_MAX 32 /* issuers, as many as the plugin knows */
 
 struct jwks;
 struct jwks_config {
