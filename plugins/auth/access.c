@@ -62,10 +62,12 @@ static bool within_limits(struct plugin *pl, const struct mosquitto_evt_acl_chec
  * While a client is kicked the broker asks for what it has already: to say no
  * then would take the subscriptions of its durable session away.
  */
-static bool may_add_subscription(struct plugin *pl, const struct mosquitto_evt_acl_check *ev)
+static bool may_add_subscription(struct plugin *pl, const struct mosquitto_evt_acl_check *ev,
+                                 const struct principal *p)
 {
     const struct limits_config *lim = &pl->options->limits;
     struct connection *conn = pl->is_kicking ? NULL : live_find(&pl->live, ev->client);
+    int64_t have, max = lim->subscriptions_per_client;
 
     if (!conn)
         return true;
@@ -74,8 +76,12 @@ static bool may_add_subscription(struct plugin *pl, const struct mosquitto_evt_a
         pl->counters.now[COUNTER_LIMITED_SUBSCRIBE_RATE]++;
         return false;
     }
-    if (lim->subscriptions_per_client &&
-        mosquitto_client_sub_count(ev->client) >= lim->subscriptions_per_client) {
+    if (p->kind == PRINCIPAL_USER && lim->user_subscriptions) {
+        int64_t users = lim->user_subscriptions + principal_role_count(p);
+        max = max && max < users ? max : users;
+    }
+    have = mosquitto_client_sub_count(ev->client);
+    if (max && have >= max) {
         pl->counters.now[COUNTER_LIMITED_SUBSCRIPTIONS]++;
         return false;
     }
@@ -95,7 +101,7 @@ static bool may_subscribe(struct plugin *pl, const struct mosquitto_evt_acl_chec
                           const struct principal *p)
 {
     if (acl_may_subscribe(p, ev->topic))
-        return p->kind == PRINCIPAL_BRIDGE || may_add_subscription(pl, ev);
+        return p->kind == PRINCIPAL_BRIDGE || may_add_subscription(pl, ev, p);
     pl->counters.now[COUNTER_DENIED_SUBSCRIBE]++;
     return false;
 }
@@ -105,7 +111,7 @@ int access_check(struct plugin *pl, const struct mosquitto_evt_acl_check *ev)
     struct principal p;
     bool may = false;
 
-    if (!ev->topic || !principal_parse(mosquitto_client_username(ev->client), &p))
+    if (!ev->topic || !plugin_principal(pl, ev->client, &p))
         return MOSQ_ERR_ACL_DENIED;
     if (ev->access == MOSQ_ACL_READ)
         may = acl_may_read(&p, ev->topic) && !presence_is_stale(pl, ev);

@@ -14,34 +14,39 @@ enum {
 /*
  * Levels of a pattern: '@' is the principal's own id, '=' one of its roles,
  * '*' any one level, '#' one or more levels; all else is literal.
+ *
+ * `depth` is how many levels a *filter* may have where the pattern has '#', and
+ * one of its own after them: as many as the contract publishes to and no more,
+ * since every level of every filter is memory that a session left behind
+ * keeps.  0: any.
  */
 static const struct rule {
     const char *pattern;
-    unsigned readers, writers;
+    unsigned readers, writers, depth;
 } rules[] = {
-    {"notify/v1/users/@/down/#", U, 0},
-    {"notify/v1/users/@/up/#", 0, U},
-    {"notify/v1/services/@/down/#", S, 0},
-    {"notify/v1/services/@/up/#", 0, S},
-    {"notify/v1/admins/@/down/#", A, 0},
-    {"notify/v1/admins/@/up/#", 0, A},
-    {"notify/v1/bridges/@/down/#", B, 0},
-    {"notify/v1/users/*/up/#", B, 0},
-    {"notify/v1/users/*/down/#", 0, B},
-    {"notify/v1/services/*/up/#", B, 0},
-    {"notify/v1/services/@/up/request", 0, B}, /* its own notices */
-    {"notify/v1/services/*/down/#", 0, B},
-    {"notify/v1/admins/*/up/#", B, 0},
-    {"notify/v1/admins/*/down/#", 0, B},
-    {"notify/v1/broadcast/#", EVERYONE, B},
-    {"notify/v1/roles/=/#", EVERYONE, 0},
-    {"notify/v1/roles/*/#", 0, B},
-    {"notify/v1/dlq/#", A, B},
-    {"notify/v1/stats/#", A, B},
-    {"notify/v1/alerts/#", A, B},
-    {ACL_PRESENCE_PREFIX "#", A | B, 0},
-    {ACL_CONTROL_TOPIC, 0, EVERYONE},
-    {"$SYS/#", A, 0},
+    {"notify/v1/users/@/down/#", U, 0, 2},
+    {"notify/v1/users/@/up/#", 0, U, 0},
+    {"notify/v1/services/@/down/#", S, 0, 2},
+    {"notify/v1/services/@/up/#", 0, S, 0},
+    {"notify/v1/admins/@/down/#", A, 0, 2},
+    {"notify/v1/admins/@/up/#", 0, A, 0},
+    {"notify/v1/bridges/@/down/#", B, 0, 0},
+    {"notify/v1/users/*/up/#", B, 0, 0},
+    {"notify/v1/users/*/down/#", 0, B, 0},
+    {"notify/v1/services/*/up/#", B, 0, 0},
+    {"notify/v1/services/@/up/request", 0, B, 0}, /* its own notices */
+    {"notify/v1/services/*/down/#", 0, B, 0},
+    {"notify/v1/admins/*/up/#", B, 0, 0},
+    {"notify/v1/admins/*/down/#", 0, B, 0},
+    {"notify/v1/broadcast/#", EVERYONE, B, 2},
+    {"notify/v1/roles/=/#", EVERYONE, 0, 2},
+    {"notify/v1/roles/*/#", 0, B, 0},
+    {"notify/v1/dlq/#", A, B, 2},
+    {"notify/v1/stats/#", A, B, 3},
+    {"notify/v1/alerts/#", A, B, 3},
+    {ACL_PRESENCE_PREFIX "#", A | B, 0, 1},
+    {ACL_CONTROL_TOPIC, 0, EVERYONE, 0},
+    {"$SYS/#", A, 0, 0},
 };
 
 /*
@@ -81,14 +86,29 @@ static bool has_role(const struct principal *p, const char *level, size_t len)
     return false;
 }
 
-/* Does the topic, or all of the filter, lie inside the pattern?  It is_sound() already. */
-static bool fits(const char *pattern, const char *topic, const struct principal *p)
+/* A '#' at the end is none of its own. */
+static unsigned count_levels(const char *text)
+{
+    unsigned levels = 0;
+
+    for (; *text && *text != '#'; text = *text ? text + 1 : text) {
+        levels++;
+        text = strchrnul(text, '/');
+    }
+    return levels;
+}
+
+/*
+ * Does the topic, or all of the filter, lie inside the pattern?  It is_sound() already.  Where the
+ * pattern has '#' it may have `depth` levels; 0: any.
+ */
+static bool fits(const char *pattern, const char *topic, const struct principal *p, unsigned depth)
 {
     for (;;) {
         size_t len;
         switch (*pattern) {
         case '#':
-            return true; /* the topic has at least this level */
+            return depth == 0 || count_levels(topic) <= depth;
         case '*':
             if (*topic == '#')
                 return false; /* only a '#' of the pattern can hold it */
@@ -128,7 +148,8 @@ static bool is_readable(const struct principal *p, const char *topic, bool wild)
     if (!is_sound(topic, wild))
         return false;
     for (size_t i = 0; i < sizeof(rules) / sizeof(rules[0]); i++)
-        if ((rules[i].readers & (1u << p->kind)) && fits(rules[i].pattern, topic, p))
+        if ((rules[i].readers & (1u << p->kind)) &&
+            fits(rules[i].pattern, topic, p, wild ? rules[i].depth : 0))
             return true;
     return false;
 }
@@ -152,7 +173,7 @@ bool acl_may_write(const struct principal *p, const char *topic, int qos, bool r
     if (!is_sound(topic, false))
         return false;
     for (size_t i = 0; i < sizeof(rules) / sizeof(rules[0]); i++)
-        if ((rules[i].writers & (1u << p->kind)) && fits(rules[i].pattern, topic, p))
+        if ((rules[i].writers & (1u << p->kind)) && fits(rules[i].pattern, topic, p, 0))
             return true;
     return false;
 }

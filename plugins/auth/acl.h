@@ -4,7 +4,8 @@
  *
  * The access rule of docs (topics, section 1) as one table.  A topic is
  * compared level by level, byte for byte; a filter is granted only if every
- * topic it could match lies inside what the principal may read.
+ * topic it could match lies inside what the principal may read, and if it is
+ * no deeper than what is published there.
  *
  * Purity: a function of the principal and the topic alone, because the broker
  *         also asks for sessions that are offline, half torn down or restored

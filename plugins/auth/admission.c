@@ -80,10 +80,13 @@ static enum refusal check_counts(struct plugin *pl, const struct principal *p,
 int admission_set_name(struct plugin *pl, struct mosquitto *client, const char *name)
 {
     char sealed[SEAL_NAME_SIZE];
-    int rc = pl->needs_seal ? MOSQ_ERR_MALFORMED_UTF8 : mosquitto_set_username(client, name);
+    int rc = MOSQ_ERR_MALFORMED_UTF8;
 
-    if (rc == MOSQ_ERR_MALFORMED_UTF8 && seal_name(pl->seal_key, name, sealed) == 0) {
-        pl->needs_seal = true;
+    if (!pl->refuses_mark && seal_name(pl->seal_key, name, PRINCIPAL_MARK, sealed) == 0)
+        rc = mosquitto_set_username(client, sealed);
+    if (rc == MOSQ_ERR_MALFORMED_UTF8 &&
+        seal_name(pl->seal_key, name, PRINCIPAL_SEALED, sealed) == 0) {
+        pl->refuses_mark = true;
         rc = mosquitto_set_username(client, sealed);
     }
     return rc == MOSQ_ERR_SUCCESS ? 0 : -1;
@@ -93,20 +96,20 @@ int admission_set_name(struct plugin *pl, struct mosquitto *client, const char *
  * After SIGHUP the broker asks again, synchronously, for every session it has,
  * with the name that we gave it.  Whether they may stay is the reaper's
  * business: a refusal here would drop clients without a reason code and, for
- * offline sessions, corrupt the broker's memory.
+ * offline sessions, corrupt the broker's memory.  To say yes gives nothing
+ * away: what a session may do is a matter of its name's seal.
  */
 static bool is_recheck(struct plugin *pl, const struct mosquitto_evt_basic_auth *ev)
 {
+    bool is_restored = mosquitto_client_protocol_version(ev->client) == 0;
     struct principal p;
 
-    if (!principal_parse(ev->username, &p))
+    if (!pl->is_rechecking)
         return false;
-    if (*ev->username == PRINCIPAL_MARK)
-        return true; /* no client can send it */
-    return pl->is_rechecking &&
-           (live_find(&pl->live, ev->client) ||                   /* online */
-            mosquitto_client_protocol_version(ev->client) == 0 || /* restored from disk */
-            seal_holds(pl->seal_key, ev->username));              /* offline */
+    bool is_ours = seal_open(pl->seal_key, ev->username, &p);
+    if (is_ours && is_restored)
+        left_restored(pl, &p, mosquitto_client_id(ev->client));
+    return is_ours || is_restored || live_find(&pl->live, ev->client);
 }
 
 static enum refusal admit(struct plugin *pl, struct mosquitto_evt_basic_auth *ev,
@@ -129,15 +132,25 @@ static enum refusal admit(struct plugin *pl, struct mosquitto_evt_basic_auth *ev
     if (!principal_owns_client_id(p, client_id))
         return REFUSAL_CLIENT_ID;
     why = check_counts(pl, p, addr, client_id);
+    if (!why)
+        why = left_check(pl, p, client_id);
     if (why)
         return why;
     why = live_add(&pl->live, ev->client, client_id, p, tok, addr, pl->now_ms);
     if (why)
         return why;
-    if (admission_set_name(pl, ev->client, tok->name) == 0)
+    if (admission_set_name(pl, ev->client, tok->name) == 0) {
+        left_connected(pl, client_id);
         return REFUSAL_NONE; /* ev->username dangles from here on */
+    }
     live_remove(&pl->live, live_find(&pl->live, ev->client), pl->now_ms);
     return REFUSAL_INTERNAL;
+}
+
+bool plugin_principal(const struct plugin *pl, const struct mosquitto *client,
+                      struct principal *out)
+{
+    return seal_open(pl->seal_key, mosquitto_client_username(client), out);
 }
 
 /* A client id as it may stand in a log: printable, short, and certainly no token. */
@@ -175,6 +188,21 @@ static void log_refusal(struct plugin *pl, enum refusal why, struct mosquitto *c
                          address ? address : "?", refusal_name(why), refusal_text(why), hint, more);
 }
 
+/* Roles that did not fit: one line a second at most, since a login goes on without them. */
+static void note_roles(struct plugin *pl, const struct token *tok, const struct principal *p)
+{
+    if (tok->roles_left_out == 0)
+        return;
+    pl->counters.now[COUNTER_LIMITED_ROLES] += tok->roles_left_out;
+    if (bucket_take(&pl->log_buckets[REFUSAL_NONE], LOG_RATE, LOG_BURST, 1, pl->now_ms))
+        mosquitto_log_printf(MOSQ_LOG_NOTICE,
+                             "tocsin: %s/%.*s: %u roles are left out: at most %d of %d bytes each, "
+                             "%d together (roles_prefix narrows them)",
+                             principal_kind_name(p->kind), (int)p->id_len, p->id,
+                             tok->roles_left_out, PRINCIPAL_ROLES_MAX, PRINCIPAL_ROLE_MAX,
+                             PRINCIPAL_NAME_SIZE - PRINCIPAL_ID_MAX);
+}
+
 int admission_check(struct plugin *pl, struct mosquitto_evt_basic_auth *ev)
 {
     struct principal p = {.id = ""}; /* stays so when there is no good token */
@@ -187,6 +215,7 @@ int admission_check(struct plugin *pl, struct mosquitto_evt_basic_auth *ev)
     enum refusal why = admit(pl, ev, addr, &tok, &p);
     if (!why) {
         pl->counters.now[COUNTER_ACCEPTED_USER + p.kind]++;
+        note_roles(pl, &tok, &p);
         return MOSQ_ERR_SUCCESS;
     }
     pl->counters.now[COUNTER_REFUSED_FIRST + why]++;

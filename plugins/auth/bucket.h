@@ -24,6 +24,8 @@ struct limits_config {
     int64_t byte_rate[PRINCIPAL_KINDS], byte_burst[PRINCIPAL_KINDS];
     int64_t payload_max; /* bytes */
     int64_t subscriptions_per_client;
+    int64_t user_subscriptions;     /* of one connection of a user, beside one for each role */
+    int64_t sessions_per_principal; /* left behind: client ids that are not connected */
     int64_t subscribe_rate, subscribe_burst; /* filters per connection */
     int64_t control_rate, control_burst;     /* $CONTROL requests per connection */
 };

@@ -53,6 +53,7 @@ static void take_out(const struct cache_entry *entry, struct token *out)
     out->ends_s = entry->ends_s;
     out->max_lifetime_s = entry->max_lifetime_s;
     out->key_print = entry->key_print;
+    out->roles_left_out = 0;
 }
 
 /* Out of memory is no harm: then it is verified again next time. */

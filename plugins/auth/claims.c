@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "claims.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* Seconds far enough away for everybody, and small enough to add to. */
-static const int64_t TIME_MAX = (int64_t)1 << 40;
+static const double TIME_MAX = 1099511627776; /* 2^40 */
 
 /* One reference token of a JSON Pointer, ~1 and ~0 undone; false when it does not fit. */
 static bool pointer_step(const char **at, char *out, size_t size)
@@ -23,33 +24,44 @@ static bool pointer_step(const char **at, char *out, size_t size)
     return true;
 }
 
+const char *claims_text(const json_t *value)
+{
+    const char *text = json_string_value(value);
+    return text && strlen(text) == json_string_length(value) ? text : NULL;
+}
+
 json_t *claims_get(json_t *payload, const char *claim)
 {
-    char name[256];
+    char name[OPTIONS_CLAIM_MAX + 1];
 
     if (*claim != '/')
-        return json_object_get(payload, claim);
+        payload = json_object_get(payload, claim);
     while (*claim == '/' && payload) {
         claim++;
         if (!pointer_step(&claim, name, sizeof(name)))
             return NULL;
         payload = json_object_get(payload, name); /* NULL when it is no object */
     }
-    return payload;
+    return json_is_null(payload) ? NULL : payload;
 }
 
-/* 1 when there, 0 when not, -1 when it is no usable integer. */
+/*
+ * Whole seconds of a NumericDate, which may have a fraction (RFC 7519, 2): what is left of it is
+ * cut off, so that nobody stays longer.  1 when there, 0 when not, -1 when it is no usable time.
+ */
 static int get_time(json_t *payload, const char *name, int64_t *out)
 {
-    json_t *value = json_object_get(payload, name);
+    json_t *value = claims_get(payload, name);
+    double seconds = json_number_value(value);
 
     *out = 0;
     if (!value)
         return 0;
-    if (!json_is_integer(value) || json_integer_value(value) <= 0 ||
-        json_integer_value(value) > TIME_MAX)
+    if (!json_is_number(value) || !(seconds >= -TIME_MAX && seconds <= TIME_MAX))
         return -1;
-    *out = json_integer_value(value);
+    *out = (int64_t)seconds;
+    if ((double)*out > seconds)
+        --*out;
     return 1;
 }
 
@@ -83,15 +95,13 @@ static bool names_audience(const struct issuer *iss, json_t *aud)
     size_t i;
     json_t *item;
 
-    if (json_is_string(aud))
-        return is_audience(iss, json_string_value(aud));
-    if (!json_is_array(aud))
-        return false;
+    if (claims_text(aud))
+        return is_audience(iss, claims_text(aud));
     json_array_foreach(aud, i, item)
     {
-        if (!json_is_string(item))
+        if (!claims_text(item))
             return false;
-        is_ours = is_ours || is_audience(iss, json_string_value(item));
+        is_ours = is_ours || is_audience(iss, claims_text(item));
     }
     return is_ours;
 }
@@ -109,25 +119,47 @@ static bool has_word(const char *text, const char *word)
     return false;
 }
 
-/* "claim=value": the claim is that string, or an array that holds it; scope is a list of words. */
+/* Claims that are lists of words in one string (RFC 8693; `scp` at Microsoft and Okta). */
+static bool has_words(const char *claim)
+{
+    return strcmp(claim, "scope") == 0 || strcmp(claim, "scp") == 0;
+}
+
+/* Is it that string, that number as JSON has it, true or false? */
+static bool is_value(const json_t *value, const char *want)
+{
+    char number[32];
+
+    if (json_is_boolean(value))
+        return strcmp(want, json_is_true(value) ? "true" : "false") == 0;
+    if (json_is_number(value)) {
+        snprintf(number, sizeof(number), "%.15g", json_number_value(value));
+        return strcmp(want, number) == 0;
+    }
+    return claims_text(value) && strcmp(claims_text(value), want) == 0;
+}
+
+/* "claim=value": the claim is that value, an array that holds it, or an object with a member of
+ * that name. */
 static bool rule_holds(json_t *payload, const char *rule)
 {
-    char claim[256];
+    char claim[OPTIONS_CLAIM_MAX + 1];
     const char *equals = strchr(rule, '=');
     size_t len = (size_t)(equals - rule), i;
     json_t *item;
 
-    if (len >= sizeof(claim))
-        return false;
-    memcpy(claim, rule, len);
+    memcpy(claim, rule, len); /* options.c saw to it that it fits */
     claim[len] = '\0';
     json_t *value = claims_get(payload, claim);
-    if (json_is_string(value))
-        return strcmp(claim, "scope") == 0 ? has_word(json_string_value(value), equals + 1)
-                                           : strcmp(json_string_value(value), equals + 1) == 0;
+    if (json_is_object(value))
+        return json_object_get(value, equals + 1) != NULL;
+    if (claims_text(value) && has_words(claim))
+        return has_word(claims_text(value), equals + 1);
+    if (!json_is_array(value))
+        return is_value(value, equals + 1);
     json_array_foreach(value, i, item)
     {
-        if (json_is_string(item) && strcmp(json_string_value(item), equals + 1) == 0)
+        if (is_value(item, equals + 1))
             return true;
     }
     return false;
@@ -141,13 +173,14 @@ static bool any_rule_holds(json_t *payload, const struct option_list *rules)
     return false;
 }
 
+/* A kind_claim that says none of the four words says nothing: a provider may use the name. */
 static enum refusal read_kind(const struct issuer *iss, json_t *payload, enum principal_kind *out)
 {
-    json_t *claim = claims_get(payload, iss->kind_claim);
+    const char *word = claims_text(claims_get(payload, iss->kind_claim));
     bool is_known = true;
 
-    if (claim)
-        is_known = json_is_string(claim) && principal_kind_parse(json_string_value(claim), out);
+    if (word && principal_kind_parse(word, out))
+        is_known = true;
     else if (any_rule_holds(payload, &iss->admin_when))
         *out = PRINCIPAL_ADMIN;
     else if (any_rule_holds(payload, &iss->service_when))
@@ -157,57 +190,74 @@ static enum refusal read_kind(const struct issuer *iss, json_t *payload, enum pr
     return is_known && (iss->kinds & (1u << *out)) ? REFUSAL_NONE : REFUSAL_KIND;
 }
 
-static enum refusal add_role(const struct issuer *iss, const char *role, char *name)
+/* One that does not fit is left out: it is worth less than its holder's connection. */
+static void add_role(const struct issuer *iss, const char *role, struct token *out)
 {
     size_t prefix = strlen(iss->roles_prefix);
 
-    if (strncmp(role, iss->roles_prefix, prefix) != 0 || role[prefix] == '\0')
-        return REFUSAL_NONE; /* not one of ours */
-    return principal_add_role(name, role + prefix);
+    if (!role || strncmp(role, iss->roles_prefix, prefix) != 0 || role[prefix] == '\0')
+        return; /* not one of ours */
+    if (principal_add_role(out->name, role + prefix) != REFUSAL_NONE)
+        out->roles_left_out++;
 }
 
-/* An array of strings, one string, or nothing. */
-static enum refusal read_roles(const struct issuer *iss, json_t *payload, char *name)
+/* Each word of a string becomes a role. */
+static void add_words(const struct issuer *iss, const char *text, struct token *out)
+{
+    char word[PRINCIPAL_NAME_SIZE];
+
+    for (const char *at = text + strspn(text, " "); *at; at += strspn(at, " ")) {
+        size_t len = strcspn(at, " ");
+        if (len < sizeof(word)) {
+            memcpy(word, at, len);
+            word[len] = '\0';
+            add_role(iss, word, out);
+        } else {
+            out->roles_left_out++;
+        }
+        at += len;
+    }
+}
+
+/* An array of strings, one string, or an object, whose member names they are; what else there is
+ * names no role. */
+static void read_roles(const struct issuer *iss, json_t *payload, struct token *out)
 {
     json_t *roles = claims_get(payload, iss->roles_claim), *item;
-    enum refusal why = REFUSAL_NONE;
+    const char *name;
     size_t i;
 
-    if (!roles || json_is_null(roles))
-        return REFUSAL_NONE;
-    if (json_is_string(roles))
-        return add_role(iss, json_string_value(roles), name);
-    if (!json_is_array(roles))
-        return REFUSAL_CLAIMS;
+    if (claims_text(roles) && has_words(iss->roles_claim))
+        add_words(iss, claims_text(roles), out);
+    else if (claims_text(roles))
+        add_role(iss, claims_text(roles), out);
     json_array_foreach(roles, i, item)
     {
-        if (!json_is_string(item))
-            return REFUSAL_CLAIMS;
-        why = add_role(iss, json_string_value(item), name);
-        if (why)
-            break;
+        add_role(iss, claims_text(item), out);
     }
-    return why;
+    json_object_foreach(roles, name, item)
+    {
+        add_role(iss, name, out);
+    }
 }
 
-static enum refusal read_jti(json_t *payload, char jti[TOKEN_JTI_MAX + 1])
+/* One that cannot be named in a revocation counts as none: subject and age still can. */
+static void read_jti(json_t *payload, char jti[TOKEN_JTI_MAX + 1])
 {
-    json_t *claim = json_object_get(payload, "jti");
-    const char *text = json_string_value(claim);
+    json_t *claim = claims_get(payload, "jti");
+    const char *text = claims_text(claim);
 
     jti[0] = '\0';
-    if (!claim)
-        return REFUSAL_NONE;
-    if (!text || strlen(text) > TOKEN_JTI_MAX)
-        return REFUSAL_CLAIMS;
-    memcpy(jti, text, strlen(text) + 1);
-    return REFUSAL_NONE;
+    if (text && strlen(text) <= TOKEN_JTI_MAX)
+        memcpy(jti, text, strlen(text) + 1);
+    else if (json_is_number(claim))
+        snprintf(jti, TOKEN_JTI_MAX + 1, "%.15g", json_number_value(claim));
 }
 
 enum refusal claims_read(const struct issuer *iss, json_t *payload, int64_t now_s,
                          struct token *out)
 {
-    const char *issuer = json_string_value(json_object_get(payload, "iss"));
+    const char *issuer = claims_text(json_object_get(payload, "iss"));
     enum principal_kind kind = PRINCIPAL_USER;
 
     if (!issuer || strcmp(issuer, iss->issuer) != 0)
@@ -220,13 +270,13 @@ enum refusal claims_read(const struct issuer *iss, json_t *payload, int64_t now_
     if (why)
         return why;
     const char *id_claim = kind == PRINCIPAL_SERVICE ? iss->service_id_claim : iss->id_claim;
-    const char *id = json_string_value(claims_get(payload, id_claim));
+    const char *id = claims_text(claims_get(payload, id_claim));
     if (!id)
         return REFUSAL_SUBJECT;
     why = principal_begin(out->name, kind, iss->id_prefix, id);
-    if (!why)
-        why = read_roles(iss, payload, out->name);
-    if (!why)
-        why = read_jti(payload, out->jti);
-    return why;
+    if (why)
+        return why;
+    read_roles(iss, payload, out);
+    read_jti(payload, out->jti);
+    return REFUSAL_NONE;
 }

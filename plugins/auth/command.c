@@ -121,7 +121,7 @@ void command_run(struct plugin *pl, const struct mosquitto_evt_control *ev)
     struct control_request req;
     struct principal p;
 
-    if (!conn || !principal_parse(mosquitto_client_username(ev->client), &p))
+    if (!conn || !plugin_principal(pl, ev->client, &p))
         return;
     if (!bucket_take(&conn->control, lim->control_rate, lim->control_burst, 1, plugin_now_ms(pl))) {
         pl->counters.now[COUNTER_LIMITED_CONTROL_RATE]++;

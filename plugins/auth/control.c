@@ -2,6 +2,7 @@
 #include "control.h"
 
 #include "file.h"
+#include "revocation.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -96,7 +97,7 @@ static const char *read_revoke(json_t *params, struct control_request *out)
                     (has_subject || !json_object_get(params, "id"));
     if (until && (!json_is_integer(until) || out->until_s < 0 || out->until_s > (int64_t)1 << 36))
         is_right = false;
-    if (out->jti && (strlen(out->jti) > 128 || !is_list_word(out->jti)))
+    if (out->jti && (strlen(out->jti) > REVOCATION_ID_MAX || !is_list_word(out->jti)))
         is_right = false;
     return is_right ? NULL : "params must be {jti}, {kind, id, until?} or {until}";
 }

@@ -2,8 +2,10 @@
 /*
  * jwks - JSON Web Key Sets (RFC 7517, 7518, 8037)
  *
- * Keys that are none of our business (encryption keys, other curves) are
- * passed over; a key that should be ours and is not right spoils the set.
+ * Members that cannot be used are passed over, as RFC 7517 section 5 has it:
+ * in silence where they are none of our business (encryption keys, other
+ * curves), with a note where they should have been ours.  Only a set of which
+ * nothing can be used is refused.
  */
 #include "key.h"
 
@@ -118,13 +120,20 @@ static const char *text_of(json_t *jwk, const char *name)
     return text ? text : "";
 }
 
+/* There, and not null. */
+static json_t *get(json_t *jwk, const char *name)
+{
+    json_t *value = json_object_get(jwk, name);
+    return json_is_null(value) ? NULL : value;
+}
+
 /* Is it a signature key of a type that we know and that the issuer may use? */
 static bool is_for_us(json_t *jwk, const struct issuer *iss)
 {
     const char *kty = text_of(jwk, "kty"), *crv = text_of(jwk, "crv"), *alg = text_of(jwk, "alg");
     bool may_hmac = iss->algorithms & algorithm_set(KEY_HMAC, 0);
 
-    if (json_object_get(jwk, "use") && strcmp(text_of(jwk, "use"), "sig") != 0)
+    if (get(jwk, "use") && strcmp(text_of(jwk, "use"), "sig") != 0)
         return false;
     if (*alg) {
         const struct algorithm *known = algorithm_find(alg);
@@ -141,7 +150,7 @@ static const char *read_material(json_t *jwk, struct key *key)
 {
     const char *kty = text_of(jwk, "kty"), *crv = text_of(jwk, "crv"), *alg = text_of(jwk, "alg");
 
-    if (strcmp(kty, "oct") != 0 && json_object_get(jwk, "d"))
+    if (strcmp(kty, "oct") != 0 && get(jwk, "d"))
         return "holds a private key: give the broker the public half only";
     if (strcmp(kty, "oct") == 0) {
         if (secret_from(jwk, key) != 0)
@@ -163,54 +172,69 @@ static const char *read_material(json_t *jwk, struct key *key)
     return NULL;
 }
 
+/* 0, or -1 with a sentence in err. */
 static int add_jwk(struct keys *keys, const struct issuer *iss, json_t *jwk, char *err)
 {
-    struct key key = {.issuer = iss};
+    struct key key = {.issuer = iss, .is_fetched = true};
     const char *kid = text_of(jwk, "kid");
-    const char *why = strlen(kid) > KEYS_KID_MAX ? "kid is too long" : NULL;
+    const char *why = strlen(kid) > KEYS_KID_MAX ? "kid is longer than 255 bytes" : NULL;
 
     if (!why) {
         memcpy(key.kid, kid, strlen(kid));
         why = read_material(jwk, &key);
     }
     if (!why)
-        return keys_add(keys, &key, err);
+        return keys_add(keys, &key, false, err);
     EVP_PKEY_free(key.pkey);
     file_wipe(key.secret, key.secret_len);
     snprintf(err, FILE_ERROR_SIZE, "key \"%.64s\": %s", kid, why);
     return -1;
 }
 
+/* Adds what can be used of the list; how many.  The first reason why something cannot is in err. */
+static size_t add_list(struct keys *keys, const struct issuer *iss, json_t *list, char *err)
+{
+    char why[FILE_ERROR_SIZE], note[2 * FILE_ERROR_SIZE];
+    size_t i, added = 0;
+    json_t *jwk;
+
+    json_array_foreach(list, i, jwk)
+    {
+        if (!is_for_us(jwk, iss))
+            continue;
+        if (added == JWKS_KEYS_MAX)
+            snprintf(why, sizeof(why), "keys after the first %d", JWKS_KEYS_MAX);
+        else if (add_jwk(keys, iss, jwk, why) == 0) {
+            added++;
+            continue;
+        }
+        if (*err == '\0')
+            snprintf(err, FILE_ERROR_SIZE, "%s", why);
+        snprintf(note, sizeof(note), "%.200s: passed over: %.290s",
+                 iss->jwks_file ? iss->jwks_file : iss->label, why);
+        keys_note(keys, note);
+        if (added == JWKS_KEYS_MAX)
+            break;
+    }
+    return added;
+}
+
 int jwks_parse(struct keys *keys, const struct issuer *iss, const char *text, size_t len,
                char err[FILE_ERROR_SIZE])
 {
     json_error_t where;
-    json_t *root = json_loadb(text, len, JSON_REJECT_DUPLICATES, &where);
-    json_t *list = json_object_get(root, "keys"), *jwk;
-    size_t i, added = 0;
-    int rc = 0;
+    json_t *root = json_loadb(text, len, JSON_DECODE_INT_AS_REAL, &where);
+    json_t *list = json_object_get(root, "keys");
+    char why[FILE_ERROR_SIZE] = "";
+    size_t added = json_is_array(list) ? add_list(keys, iss, list, why) : 0;
 
-    if (!root) {
+    if (!root)
         snprintf(err, FILE_ERROR_SIZE, "is no JSON (line %d: %.100s)", where.line, where.text);
-        return -1;
-    }
-    if (!json_is_array(list) || json_array_size(list) > JWKS_KEYS_MAX) {
-        snprintf(err, FILE_ERROR_SIZE, "is no JWKS of at most %d keys", JWKS_KEYS_MAX);
-        rc = -1;
-    }
-    json_array_foreach(rc == 0 ? list : NULL, i, jwk)
-    {
-        if (!is_for_us(jwk, iss))
-            continue;
-        rc = add_jwk(keys, iss, jwk, err);
-        if (rc != 0)
-            break;
-        added++;
-    }
-    if (rc == 0 && added == 0) {
-        snprintf(err, FILE_ERROR_SIZE, "has no key that can verify a token of this issuer");
-        rc = -1;
-    }
+    else if (!json_is_array(list))
+        snprintf(err, FILE_ERROR_SIZE, "is no JWKS: it has no array \"keys\"");
+    else if (added == 0)
+        snprintf(err, FILE_ERROR_SIZE, "has no key that can verify a token of this issuer%s%.350s",
+                 *why ? ": " : "", why);
     json_decref(root);
-    return rc;
+    return added ? 0 : -1;
 }

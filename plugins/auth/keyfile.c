@@ -5,8 +5,10 @@
 #include <openssl/pem.h>
 #include <openssl/x509.h>
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 /* Puts the path in front of the sentence. */
 static void name_path(const char *path, char *err)
@@ -45,7 +47,7 @@ int keyfile_secret(struct keys *keys, const struct issuer *iss, char err[FILE_ER
     }
     key.secret = (unsigned char *)text;
     key.secret_len = len;
-    if (keys_add(keys, &key, err) == 0)
+    if (keys_add(keys, &key, true, err) == 0)
         return 0;
     name_path(iss->secret_file, err);
     return -1;
@@ -102,7 +104,7 @@ static int add_pem(struct keys *keys, struct key *key, const char *text, size_t 
                  "is no PEM public key or certificate of RSA, P-256, P-384 or Ed25519");
         return -1;
     }
-    return keys_add(keys, key, err);
+    return keys_add(keys, key, true, err);
 }
 
 int keyfile_pem(struct keys *keys, const struct issuer *iss, const char *spec,
@@ -135,8 +137,16 @@ int keyfile_jwks(struct keys *keys, const struct issuer *iss, char err[FILE_ERRO
     /* Symmetric keys are accepted only from files that are kept like secrets. */
     bool is_secret = iss->algorithms & algorithm_set(KEY_HMAC, 0);
     size_t len;
-    char *text = file_read(iss->jwks_file, KEYS_FILE_MAX, is_secret, &len, err);
+    char *text;
 
+    if (access(iss->jwks_file, F_OK) != 0 && errno == ENOENT) {
+        snprintf(err, FILE_ERROR_SIZE,
+                 "cannot read %.300s: no such file; its issuer's tokens are refused until it comes",
+                 iss->jwks_file);
+        keys_note(keys, err);
+        return 1;
+    }
+    text = file_read(iss->jwks_file, KEYS_FILE_MAX, is_secret, &len, err);
     if (!text)
         return -1;
     int rc = jwks_parse(keys, iss, text, len, err);

@@ -72,7 +72,34 @@ static const char *weakness(const struct key *key)
                                                       : NULL;
 }
 
-int keys_add(struct keys *keys, struct key *key, char err[FILE_ERROR_SIZE])
+void keys_note(struct keys *keys, const char *sentence)
+{
+    size_t used = strlen(keys->notes);
+
+    if (used + strlen(sentence) + 3 > sizeof(keys->notes))
+        return;
+    snprintf(keys->notes + used, sizeof(keys->notes) - used, "%s%s", used ? "; " : "", sentence);
+}
+
+const char *keys_notes(const struct keys *keys)
+{
+    return keys->notes;
+}
+
+static int reserve(struct keys *keys)
+{
+    if (keys->count < keys->room)
+        return 0;
+    size_t room = keys->room ? keys->room * 2 : 8;
+    struct key *items = realloc(keys->items, room * sizeof(*items));
+    if (!items)
+        return -1;
+    keys->items = items;
+    keys->room = room;
+    return 0;
+}
+
+int keys_add(struct keys *keys, struct key *key, bool is_unique, char err[FILE_ERROR_SIZE])
 {
     const char *why = weakness(key);
     unsigned wanted = key->issuer->algorithms;
@@ -83,21 +110,13 @@ int keys_add(struct keys *keys, struct key *key, char err[FILE_ERROR_SIZE])
         key->algorithms &= wanted;
     if (!why && !key->algorithms)
         why = "the key can do none of the issuer's algorithms";
-    for (size_t i = 0; !why && i < keys->count; i++)
+    for (size_t i = 0; is_unique && !why && i < keys->count; i++)
         if (keys->items[i].issuer == key->issuer && strcmp(keys->items[i].kid, key->kid) == 0)
             why = "two keys of one issuer have the same key id (or both have none)";
-    if (!why && keys->count == keys->room) {
-        size_t room = keys->room ? keys->room * 2 : 8;
-        struct key *items = realloc(keys->items, room * sizeof(*items));
-        if (items) {
-            keys->items = items;
-            keys->room = room;
-        } else {
-            why = "out of memory";
-        }
-    }
+    if (!why && reserve(keys) != 0)
+        why = "out of memory";
     if (why) {
-        snprintf(err, FILE_ERROR_SIZE, "key \"%s\": %s", key->kid, why);
+        snprintf(err, FILE_ERROR_SIZE, "key \"%.64s\": %s", key->kid, why);
         key_fini(key);
         return -1;
     }
@@ -106,6 +125,7 @@ int keys_add(struct keys *keys, struct key *key, char err[FILE_ERROR_SIZE])
     return 0;
 }
 
+/* 0; 1 when all is right but that jwks_file is not there; -1 with a sentence in err. */
 static int load_issuer(struct keys *keys, const struct issuer *iss, char *err)
 {
     if (iss->secret_file && keyfile_secret(keys, iss, err) != 0)
@@ -116,22 +136,89 @@ static int load_issuer(struct keys *keys, const struct issuer *iss, char *err)
     return iss->jwks_file ? keyfile_jwks(keys, iss, err) : 0;
 }
 
+/* Forgets the last keys, down to `count`. */
+static void truncate_to(struct keys *keys, size_t count)
+{
+    while (keys->count > count)
+        key_fini(&keys->items[--keys->count]);
+}
+
+/* A copy that has the material in common, or its own of a secret. */
+static int add_copy(struct keys *keys, const struct key *old)
+{
+    struct key key = *old;
+
+    if (reserve(keys) != 0)
+        return -1;
+    if (old->secret && !(key.secret = malloc(old->secret_len)))
+        return -1;
+    if (old->secret)
+        memcpy(key.secret, old->secret, old->secret_len);
+    if (old->pkey)
+        EVP_PKEY_up_ref(old->pkey);
+    keys->items[keys->count++] = key;
+    return 0;
+}
+
+static int keep_old(struct keys *keys, const struct keys *old, const struct issuer *iss,
+                    bool only_fetched)
+{
+    for (size_t i = 0; i < old->count; i++) {
+        const struct key *key = &old->items[i];
+        if (key->issuer == iss && (key->is_fetched || !only_fetched) && add_copy(keys, key) != 0)
+            return -1;
+    }
+    return 0;
+}
+
 struct keys *keys_load(const struct options *opt, char err[FILE_ERROR_SIZE])
 {
     struct keys *keys = calloc(1, sizeof(*keys));
+    bool is_good = keys != NULL;
 
-    if (!keys) {
+    if (!keys)
         snprintf(err, FILE_ERROR_SIZE, "out of memory");
-        return NULL;
+    for (size_t i = 0; is_good && i < opt->issuer_count; i++)
+        is_good = load_issuer(keys, &opt->issuers[i], err) >= 0;
+    if (is_good && keys->count == 0) {
+        snprintf(err, FILE_ERROR_SIZE, "there is no key at all: %.400s", keys->notes);
+        is_good = false;
     }
-    for (size_t i = 0; i < opt->issuer_count; i++)
-        if (load_issuer(keys, &opt->issuers[i], err) != 0) {
-            ERR_clear_error();
-            keys_free(keys);
-            return NULL;
-        }
     ERR_clear_error();
-    return keys;
+    if (is_good)
+        return keys;
+    keys_free(keys);
+    return NULL;
+}
+
+struct keys *keys_reload(const struct options *opt, const struct keys *old, bool *failed,
+                         char err[FILE_ERROR_SIZE])
+{
+    struct keys *keys = calloc(1, sizeof(*keys));
+    bool is_good = keys != NULL;
+
+    *failed = false;
+    for (size_t i = 0; is_good && i < opt->issuer_count; i++) {
+        char why[FILE_ERROR_SIZE] = "";
+        size_t had = keys->count;
+        int rc = load_issuer(keys, &opt->issuers[i], why);
+        if (rc == 0)
+            continue;
+        if (rc < 0)
+            truncate_to(keys, had);
+        had = keys->count;
+        is_good = keep_old(keys, old, &opt->issuers[i], rc > 0) == 0;
+        if (rc < 0 || keys->count > had) {
+            *failed = true;
+            snprintf(err, FILE_ERROR_SIZE, "%s", why);
+        }
+    }
+    ERR_clear_error();
+    if (is_good)
+        return keys;
+    snprintf(err, FILE_ERROR_SIZE, "out of memory");
+    keys_free(keys);
+    return NULL;
 }
 
 static bool is_only_key(const struct keys *keys, const struct key *key)

@@ -2,8 +2,10 @@
 #include "options.h"
 
 #include "algorithm.h"
+#include "words.h"
 
 #include <ctype.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -44,7 +46,7 @@ static const struct row issuer_rows[] = {
     {"secret_file", ROW_TEXT, ISSUER(secret_file), 0, 0, 0},
     {"service_id_claim", ROW_TEXT, ISSUER(service_id_claim), 0, 0, 0},
     {"service_when", ROW_LIST, ISSUER(service_when), 0, 0, 0},
-    {"typ", ROW_TEXT, ISSUER(typ), 0, 0, 0},
+    {"typ", ROW_LIST, ISSUER(typs), 0, 0, 0},
 };
 
 #define OPTION(field) offsetof(struct options, field)
@@ -65,16 +67,18 @@ static const struct row option_rows[] = {
     {"counters_interval", ROW_SECONDS, OPTION(counters_interval_s), 10, 1, 3600},
     {"failure_burst", ROW_NUMBER, LIMIT(failure_burst), 200, 1, MILLION},
     {"failure_rate", ROW_NUMBER, LIMIT(failure_rate), 0, 0, MILLION},
-    {"max_token", ROW_BYTES, OPTION(max_token_bytes), 8192, 256, 65535},
+    {"max_token", ROW_BYTES, OPTION(max_token_bytes), 16384, 256, 65535},
     {"payload_max", ROW_BYTES, LIMIT(payload_max), 1 << 20, 0, 256 * MILLION},
     {"presence_linger", ROW_SECONDS, OPTION(presence_linger_s), 60, 0, DAY},
     {"revocation_file", ROW_TEXT, OPTION(revocation_file), 0, 0, 0},
+    {"seal_file", ROW_TEXT, OPTION(seal_file), 0, 0, 0},
     {"service_byte_burst", ROW_BYTES, LIMIT(byte_burst[PRINCIPAL_SERVICE]), 64 * MILLION, 1,
      1LL << 40},
     {"service_byte_rate", ROW_BYTES, LIMIT(byte_rate[PRINCIPAL_SERVICE]), 0, 0, 1LL << 40},
     {"service_publish_burst", ROW_NUMBER, LIMIT(publish_burst[PRINCIPAL_SERVICE]), 5000, 1,
      MILLION},
     {"service_publish_rate", ROW_NUMBER, LIMIT(publish_rate[PRINCIPAL_SERVICE]), 0, 0, MILLION},
+    {"sessions_per_principal", ROW_NUMBER, LIMIT(sessions_per_principal), 32, 0, 10000},
     {"subscribe_burst", ROW_NUMBER, LIMIT(subscribe_burst), 1000, 1, MILLION},
     {"subscribe_rate", ROW_NUMBER, LIMIT(subscribe_rate), 100, 0, MILLION},
     {"subscriptions_per_client", ROW_NUMBER, LIMIT(subscriptions_per_client), 100, 0, MILLION},
@@ -82,6 +86,7 @@ static const struct row option_rows[] = {
     {"user_byte_rate", ROW_BYTES, LIMIT(byte_rate[PRINCIPAL_USER]), MILLION, 0, 1LL << 40},
     {"user_publish_burst", ROW_NUMBER, LIMIT(publish_burst[PRINCIPAL_USER]), 5000, 1, MILLION},
     {"user_publish_rate", ROW_NUMBER, LIMIT(publish_rate[PRINCIPAL_USER]), 1000, 0, MILLION},
+    {"user_subscriptions", ROW_NUMBER, LIMIT(user_subscriptions), 16, 0, MILLION},
 };
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
@@ -156,38 +161,51 @@ static int parse_number(const char *text, const struct row *row, int64_t *out)
     return 0;
 }
 
-static int add_words(struct option_list *list, const char *value)
+static int add_words(struct option_list *list, const char *key, const char *value, char *err)
 {
-    for (const char *at = value + strspn(value, " "); *at; at += strspn(at, " ")) {
-        size_t len = strcspn(at, " ");
-        if (list->count == OPTIONS_LIST_MAX || !(list->items[list->count] = strndup(at, len)))
+    const char *problem;
+    char *word;
+
+    while ((word = words_next(&value, &problem))) {
+        if (list->count == OPTIONS_LIST_MAX) {
+            free(word);
+            snprintf(err, FILE_ERROR_SIZE, "plugin_opt_%s has more than %d words", key,
+                     OPTIONS_LIST_MAX);
             return -1;
-        list->count++;
-        at += len;
+        }
+        list->items[list->count++] = word;
     }
-    return 0;
+    if (problem)
+        snprintf(err, FILE_ERROR_SIZE, "plugin_opt_%s %s", key, problem);
+    return problem ? -1 : 0;
+}
+
+/* The value as it stands; or, where it begins with a quote, the one quoted word that it is. */
+static int set_text(char **text, const char *key, const char *value, char *err)
+{
+    const char *problem = NULL, *at = value;
+
+    if (*text) {
+        snprintf(err, FILE_ERROR_SIZE, "plugin_opt_%s is given twice; leave one", key);
+        return -1;
+    }
+    *text = *value == '"' ? words_next(&at, &problem) : strdup(value);
+    if (*text && *value == '"' && at[strspn(at, " \t")] != '\0')
+        problem = "goes on after its closing quote";
+    if (!*text || problem)
+        snprintf(err, FILE_ERROR_SIZE, "plugin_opt_%s %s", key,
+                 problem ? problem : "is too much for memory");
+    return *text && !problem ? 0 : -1;
 }
 
 static int set_row(void *base, const struct row *row, const char *key, const char *value, char *err)
 {
     void *field = (char *)base + row->offset;
 
-    if (row->type == ROW_LIST) {
-        if (add_words(field, value) == 0)
-            return 0;
-        snprintf(err, FILE_ERROR_SIZE, "plugin_opt_%s has more than %d words", key,
-                 OPTIONS_LIST_MAX);
-        return -1;
-    }
-    if (row->type == ROW_TEXT) {
-        char **text = field;
-        if (*text) {
-            snprintf(err, FILE_ERROR_SIZE, "plugin_opt_%s is given twice; leave one", key);
-            return -1;
-        }
-        *text = strdup(value);
-        return *text ? 0 : -1;
-    }
+    if (row->type == ROW_LIST)
+        return add_words(field, key, value, err);
+    if (row->type == ROW_TEXT)
+        return set_text(field, key, value, err);
     if (parse_number(value, row, field) == 0)
         return 0;
     snprintf(err, FILE_ERROR_SIZE,
@@ -288,27 +306,100 @@ static int resolve_names(struct issuer *iss, char *err)
     return 0;
 }
 
-static int check_rules(const struct option_list *rules, const char *what, char *err)
+/* "claim=value"; a rule whose kind the issuer may not vouch for would never count. */
+static int check_rules(const struct issuer *iss, const struct option_list *rules,
+                       enum principal_kind kind, const char *what, char *err)
 {
     for (size_t i = 0; i < rules->count; i++) {
         const char *equals = strchr(rules->items[i], '=');
-        if (!equals || equals == rules->items[i] || equals[1] == '\0') {
-            snprintf(err, FILE_ERROR_SIZE, "%s: \"%s\" must read claim=value", what,
-                     rules->items[i]);
+        if (!equals || equals == rules->items[i] || equals[1] == '\0' ||
+            equals - rules->items[i] > OPTIONS_CLAIM_MAX) {
+            snprintf(err, FILE_ERROR_SIZE,
+                     "%s: \"%.100s\" must read claim=value, the claim of at most %d bytes; quote "
+                     "a value that has blanks: claim=\"two words\"",
+                     what, rules->items[i], OPTIONS_CLAIM_MAX);
             return -1;
         }
     }
-    return 0;
+    if (rules->count == 0 || (iss->kinds & (1u << kind)))
+        return 0;
+    snprintf(err, FILE_ERROR_SIZE, "%s can never count: kinds does not name %s", what,
+             principal_kind_name(kind));
+    return -1;
+}
+
+/* What the issuer gives to tokens that say nothing about their kind. */
+static int check_default_kind(const struct issuer *iss, char *err)
+{
+    enum principal_kind kind;
+
+    if (!iss->default_kind)
+        return 0;
+    if (!principal_kind_parse(iss->default_kind, &kind) || kind == PRINCIPAL_BRIDGE ||
+        kind == PRINCIPAL_ADMIN)
+        snprintf(err, FILE_ERROR_SIZE, "default_kind must be user or service");
+    else if (!(iss->kinds & (1u << kind)))
+        snprintf(err, FILE_ERROR_SIZE, "default_kind is %s, which kinds does not name",
+                 iss->default_kind);
+    else
+        return 0;
+    return -1;
+}
+
+/* A claim is named by its key or, with a leading '/', by a JSON Pointer. */
+static int check_claim(const char *claim, const char *what, char *err)
+{
+    bool is_bad = strlen(claim) > OPTIONS_CLAIM_MAX;
+
+    for (const char *at = *claim == '/' ? claim : ""; *at; at++)
+        is_bad = is_bad || (*at == '~' && at[1] != '0' && at[1] != '1');
+    if (!is_bad)
+        return 0;
+    snprintf(err, FILE_ERROR_SIZE,
+             "%s: \"%.100s\" is no claim: a key or a JSON Pointer of at most %d bytes, where ~ is "
+             "written ~0 and / inside a name ~1",
+             what, claim, OPTIONS_CLAIM_MAX);
+    return -1;
+}
+
+/* Settings that are well formed and could match nothing. */
+static int check_reach(const struct issuer *iss, char *err)
+{
+    char level[PRINCIPAL_ID_MAX];
+
+    if (strchr(iss->issuer, ' ') && strchr(iss->issuer, ':'))
+        snprintf(err, FILE_ERROR_SIZE,
+                 "issuer has a blank, which no URI has: give each issuer a section of its own");
+    else if (*iss->id_prefix && principal_encode(iss->id_prefix, level, sizeof(level)) == 0)
+        snprintf(err, FILE_ERROR_SIZE,
+                 "id_prefix leaves no room for an id: both together have "
+                 "at most 128 bytes, as they stand in a topic");
+    else if (iss->key_id && !iss->secret_file && iss->pem_files.count == 0)
+        snprintf(err, FILE_ERROR_SIZE,
+                 "key_id names the key in secret_file or pem_file, and there is neither");
+    else if (iss->key_id && (*iss->key_id == '\0' || strlen(iss->key_id) > OPTIONS_CLAIM_MAX))
+        snprintf(err, FILE_ERROR_SIZE, "key_id must have 1 to %d bytes", OPTIONS_CLAIM_MAX);
+    else
+        return 0;
+    return -1;
+}
+
+static int set_defaults(struct issuer *iss)
+{
+    const char *problem, *typ = "JWT";
+
+    if (iss->typs.count == 0 && (iss->typs.items[0] = words_next(&typ, &problem)))
+        iss->typs.count = 1;
+    return iss->typs.count == 0 || set_default(&iss->audience_claim, "aud") ||
+           set_default(&iss->id_claim, "sub") ||
+           set_default(&iss->service_id_claim, iss->id_claim) || set_default(&iss->id_prefix, "") ||
+           set_default(&iss->roles_claim, "roles") || set_default(&iss->roles_prefix, "") ||
+           set_default(&iss->kind_claim, "kind");
 }
 
 static int finish_issuer(struct issuer *iss, char *err)
 {
-    enum principal_kind kind;
-
-    if (set_default(&iss->audience_claim, "aud") || set_default(&iss->typ, "JWT") ||
-        set_default(&iss->id_claim, "sub") || set_default(&iss->service_id_claim, iss->id_claim) ||
-        set_default(&iss->id_prefix, "") || set_default(&iss->roles_claim, "roles") ||
-        set_default(&iss->roles_prefix, "") || set_default(&iss->kind_claim, "kind")) {
+    if (set_defaults(iss) != 0) {
         snprintf(err, FILE_ERROR_SIZE, "out of memory");
         return -1;
     }
@@ -319,12 +410,15 @@ static int finish_issuer(struct issuer *iss, char *err)
     else if (!iss->secret_file && !iss->jwks_file && iss->pem_files.count == 0)
         snprintf(err, FILE_ERROR_SIZE,
                  "there is no key: give secret_file (HS256), pem_file or jwks_file");
-    else if (iss->default_kind && (!principal_kind_parse(iss->default_kind, &kind) ||
-                                   kind == PRINCIPAL_BRIDGE || kind == PRINCIPAL_ADMIN))
-        snprintf(err, FILE_ERROR_SIZE, "default_kind must be user or service");
-    else if (check_rules(&iss->admin_when, "admin_when", err) == 0 &&
-             check_rules(&iss->service_when, "service_when", err) == 0)
-        return resolve_names(iss, err);
+    else if (resolve_names(iss, err) == 0 && check_default_kind(iss, err) == 0 &&
+             check_rules(iss, &iss->admin_when, PRINCIPAL_ADMIN, "admin_when", err) == 0 &&
+             check_rules(iss, &iss->service_when, PRINCIPAL_SERVICE, "service_when", err) == 0 &&
+             check_claim(iss->audience_claim, "audience_claim", err) == 0 &&
+             check_claim(iss->id_claim, "id_claim", err) == 0 &&
+             check_claim(iss->service_id_claim, "service_id_claim", err) == 0 &&
+             check_claim(iss->roles_claim, "roles_claim", err) == 0 &&
+             check_claim(iss->kind_claim, "kind_claim", err) == 0)
+        return check_reach(iss, err);
     return -1;
 }
 

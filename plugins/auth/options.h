@@ -5,8 +5,9 @@
  * Options about tokens belong to an issuer.  Bare ones (`issuer`,
  * `secret_file`, ...) describe the unnamed issuer; with a name and a dot
  * (`keycloak.jwks_file`) they describe that one.  All other options are the
- * plugin's own.  An unknown, doubled or impossible option is an error: a
- * missing guard must not look like a working one.
+ * plugin's own.  An unknown, doubled or impossible option is an error, and so
+ * is one that could match nothing: a missing guard must not look like a
+ * working one.  Values with blanks are quoted as words.h says.
  *
  * Ownership: struct options owns every string in it.
  * Errors:    a sentence for the operator in err[FILE_ERROR_SIZE].
@@ -21,7 +22,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { OPTIONS_ISSUERS_MAX = 8, OPTIONS_LIST_MAX = 32 };
+enum { OPTIONS_ISSUERS_MAX = 32, OPTIONS_LIST_MAX = 32, OPTIONS_CLAIM_MAX = 255 };
 
 struct option_list {
     char *items[OPTIONS_LIST_MAX];
@@ -36,8 +37,8 @@ struct issuer {
     char *secret_file, *jwks_file, *key_id;
     struct option_list pem_files;
     struct option_list algorithm_names;
-    unsigned algorithms; /* set; 0: each key type's default */
-    char *typ;
+    unsigned algorithms;     /* set; 0: each key type's default */
+    struct option_list typs; /* of the header, without regard to case; never empty */
     char *id_claim, *service_id_claim, *id_prefix;
     char *roles_claim, *roles_prefix;
     char *kind_claim, *default_kind;
@@ -51,6 +52,7 @@ struct options {
     struct issuer issuers[OPTIONS_ISSUERS_MAX];
     size_t issuer_count;
     char *revocation_file;
+    char *seal_file;
     int64_t max_token_bytes;
     int64_t cache_entries;
     int64_t presence_linger_s;

@@ -17,7 +17,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { REAP_EVERY_MS = 200, CHORES_EVERY_MS = 500 };
+enum { REAP_EVERY_MS = 200, CHORES_EVERY_MS = 500, SEAL_FILE_MIN = 32, SEAL_FILE_MAX = 1 << 20 };
 
 /* The one piece of state outside struct plugin: a second copy would guard nothing. */
 static bool is_loaded;
@@ -57,8 +57,14 @@ static int on_disconnect(int event, void *data, void *userdata)
     struct connection *conn = live_find(&pl->live, ev->client);
     (void)event;
 
-    if (conn)
-        live_remove(&pl->live, conn, plugin_now_ms(pl));
+    if (!conn)
+        return MOSQ_ERR_SUCCESS;
+    struct subject *subj = conn->subject; /* kept for a while, idle */
+    char *client_id = subj->kind == PRINCIPAL_BRIDGE ? NULL : strdup(conn->client_id);
+    live_remove(&pl->live, conn, plugin_now_ms(pl));
+    if (client_id)
+        left_disconnected(pl, subj->key, client_id);
+    free(client_id);
     return MOSQ_ERR_SUCCESS;
 }
 
@@ -78,6 +84,7 @@ static void publish_counters(struct plugin *pl)
 
     c->now[COUNTER_LIVE_CONNECTIONS] = pl->live.connections.count;
     c->now[COUNTER_LIVE_PRINCIPALS] = pl->live.subjects.count;
+    c->now[COUNTER_LEFT_SESSIONS] = pl->sessions.ids.count;
     c->now[COUNTER_KEYS] = keys_count(pl->keys);
     c->now[COUNTER_REVOCATIONS] = pl->revocations.entries.count;
     c->now[COUNTER_CACHE_HITS] = pl->cache.hits;
@@ -99,6 +106,7 @@ static void publish_counters(struct plugin *pl)
 static void run_chores(struct plugin *pl)
 {
     reload_changed(pl, false);
+    sessions_expire(&pl->sessions, pl->now_ms);
     live_forget(&pl->live, pl->now_ms - pl->options->presence_linger_s * 1000, presence_forget, pl);
     if (pl->now_ms - pl->counters_ms >= pl->options->counters_interval_s * 1000) {
         pl->counters_ms = pl->now_ms;
@@ -116,6 +124,7 @@ static int on_tick(int event, void *data, void *userdata)
     pl->has_ticked = true;
     pl->is_rechecking = false;
     presence_flush(pl);
+    left_run(pl);
     if (now_ms - pl->second_ms >= CHORES_EVERY_MS) {
         pl->second_ms = now_ms;
         run_chores(pl);
@@ -149,19 +158,50 @@ static int register_all(struct plugin *pl)
     return 0;
 }
 
+/*
+ * The key that names are sealed with must be the same after a restart: it comes from seal_file, or
+ * else from the secret of our own issuer, whoever has which may be anybody already.
+ */
+static int choose_seal(struct plugin *pl, char *err)
+{
+    const char *path = pl->options->seal_file;
+    size_t len;
+
+    for (size_t i = 0; !path && i < pl->options->issuer_count; i++)
+        if (*pl->options->issuers[i].label == '\0')
+            path = pl->options->issuers[i].secret_file;
+    if (!path) {
+        mosquitto_log_printf(MOSQ_LOG_NOTICE,
+                             "tocsin: without seal_file, sessions restored after a restart get "
+                             "nothing until their client is back");
+        snprintf(err, FILE_ERROR_SIZE, "there is no randomness");
+        return seal_init(pl->seal_key);
+    }
+    char *secret = file_read(path, SEAL_FILE_MAX, true, &len, err);
+    if (!secret)
+        return -1;
+    int rc = len < SEAL_FILE_MIN ? -1 : seal_derive(pl->seal_key, secret, len);
+    file_wipe(secret, len);
+    if (rc != 0)
+        snprintf(err, FILE_ERROR_SIZE, "%.400s must have at least %d bytes", path, SEAL_FILE_MIN);
+    return rc;
+}
+
 /* 0, or -1 with a sentence in err; the caller frees what is there already. */
 static int start(struct plugin *pl, const struct mosquitto_opt *opts, int opt_count, char *err)
 {
     pl->options = options_new();
-    if (!pl->options || guard_check(err) != 0)
+    if (!pl->options || guard_check(&pl->facts, err) != 0)
         return -1;
     for (int i = 0; i < opt_count; i++)
         if (options_set(pl->options, opts[i].key, opts[i].value, err) != 0)
             return -1;
     if (options_finish(pl->options, err) != 0 || reload_start(pl, err) != 0)
         return -1;
+    if (choose_seal(pl, err) != 0)
+        return -1;
     snprintf(err, FILE_ERROR_SIZE, "out of memory");
-    if (seal_init(pl->seal_key) != 0 || live_init(&pl->live, &pl->options->limits) != 0 ||
+    if (live_init(&pl->live, &pl->options->limits) != 0 || sessions_init(&pl->sessions) != 0 ||
         cache_init(&pl->cache, (size_t)pl->options->cache_entries) != 0)
         return -1;
     plugin_now_ms(pl);
@@ -179,6 +219,7 @@ static void stop(struct plugin *pl)
                                       callbacks[pl->registered].topic);
     }
     live_fini(&pl->live);
+    sessions_fini(&pl->sessions);
     cache_fini(&pl->cache);
     reload_stop(pl);
     options_free(pl->options);

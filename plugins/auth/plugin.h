@@ -13,6 +13,7 @@
 #include "live.h"
 #include "revocation.h"
 #include "seal.h"
+#include "sessions.h"
 
 #include <mosquitto.h>
 #if LIBMOSQUITTO_VERSION_NUMBER < 2001000 /* from 2.1 on mosquitto.h has it all */
@@ -20,13 +21,22 @@
 #include <mosquitto_plugin.h>
 #endif
 
+/* What the broker's configuration file says; see guard.c. */
+struct broker_facts {
+    bool is_known;         /* all of it was read */
+    bool has_database;     /* sessions may have been restored */
+    int64_t expiration_ms; /* persistent_client_expiration; 0: never */
+};
+
 struct plugin {
     mosquitto_plugin_id_t *id; /* the broker's */
+    struct broker_facts facts;
     struct options *options;
     struct keys *keys;
     struct revocations revocations;
     struct cache cache;
     struct live live;
+    struct sessions sessions;
     struct counters counters;
     struct bucket log_buckets[REFUSAL_COUNT];
     uint64_t log_suppressed[REFUSAL_COUNT];
@@ -39,7 +49,8 @@ struct plugin {
     bool has_ticked;     /* TICK works: before that nobody gets in */
     bool sweep_is_due;   /* keys or revocations changed: look at every connection */
     bool is_rechecking;  /* from RELOAD to TICK the broker asks again for sessions it has */
-    bool needs_seal;     /* this broker refuses byte 0x01 in names */
+    bool refuses_mark;   /* this broker takes no byte 0x01 in names */
+    bool has_asked;      /* the broker has been asked for the sessions that it restored */
     unsigned char seal_key[SEAL_KEY_SIZE];
     bool is_kicking;     /* inside a kick, where the broker asks SUBSCRIBE for what exists */
     unsigned registered; /* callbacks, in the order of plugin.c's table */
@@ -56,6 +67,10 @@ NODISCARD enum refusal admission_verify(struct plugin *pl, const char *token, st
 
 /* Has the broker keep the principal as the client's user name; 0 or -1. */
 NODISCARD int admission_set_name(struct plugin *pl, struct mosquitto *client, const char *name);
+
+/* The principal of a name that this plugin stored; false for every other name. */
+bool plugin_principal(const struct plugin *pl, const struct mosquitto *client,
+                      struct principal *out);
 
 /* access.c: ACL_CHECK, with the limits on publishing and subscribing. */
 int access_check(struct plugin *pl, const struct mosquitto_evt_acl_check *ev);
@@ -78,6 +93,17 @@ void reload_changed(struct plugin *pl, bool is_forced);
 void reload_stop(struct plugin *pl);
 
 /* guard.c: 0, or -1 with a sentence when this broker's configuration cannot be protected. */
-NODISCARD int guard_check(char err[FILE_ERROR_SIZE]);
+NODISCARD int guard_check(struct broker_facts *facts, char err[FILE_ERROR_SIZE]);
+
+/* left.c: sessions left behind.  May the principal connect with this client id, too? */
+NODISCARD enum refusal left_check(struct plugin *pl, const struct principal *p,
+                                  const char *client_id);
+void left_connected(struct plugin *pl, const char *client_id);
+/* After live_remove(); `subject` is "user/alice". */
+void left_disconnected(struct plugin *pl, const char *subject, const char *client_id);
+/* The broker has it from disk. */
+void left_restored(struct plugin *pl, const struct principal *p, const char *client_id);
+/* From TICK. */
+void left_run(struct plugin *pl);
 
 #endif

@@ -123,6 +123,15 @@ enum refusal principal_add_role(char name[PRINCIPAL_NAME_SIZE], const char *role
     return REFUSAL_NONE;
 }
 
+unsigned principal_role_count(const struct principal *p)
+{
+    unsigned count = p->roles_len > 0;
+
+    for (size_t i = 0; i < p->roles_len; i++)
+        count += p->roles[i] == ',';
+    return count;
+}
+
 bool principal_same(const struct principal *a, const struct principal *b)
 {
     return a->kind == b->kind && a->id_len == b->id_len && memcmp(a->id, b->id, a->id_len) == 0;

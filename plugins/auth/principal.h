@@ -8,10 +8,12 @@
  *
  *     0x01 kind ':' id ':' role ',' role ...        kind is one of u s a b
  *
+ * What the broker stores is sealed (seal.h): by itself such a name proves
+ * nothing, whoever has it.
+ *
  * Id and roles are percent-encoded into one topic level each, so neither ':'
  * nor ',' nor '/' can occur inside them, and the mapping is injective: no two
- * subjects share a topic.  Where the broker refuses byte 0x01 the name is
- * sealed instead (seal.h); both forms are read here.
+ * subjects share a topic.
  *
  * Purity:    no I/O, no allocation, no broker symbols.
  * Ownership: struct principal borrows from the string it was read from.
@@ -51,7 +53,8 @@ struct principal {
     size_t roles_len;
 };
 
-/* Is this the form above?  Then *out borrows from `name`. */
+/* Is this the form above, or a sealed one?  Says nothing about whose it is: seal_open() does.  Then
+ * *out borrows from `name`. */
 bool principal_parse(const char *name, struct principal *out);
 /* Writes the form above without roles.  REFUSAL_SUBJECT when the id does not fit. */
 NODISCARD enum refusal principal_begin(char name[PRINCIPAL_NAME_SIZE], enum principal_kind kind,
@@ -61,6 +64,7 @@ NODISCARD enum refusal principal_add_role(char name[PRINCIPAL_NAME_SIZE], const 
 
 /* Percent-encodes into one topic level; the length, or 0 when empty or longer than size - 1. */
 size_t principal_encode(const char *raw, char *out, size_t size);
+unsigned principal_role_count(const struct principal *p);
 /* Same kind and same id; roles do not matter. */
 bool principal_same(const struct principal *a, const struct principal *b);
 /* May this principal use this client id: "{kind}/{id}" or "{kind}/{id}/..." */

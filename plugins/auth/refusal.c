@@ -21,7 +21,7 @@ static const struct {
     [REFUSAL_LIFETIME] = {"lifetime", "the token is valid for longer than max_lifetime"},
     [REFUSAL_SUBJECT] = {"subject", "the id is missing, empty or longer than 128 bytes encoded"},
     [REFUSAL_KIND] = {"kind", "the token has no kind, or one its issuer may not vouch for"},
-    [REFUSAL_ROLES] = {"roles", "too many or too long roles (roles_prefix narrows them)"},
+    [REFUSAL_ROLES] = {"roles", "a role does not fit"},
     [REFUSAL_USERNAME] = {"username", "the user name is neither empty nor the token's id"},
     [REFUSAL_CLIENT_ID] = {"client_id",
                            "the client id must be {kind}/{id} or {kind}/{id}/anything"},
@@ -31,6 +31,9 @@ static const struct {
                                        "more than connections_per_principal at once"},
     [REFUSAL_ADDRESS_CONNECTIONS] = {"address_connections",
                                      "more than connections_per_address at once"},
+    [REFUSAL_PRINCIPAL_SESSIONS] = {"principal_sessions",
+                                    "the principal has left sessions_per_principal sessions "
+                                    "behind: connect with a client id of one of them"},
     [REFUSAL_CONNECT_RATE] = {"connect_rate", "more connects than connect_rate from one address"},
     [REFUSAL_FAILURE_RATE] = {"failure_rate",
                               "more refused connects than failure_rate from one address"},

@@ -29,13 +29,14 @@ enum refusal {
     REFUSAL_LIFETIME,              /* valid for longer than max_lifetime */
     REFUSAL_SUBJECT,               /* no usable id */
     REFUSAL_KIND,                  /* no kind, or one this issuer may not vouch for */
-    REFUSAL_ROLES,                 /* too many roles, or too long ones */
+    REFUSAL_ROLES,                 /* a role does not fit; it is left out */
     REFUSAL_USERNAME,              /* user name given, and not the token's id */
     REFUSAL_CLIENT_ID,             /* client id not bound to the principal */
     REFUSAL_REVOKED,               /* by jti, subject or iat */
     REFUSAL_FOREIGN,               /* refresh with another principal's token */
     REFUSAL_PRINCIPAL_CONNECTIONS, /* limit: connections per principal */
     REFUSAL_ADDRESS_CONNECTIONS,   /* limit: connections per address */
+    REFUSAL_PRINCIPAL_SESSIONS,    /* limit: sessions left behind by a principal */
     REFUSAL_CONNECT_RATE,          /* limit: connects per second and address */
     REFUSAL_FAILURE_RATE,          /* limit: refused connects per second and address */
     REFUSAL_NO_TICK,               /* the broker does not call TICK: we could not expire anyone */

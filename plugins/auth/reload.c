@@ -58,17 +58,25 @@ static bool revocations_have_changed(struct plugin *pl)
            file_has_changed(pl->options->revocation_file, &pl->stamps[pl->stamp_count - 1]);
 }
 
-static int load_keys(struct plugin *pl, char *err)
+static void take_keys(struct plugin *pl, struct keys *fresh)
 {
-    struct keys *fresh = keys_load(pl->options, err);
-
-    if (!fresh)
-        return -1;
     keys_free(pl->keys);
     pl->keys = fresh;
     cache_clear(&pl->cache);
     pl->sweep_is_due = true;
-    return 0;
+    if (*keys_notes(fresh))
+        mosquitto_log_printf(MOSQ_LOG_WARNING, "tocsin: keys: %s", keys_notes(fresh));
+}
+
+/* 0, or -1 with a sentence in err when an issuer keeps its old keys. */
+static int reload_keys(struct plugin *pl, char *err)
+{
+    bool failed = false;
+    struct keys *fresh = keys_reload(pl->options, pl->keys, &failed, err);
+
+    if (fresh)
+        take_keys(pl, fresh);
+    return fresh && !failed ? 0 : -1;
 }
 
 static int load_revocations(struct plugin *pl, char *err)
@@ -86,6 +94,16 @@ static int load_revocations(struct plugin *pl, char *err)
     return 0;
 }
 
+/* A bad line keeps what was revoked before in force, and the good lines beside it count. */
+static int reload_revocations(struct plugin *pl, char *err)
+{
+    if (load_revocations(pl, err) == 0)
+        return 0;
+    pl->sweep_is_due = revocations_read(&pl->revocations, pl->options->revocation_file, err) != 0 ||
+                       pl->sweep_is_due;
+    return -1;
+}
+
 int reload_start(struct plugin *pl, char err[FILE_ERROR_SIZE])
 {
     pl->stamp_count = 1;
@@ -96,8 +114,10 @@ int reload_start(struct plugin *pl, char err[FILE_ERROR_SIZE])
     /* Stamped before they are read: what changes in between is read once more. */
     (void)keys_have_changed(pl);
     (void)revocations_have_changed(pl);
-    if (load_keys(pl, err) != 0)
+    struct keys *keys = keys_load(pl->options, err);
+    if (!keys)
         return -1;
+    take_keys(pl, keys);
     return pl->options->revocation_file ? load_revocations(pl, err) : 0;
 }
 
@@ -116,9 +136,9 @@ void reload_changed(struct plugin *pl, bool is_forced)
     char err[FILE_ERROR_SIZE] = "out of memory";
 
     if (keys_have_changed(pl) || is_forced)
-        tell(pl, load_keys(pl, err), "keys", err);
+        tell(pl, reload_keys(pl, err), "keys", err);
     if (pl->options->revocation_file && (revocations_have_changed(pl) || is_forced))
-        tell(pl, load_revocations(pl, err), "revocations", err);
+        tell(pl, reload_revocations(pl, err), "revocations", err);
 }
 
 void reload_stop(struct plugin *pl)

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "revocation.h"
 
+#include "principal.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -80,9 +82,50 @@ static bool parse_time(const char *text, int64_t *out)
     return *end == '\0';
 }
 
+static bool is_hex(char c)
+{
+    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
+}
+
+/* "user/f:1" and "user/f%3A1" as "user/f%3A1"; false when no token can have that subject. */
+static bool read_subject(const char *text, char out[REVOCATION_LINE_MAX])
+{
+    const char *slash = strchr(text, '/');
+    char kind_name[16], byte[4];
+    enum principal_kind kind;
+    size_t len = slash ? (size_t)(slash - text) : 0;
+
+    if (len == 0 || len >= sizeof(kind_name))
+        return false;
+    memcpy(kind_name, text, len);
+    kind_name[len] = '\0';
+    if (!principal_kind_parse(kind_name, &kind))
+        return false;
+    memcpy(out, text, ++len);
+    size_t start = len;
+    for (const char *at = slash + 1; *at; at++) {
+        char raw[2] = {*at, '\0'};
+        size_t size = 3;
+        if (*at == '%' && is_hex(at[1]) && is_hex(at[2])) {
+            byte[0] = '%';
+            byte[1] = (char)(at[1] & 0x40 ? at[1] & ~0x20 : at[1]);
+            byte[2] = (char)(at[2] & 0x40 ? at[2] & ~0x20 : at[2]);
+            at += 2;
+        } else {
+            size = principal_encode(raw, byte, sizeof(byte));
+        }
+        if (len + size - start > PRINCIPAL_ID_MAX)
+            return false;
+        memcpy(out + len, byte, size);
+        len += size;
+    }
+    out[len] = '\0';
+    return len > start;
+}
+
 int revocations_add(struct revocations *rev, const char *line, char err[FILE_ERROR_SIZE])
 {
-    char what[8], id[256], time_text[16];
+    char what[8], id[REVOCATION_ID_MAX + 1], time_text[16], subject[REVOCATION_LINE_MAX];
     int64_t until_s = INT64_MAX;
     const char *at = line;
     int rc = -1;
@@ -100,18 +143,24 @@ int revocations_add(struct revocations *rev, const char *line, char err[FILE_ERR
         if (strcmp(what, "iat") == 0 && is_right && parse_time(id, &until_s)) {
             rev->until_s = until_s > rev->until_s ? until_s : rev->until_s;
             rc = 0;
-        } else if ((is_jti || (is_sub && strchr(id, '/'))) && is_right) {
+        } else if (is_jti && is_right) {
             rc = put(rev, what, id, until_s);
+        } else if (is_sub && is_right && read_subject(id, subject)) {
+            rc = put(rev, what, subject, until_s);
         }
     }
     if (rc != 0)
-        snprintf(err, FILE_ERROR_SIZE,
-                 "\"%.80s\" is none of: jti ID | sub KIND/ID [TIME] | iat TIME", line);
+        snprintf(
+            err, FILE_ERROR_SIZE,
+            "\"%.80s\" is none of: jti ID | sub KIND/ID [TIME] | iat TIME, where KIND is user, "
+            "service, admin or bridge",
+            line);
     return rc;
 }
 
 int revocations_read(struct revocations *rev, const char *path, char err[FILE_ERROR_SIZE])
 {
+    char why[FILE_ERROR_SIZE];
     size_t len;
     unsigned number = 1;
     int rc = 0;
@@ -119,27 +168,34 @@ int revocations_read(struct revocations *rev, const char *path, char err[FILE_ER
 
     if (!text)
         return -1;
-    for (char *line = text; rc == 0 && *line; number++) {
+    for (char *line = text; *line; number++) {
         size_t line_len = strcspn(line, "\n");
         bool is_last = line[line_len] == '\0';
         line[line_len] = '\0';
-        rc = revocations_add(rev, line, err);
+        if (revocations_add(rev, line, why) != 0 && rc == 0) {
+            rc = -1;
+            snprintf(err, FILE_ERROR_SIZE, "%.200s line %u: %.240s", path, number, why);
+        }
         line += line_len + !is_last;
     }
     free(text);
-    if (rc != 0) {
-        char why[FILE_ERROR_SIZE];
-        snprintf(why, sizeof(why), "%s", err);
-        snprintf(err, FILE_ERROR_SIZE, "%.200s line %u: %.240s", path, number - 1, why);
-    }
     return rc;
+}
+
+/* Has somebody left the last line without its end? */
+static bool is_line_open(int fd)
+{
+    char last;
+    off_t size = lseek(fd, 0, SEEK_END);
+
+    return size > 0 && pread(fd, &last, 1, size - 1) == 1 && last != '\n';
 }
 
 int revocations_append(const char *path, const char *line, char err[FILE_ERROR_SIZE])
 {
-    char text[REVOCATION_LINE_MAX + 2];
-    int len = snprintf(text, sizeof(text), "%s\n", line);
-    int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, S_IRUSR | S_IWUSR);
+    char text[REVOCATION_LINE_MAX + 3];
+    int fd = open(path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC, S_IRUSR | S_IWUSR);
+    int len = snprintf(text, sizeof(text), "%s%s\n", fd >= 0 && is_line_open(fd) ? "\n" : "", line);
     int rc = -1;
 
     if (fd >= 0 && len > 0 && (size_t)len < sizeof(text) && write(fd, text, (size_t)len) == len)

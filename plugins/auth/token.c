@@ -10,7 +10,14 @@
 #include <string.h>
 #include <strings.h>
 
-enum { SIGNATURE_MAX = 1024, DECODE_FLAGS = JSON_REJECT_DUPLICATES };
+/*
+ * What is not read must not keep anybody out: any number, and strings with NUL, may stand in it.
+ * claims_text() reads strings, and not those.
+ */
+enum {
+    SIGNATURE_MAX = 1024,
+    DECODE_FLAGS = JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL
+};
 
 struct parts {
     const char *header, *payload, *signature;
@@ -38,77 +45,37 @@ static enum refusal split(const char *text, size_t len, struct parts *p)
     return REFUSAL_NONE;
 }
 
-/* Fields that would have us take keys or rules from the token itself. */
+/*
+ * Fields that would have us take keys or rules from the token itself.  x5t and x5t#S256 are not
+ * among them: a thumbprint names a key and brings none (RFC 7515, 4.1.7).
+ */
 static bool has_forbidden_field(json_t *header)
 {
-    static const char *const forbidden[] = {"crit", "b64", "jwk", "jku", "zip"};
-    const char *name;
-    json_t *value;
+    static const char *const forbidden[] = {"crit", "b64", "jwk", "jku", "x5u", "x5c", "zip"};
 
     for (size_t i = 0; i < sizeof(forbidden) / sizeof(forbidden[0]); i++)
         if (json_object_get(header, forbidden[i]))
             return true;
-    json_object_foreach(header, name, value)
-    {
-        if (strncmp(name, "x5", 2) == 0)
-            return true;
-    }
     return false;
 }
 
-/* A kid is only ever compared, but there is no reason to carry strange bytes around. */
-static bool is_kid(const char *kid)
+/* A member that is a string; NULL when it is missing or null.  False when it is something else. */
+static bool get_text(json_t *header, const char *name, const char **out)
 {
-    size_t len = strlen(kid);
+    json_t *value = json_object_get(header, name);
 
-    if (len == 0 || len > KEYS_KID_MAX)
-        return false;
-    for (; *kid; kid++)
-        if (*kid < 0x21 || *kid > 0x7e)
-            return false;
-    return true;
+    *out = claims_text(value);
+    return !value || json_is_null(value) || *out;
 }
 
-static bool is_typ(const char *have, const char *want)
+static bool is_typ(const char *have, const struct option_list *want)
 {
     if (strncasecmp(have, "application/", 12) == 0)
         have += 12;
-    return strcasecmp(have, want) == 0;
-}
-
-/* Finds the key that signed; its issuer's claims are checked by the caller. */
-static enum refusal find_signer(const struct keys *keys, json_t *header, const struct parts *p,
-                                const char *text, const struct key **signer)
-{
-    const char *alg_name = json_string_value(json_object_get(header, "alg"));
-    json_t *kid = json_object_get(header, "kid");
-    json_t *typ = json_object_get(header, "typ");
-    unsigned char sig[SIGNATURE_MAX];
-    size_t sig_len, at = 0;
-    const struct algorithm *alg = alg_name ? algorithm_find(alg_name) : NULL;
-    enum refusal why = REFUSAL_KEY;
-    const struct key *key;
-
-    if (!alg)
-        return REFUSAL_ALGORITHM;
-    if (has_forbidden_field(header) || (typ && !json_is_string(typ)) ||
-        (kid && (!json_is_string(kid) || !is_kid(json_string_value(kid)))))
-        return REFUSAL_HEADER;
-    if (b64url_decode(p->signature, p->signature_len, sig, sizeof(sig), &sig_len) != 0)
-        return REFUSAL_MALFORMED;
-    while ((key = keys_next(keys, json_string_value(kid), &at))) {
-        if (!key_allows(key, alg)) {
-            why = why == REFUSAL_KEY ? REFUSAL_ALGORITHM : why;
-        } else if (typ && !is_typ(json_string_value(typ), key_issuer(key)->typ)) {
-            why = REFUSAL_HEADER;
-        } else if (key_verify(key, alg, text, p->signed_len, sig, sig_len)) {
-            *signer = key;
-            return REFUSAL_NONE;
-        } else {
-            why = REFUSAL_SIGNATURE;
-        }
-    }
-    return why;
+    for (size_t i = 0; i < want->count; i++)
+        if (strcasecmp(have, want->items[i]) == 0)
+            return true;
+    return false;
 }
 
 /* A strict base64url part that is a JSON object without doubled names; NULL otherwise. */
@@ -141,29 +108,102 @@ enum refusal token_check_time(const struct token *tok, int64_t now_s)
     return REFUSAL_NONE;
 }
 
+/* What is being verified. */
+struct work {
+    const char *text;
+    struct parts parts;
+    unsigned char sig[SIGNATURE_MAX];
+    size_t sig_len;
+    const struct algorithm *alg;
+    const char *kid, *typ; /* of the header; NULL when it has none */
+    json_t *payload;       /* decoded when the first signature holds */
+};
+
+static enum refusal read_header(json_t *header, struct work *work)
+{
+    const struct parts *p = &work->parts;
+    const char *alg_name = claims_text(json_object_get(header, "alg"));
+
+    work->alg = alg_name ? algorithm_find(alg_name) : NULL;
+    if (!work->alg)
+        return REFUSAL_ALGORITHM;
+    if (has_forbidden_field(header) || !get_text(header, "typ", &work->typ) ||
+        !get_text(header, "kid", &work->kid) || (work->kid && *work->kid == '\0'))
+        return REFUSAL_HEADER;
+    if (b64url_decode(p->signature, p->signature_len, work->sig, sizeof(work->sig),
+                      &work->sig_len) != 0)
+        return REFUSAL_MALFORMED;
+    return REFUSAL_NONE;
+}
+
+/* Is the token what this key's issuer accepts? */
+static enum refusal try_key(const struct key *key, struct work *work, int64_t now_s,
+                            struct token *out)
+{
+    const struct issuer *iss = key_issuer(key);
+    const struct parts *p = &work->parts;
+
+    if (!key_allows(key, work->alg))
+        return REFUSAL_ALGORITHM;
+    if (work->typ && !is_typ(work->typ, &iss->typs))
+        return REFUSAL_HEADER;
+    if (!key_verify(key, work->alg, work->text, p->signed_len, work->sig, work->sig_len))
+        return REFUSAL_SIGNATURE;
+    if (!work->payload &&
+        !(work->payload = decode_object(p->payload, p->payload_len, p->payload_len)))
+        return REFUSAL_CLAIMS;
+    memset(out, 0, sizeof(*out));
+    out->key_print = key_print(key);
+    return claims_read(iss, work->payload, now_s, out);
+}
+
+/* How far it came: the log names the refusal of the issuer that came closest. */
+static int progress(enum refusal why)
+{
+    static const enum refusal order[] = {REFUSAL_KEY,       REFUSAL_ALGORITHM, REFUSAL_HEADER,
+                                         REFUSAL_SIGNATURE, REFUSAL_ISSUER,    REFUSAL_AUDIENCE};
+    enum { STEPS = sizeof(order) / sizeof(order[0]) };
+
+    for (int i = 0; i < STEPS; i++)
+        if (order[i] == why)
+            return i;
+    return STEPS;
+}
+
+static enum refusal try_keys(const struct keys *keys, struct work *work, int64_t now_s,
+                             struct token *out)
+{
+    enum refusal best = REFUSAL_KEY;
+    const struct key *key;
+    size_t at = 0;
+
+    while ((key = keys_next(keys, work->kid, &at))) {
+        enum refusal why = try_key(key, work, now_s, out);
+        if (!why)
+            return REFUSAL_NONE;
+        if (progress(why) >= progress(best))
+            best = why;
+    }
+    return best;
+}
+
 enum refusal token_verify(const struct keys *keys, const char *text, size_t len, size_t max_len,
                           int64_t now_s, struct token *out)
 {
-    struct parts p;
-    const struct key *signer = NULL;
+    struct work work = {.text = text};
 
     if (len > max_len)
         return REFUSAL_TOO_LONG;
-    enum refusal why = split(text, len, &p);
+    enum refusal why = split(text, len, &work.parts);
     if (why)
         return why;
-    json_t *header = decode_object(p.header, p.header_len, TOKEN_HEADER_MAX);
+    json_t *header = decode_object(work.parts.header, work.parts.header_len, TOKEN_HEADER_MAX);
     if (!header)
         return REFUSAL_MALFORMED;
-    why = find_signer(keys, header, &p, text, &signer);
+    why = read_header(header, &work);
+    if (!why)
+        why = try_keys(keys, &work, now_s, out); /* kid and typ are the header's */
     json_decref(header);
-    if (why)
-        return why;
-    json_t *payload = decode_object(p.payload, p.payload_len, len);
-    if (!payload)
-        return REFUSAL_CLAIMS;
-    why = claims_read(key_issuer(signer), payload, now_s, out);
-    json_decref(payload);
-    out->key_print = key_print(signer);
+    json_decref(work.payload);
     return why;
 }

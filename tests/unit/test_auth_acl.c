@@ -95,6 +95,21 @@ static bool naive_write(enum principal_kind kind, const struct levels *t)
     return is(t, 2, owners[kind]) && is(t, 3, "alice") && is(t, 4, "up");
 }
 
+/* How many levels of a filter the contract has a use for; naively, by what it begins with.  A '#'
+ * does not count. */
+static int naive_depth(enum principal_kind kind, const struct levels *f)
+{
+    if (is(f, 0, "$SYS"))
+        return LEVELS;
+    if (kind == PRINCIPAL_BRIDGE)
+        return is(f, 2, "broadcast") ? 5 : is(f, 2, "presence") ? 4 : LEVELS;
+    if (is(f, 2, "broadcast") || is(f, 2, "dlq"))
+        return 5;
+    if (is(f, 2, "stats") || is(f, 2, "alerts") || is(f, 2, "roles"))
+        return 6;
+    return is(f, 2, "presence") ? 4 : 7;
+}
+
 /* MQTT 4.7: '#' also matches its parent level; a leading wildcard does not match '$'. */
 static bool naive_match(const struct levels *filter, const struct levels *topic)
 {
@@ -223,7 +238,10 @@ static void denied_filters_hold_a_foreign_topic(void **state)
         join(&f, filter, sizeof(filter));
         for (int l = 0; l < f.count; l++)
             is_sound = is_sound && f.at[l][0] != '\0';
-        if (!is_sound || acl_may_subscribe(&p, filter))
+        int depth = f.count - (strcmp(f.at[f.count - 1], "#") == 0);
+        if (depth > naive_depth(kind, &f))
+            assert_false(acl_may_subscribe(&p, filter));
+        if (!is_sound || depth > naive_depth(kind, &f) || acl_may_subscribe(&p, filter))
             continue;
         /* Two fillings tell: a word of its own for each '+', and one or two more levels for '#'. */
         for (int extra = 1; extra <= 2; extra++) {
@@ -241,6 +259,47 @@ static void denied_filters_hold_a_foreign_topic(void **state)
         if (!has_foreign)
             fail_msg("%s was denied %s for nothing", names[kind], filter);
     }
+}
+
+static void filters_are_as_deep_as_the_contract(void **state)
+{
+    static const struct {
+        enum principal_kind kind;
+        const char *filter;
+        bool may;
+    } cases[] = {
+        {PRINCIPAL_USER, "notify/v1/users/alice/down/#", true},
+        {PRINCIPAL_USER, "notify/v1/users/alice/down/+", true},
+        {PRINCIPAL_USER, "notify/v1/users/alice/down/answers/7", true},
+        {PRINCIPAL_USER, "notify/v1/users/alice/down/answers/+", true},
+        {PRINCIPAL_USER, "notify/v1/users/alice/down/answers/#", true},
+        {PRINCIPAL_USER, "notify/v1/users/alice/down/a/b/c", false},
+        {PRINCIPAL_USER, "notify/v1/users/alice/down/a/b/#", true},
+        {PRINCIPAL_USER, "notify/v1/users/alice/down/a/b/c/#", false},
+        {PRINCIPAL_USER, "notify/v1/users/alice/down/+/+/+", false},
+        {PRINCIPAL_USER, "notify/v1/users/alice/down/1/2/3/4/5/6/7/8/9/10", false},
+        {PRINCIPAL_USER, "notify/v1/broadcast/inbox", true},
+        {PRINCIPAL_USER, "notify/v1/broadcast/a/b/c", false},
+        {PRINCIPAL_USER, "notify/v1/roles/ops/inbox", true},
+        {PRINCIPAL_USER, "notify/v1/roles/ops/a/b/c", false},
+        {PRINCIPAL_ADMIN, "notify/v1/dlq/email/bounced", true},
+        {PRINCIPAL_ADMIN, "notify/v1/dlq/email/bounced/x", false},
+        {PRINCIPAL_ADMIN, "notify/v1/presence/alice", true},
+        {PRINCIPAL_ADMIN, "notify/v1/presence/alice/x", false},
+        {PRINCIPAL_ADMIN, "$SYS/broker/load/messages/received/1min", true},
+        {PRINCIPAL_BRIDGE, "notify/v1/users/+/up/a/b/c/d", true},
+    };
+    struct principal p;
+    (void)state;
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        assert_true(principal_parse(names[cases[i].kind], &p));
+        if (acl_may_subscribe(&p, cases[i].filter) != cases[i].may)
+            fail_msg("%s: %d", cases[i].filter, !cases[i].may);
+    }
+    /* What the bridge publishes deeper still reaches a '#'. */
+    assert_true(principal_parse(names[PRINCIPAL_USER], &p));
+    assert_true(acl_may_read(&p, "notify/v1/users/alice/down/a/b/c/d"));
 }
 
 static void sizes_are_bounded(void **state)
@@ -291,6 +350,7 @@ int main(void)
         cmocka_unit_test(topics_agree_with_the_naive_rule),
         cmocka_unit_test(granted_filters_hold_only_readable_topics),
         cmocka_unit_test(denied_filters_hold_a_foreign_topic),
+        cmocka_unit_test(filters_are_as_deep_as_the_contract),
         cmocka_unit_test(sizes_are_bounded),
         cmocka_unit_test(retained_and_qos_2_are_the_bridges),
     };

@@ -12,7 +12,9 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -126,7 +128,7 @@ static void options_have_units_and_bounds(void **state)
     assert_int_equal(set(opt, "audience", " one  two "), 0);
     assert_int_equal(set(opt, "audience", "three"), 0);
     assert_int_equal(opt->issuers[0].audiences.count, 3);
-    for (int i = 0; i < 7; i++) {
+    for (int i = 0; i < OPTIONS_ISSUERS_MAX; i++) {
         char key[32];
         snprintf(key, sizeof(key), "n%d.leeway", i);
         assert_int_equal(set(opt, key, "1"), i < OPTIONS_ISSUERS_MAX - 3 ? 0 : -1);
@@ -157,6 +159,12 @@ static void revocations_are_read_strictly(void **state)
         {"sub user/c x", -1},
         {"exp 1", -1},
         {"jtione", -1},
+        {"sub usr/a", -1},
+        {"sub user/", -1},
+        {"sub User/a", -1},
+        {"sub user/f:1f2e:jdoe", 0},
+        {"sub user/g%3a1", 0},
+        {"sub user/jo+news@x", 0},
     };
     struct revocations rev;
     char err[FILE_ERROR_SIZE];
@@ -176,7 +184,36 @@ static void revocations_are_read_strictly(void **state)
     assert_true(revocations_match(&rev, "user/x", NULL, 500));
     assert_true(revocations_match(&rev, "user/x", NULL, 0)); /* undated */
     assert_false(revocations_match(&rev, "user/x", NULL, 501));
+    /* One spelling inside: that of topics. */
+    assert_true(revocations_match(&rev, "user/f%3A1f2e%3Ajdoe", NULL, 2000));
+    assert_true(revocations_match(&rev, "user/g%3A1", NULL, 2000));
+    assert_true(revocations_match(&rev, "user/jo%2Bnews@x", NULL, 2000));
     revocations_fini(&rev);
+}
+
+/* A bad line does not keep the others out, and what is appended to an open line is a line. */
+static void a_bad_line_spoils_only_itself(void **state)
+{
+    char path[] = "/tmp/test_auth_parts.XXXXXX", err[FILE_ERROR_SIZE] = "";
+    static const char text[] = "jti one\nsub usr/a\njti two\nsub user/b";
+    struct revocations rev;
+    int fd = mkstemp(path);
+    (void)state;
+
+    assert_true(fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text));
+    close(fd);
+    assert_int_equal(revocations_append(path, "jti three", err), 0);
+    assert_int_equal(revocations_append(path, "jti four", err), 0);
+    assert_int_equal(revocations_init(&rev), 0);
+    assert_int_equal(revocations_read(&rev, path, err), -1);
+    assert_non_null(strstr(err, "line 2"));
+    assert_true(revocations_match(&rev, "user/x", "one", 1));
+    assert_true(revocations_match(&rev, "user/x", "two", 1));
+    assert_true(revocations_match(&rev, "user/x", "three", 1));
+    assert_true(revocations_match(&rev, "user/x", "four", 1));
+    assert_true(revocations_match(&rev, "user/b", "", 1));
+    revocations_fini(&rev);
+    unlink(path);
 }
 
 static void control_requests_are_read_strictly(void **state)
@@ -239,6 +276,7 @@ int main(void)
         cmocka_unit_test(the_map_finds_what_was_put_in),
         cmocka_unit_test(options_have_units_and_bounds),
         cmocka_unit_test(revocations_are_read_strictly),
+        cmocka_unit_test(a_bad_line_spoils_only_itself),
         cmocka_unit_test(control_requests_are_read_strictly),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -4,6 +4,8 @@
 #include "acl.h"
 #include "seal.h"
 
+#include <openssl/evp.h>
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -82,6 +84,7 @@ static void a_sealed_name_is_the_same_principal(void **state)
 {
     static const char name[] = "\x01"
                                "a:alice:ops,oncall";
+    static const char marks[] = {PRINCIPAL_MARK, PRINCIPAL_SEALED};
     unsigned char key[SEAL_KEY_SIZE], other[SEAL_KEY_SIZE];
     char sealed[SEAL_NAME_SIZE];
     struct principal p = {.id = ""}, q = {.id = ""};
@@ -89,26 +92,111 @@ static void a_sealed_name_is_the_same_principal(void **state)
 
     assert_int_equal(seal_init(key), 0);
     assert_int_equal(seal_init(other), 0);
-    assert_int_equal(seal_name(key, name, sealed), 0);
-    assert_true(seal_holds(key, sealed));
-    assert_false(seal_holds(other, sealed));
     assert_true(principal_parse(name, &p));
-    assert_true(principal_parse(sealed, &q));
-    assert_true(principal_same(&p, &q));
-    assert_int_equal(p.roles_len, q.roles_len);
-    assert_memory_equal(p.roles, q.roles, p.roles_len);
-    assert_true(acl_may_subscribe(&q, "notify/v1/roles/oncall/#"));
-    sealed[strlen(sealed) - SEAL_HEX - 1] = '\0';
-    assert_false(acl_may_subscribe(&q, "notify/v1/roles/oncal/#"));
-    assert_false(seal_holds(key, sealed));
-    assert_int_equal(seal_name(key, name, sealed), 0);
-    for (size_t i = 0; sealed[i]; i++) {
-        sealed[i] ^= 1;
+    for (int m = 0; m < 2; m++) {
+        assert_int_equal(seal_name(key, name, marks[m], sealed), 0);
+        assert_int_equal(sealed[0], marks[m]);
+        assert_true(seal_holds(key, sealed));
+        assert_false(seal_holds(other, sealed));
+        assert_true(seal_open(key, sealed, &q));
+        assert_true(principal_same(&p, &q));
+        assert_int_equal(p.roles_len, q.roles_len);
+        assert_memory_equal(p.roles, q.roles, p.roles_len);
+        assert_true(acl_may_subscribe(&q, "notify/v1/roles/oncall/#"));
+        assert_false(acl_may_subscribe(&q, "notify/v1/roles/oncal/#"));
+        for (size_t i = 0; sealed[i]; i++) {
+            sealed[i] ^= 1;
+            assert_false(seal_open(key, sealed, &q));
+            sealed[i] ^= 1;
+        }
+        sealed[0] = marks[1 - m]; /* the mark is part of what is sealed */
         assert_false(seal_holds(key, sealed));
-        sealed[i] ^= 1;
+        sealed[0] = marks[m];
+        sealed[strlen(sealed) - SEAL_HEX - 1] = '\0';
+        assert_false(seal_open(key, sealed, &q));
     }
-    assert_false(seal_holds(key, name));
-    assert_false(seal_holds(key, ""));
+}
+
+/* What a certificate, a pre-shared key's identity or another plugin could bring. */
+static void a_name_without_its_seal_is_nobodys(void **state)
+{
+    static const char *const forged[] = {
+        "=a:root:",
+        "=b:tocsin:",
+        "=a:root:ops",
+        "\x01"
+        "a:root:",
+        "\x01"
+        "b:tocsin:",
+        "=a:root::00000000000000000000000000000000",
+        "\x01"
+        "a:root::00000000000000000000000000000000",
+        "=a:root:ops:ffffffffffffffffffffffffffffffff",
+        ":00000000000000000000000000000000",
+        "=:00000000000000000000000000000000",
+        "root",
+        "admin/root",
+        "CN=root",
+        "",
+    };
+    unsigned char key[SEAL_KEY_SIZE], zero[SEAL_KEY_SIZE] = {0};
+    char sealed[SEAL_NAME_SIZE];
+    struct principal p;
+    (void)state;
+
+    assert_int_equal(seal_init(key), 0);
+    for (size_t i = 0; i < sizeof(forged) / sizeof(forged[0]); i++)
+        assert_false(seal_open(key, forged[i], &p));
+    assert_false(seal_open(key, NULL, &p));
+    assert_int_equal(seal_name(zero,
+                               "\x01"
+                               "a:root:",
+                               PRINCIPAL_SEALED, sealed),
+                     0);
+    assert_false(seal_open(key, sealed, &p));
+}
+
+/* OpenSSL's SipHash is the witness for ours, for every length up to the longest name. */
+static void the_seal_is_siphash(void **state)
+{
+    EVP_MAC *mac = EVP_MAC_fetch(NULL, "SIPHASH", NULL);
+    unsigned char key[SEAL_KEY_SIZE];
+    (void)state;
+
+    assert_non_null(mac);
+    assert_int_equal(seal_init(key), 0);
+    for (size_t len = 1; len < PRINCIPAL_NAME_SIZE; len += len < 70 ? 1 : 97) {
+        EVP_MAC_CTX *ctx = EVP_MAC_CTX_new(mac);
+        char name[PRINCIPAL_NAME_SIZE], sealed[SEAL_NAME_SIZE], want[SEAL_HEX + 1];
+        unsigned char out[SEAL_HEX / 2];
+        size_t out_len;
+
+        memset(name, 'r', len);
+        name[0] = PRINCIPAL_MARK;
+        name[len] = '\0';
+        assert_int_equal(seal_name(key, name, PRINCIPAL_MARK, sealed), 0);
+        assert_int_equal(EVP_MAC_init(ctx, key, sizeof(key), NULL), 1);
+        assert_int_equal(EVP_MAC_update(ctx, (unsigned char *)name, len), 1);
+        assert_int_equal(EVP_MAC_final(ctx, out, &out_len, sizeof(out)), 1);
+        assert_int_equal(out_len, sizeof(out));
+        for (size_t i = 0; i < sizeof(out); i++)
+            snprintf(want + 2 * i, 3, "%02x", out[i]);
+        assert_string_equal(sealed + len + 1, want);
+        EVP_MAC_CTX_free(ctx);
+    }
+    EVP_MAC_free(mac);
+}
+
+static void the_key_of_a_seal_is_its_secrets(void **state)
+{
+    unsigned char a[SEAL_KEY_SIZE], b[SEAL_KEY_SIZE];
+    (void)state;
+
+    assert_int_equal(seal_derive(a, "0123456789abcdef0123456789abcdef", 32), 0);
+    assert_int_equal(seal_derive(b, "0123456789abcdef0123456789abcdef", 32), 0);
+    assert_memory_equal(a, b, sizeof(a));
+    assert_int_equal(seal_derive(b, "0123456789abcdef0123456789abcdeg", 32), 0);
+    assert_memory_not_equal(a, b, sizeof(a));
 }
 
 static void the_longest_principal_fits(void **state)
@@ -198,6 +286,9 @@ int main(void)
         cmocka_unit_test(what_does_not_fit_is_refused_not_cut),
         cmocka_unit_test(written_and_read_it_is_the_same),
         cmocka_unit_test(a_sealed_name_is_the_same_principal),
+        cmocka_unit_test(a_name_without_its_seal_is_nobodys),
+        cmocka_unit_test(the_seal_is_siphash),
+        cmocka_unit_test(the_key_of_a_seal_is_its_secrets),
         cmocka_unit_test(the_longest_principal_fits),
         cmocka_unit_test(other_user_names_are_no_principals),
         cmocka_unit_test(client_ids_belong_to_one_principal),
