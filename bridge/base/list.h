@@ -50,6 +50,17 @@ static inline void list_push_front(struct list *list, struct list_node *node)
     list->count++;
 }
 
+/* Behind one of its nodes, or first with the head. */
+static inline void list_insert_after(struct list *list, struct list_node *place,
+                                     struct list_node *node)
+{
+    node->next = place->next;
+    node->prev = place;
+    place->next->prev = node; /* NOLINT(clang-analyzer-core.NullDereference) */
+    place->next = node;
+    list->count++;
+}
+
 static inline void list_remove(struct list *list, struct list_node *node)
 {
     /* The analyser takes a node popped twice for the same one; a linked node has neighbours. */

@@ -49,6 +49,8 @@
 #define RPC_UNKNOWN_METHOD "unknown_method"
 #define RPC_CONFLICT       "conflict"
 #define RPC_UNAVAILABLE    "unavailable" /* try again later */
+#define RPC_BUSY           "busy"        /* so many of one's own are under way: wait for answers */
+#define RPC_TOO_LARGE      "too_large"   /* the answer, for the broker */
 #define RPC_INTERNAL       "internal"
 
 enum rpc_need { RPC_OPTIONAL, RPC_REQUIRED };

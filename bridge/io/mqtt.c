@@ -125,6 +125,7 @@ static void on_connect(struct mosquitto *mosq, void *obj, int reason, int flags,
     struct mqtt *mqtt = obj;
     uint16_t keepalive_s = mqtt->config.keepalive_s;
     uint16_t receive_maximum = 65535;
+    uint32_t packet_max = 0;
 
     (void)mosq;
     mqtt->heard++;
@@ -136,6 +137,8 @@ static void on_connect(struct mosquitto *mosq, void *obj, int reason, int flags,
     mosquitto_property_read_int16(properties, MQTT_PROP_RECEIVE_MAXIMUM, &receive_maximum, false);
     mqtt->keepalive_ms = (int64_t)keepalive_s * 1000;
     mqtt->room = receive_maximum < MQTT_PUBLISH_BOUND ? receive_maximum : MQTT_PUBLISH_BOUND;
+    mosquitto_property_read_int32(properties, MQTT_PROP_MAXIMUM_PACKET_SIZE, &packet_max, false);
+    mqtt->packet_max = packet_max ? packet_max : SIZE_MAX;
     mqtt->has_session = flags & 1;
     mqtt->is_connected = true;
 }

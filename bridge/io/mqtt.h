@@ -93,7 +93,9 @@ bool mqtt_is_up(const struct mqtt *mqtt);
 
 /*
  * Queues a message; *mid identifies its PUBACK (QoS 1).  ERR_CLOSED when not connected,
- * ERR_FULL when the outgoing queue is at its bound (mqtt_publish_room() == 0).
+ * ERR_FULL when the outgoing queue is at its bound (mqtt_publish_room() == 0).  After these two the
+ * same message may be taken later.  Every other error is about the message and stays:
+ * ERR_TOO_LARGE (mqtt_payload_max()), ERR_INVALID (its topic, or a thing the broker cannot do).
  */
 NODISCARD int mqtt_publish(struct mqtt *mqtt, const char *topic, const void *payload,
                            size_t payload_bytes, int qos, bool retain, int *mid);
@@ -103,12 +105,23 @@ NODISCARD int mqtt_publish_reply(struct mqtt *mqtt, const char *topic, const voi
                                  size_t correlation_bytes, int *mid);
 /* How many more QoS 1 messages may be under way now; 0 too while 8 MiB wait for the socket. */
 size_t mqtt_publish_room(const struct mqtt *mqtt);
+/*
+ * The largest packet that the broker takes, as its CONNACK said (MQTT 5 Maximum Packet Size), and
+ * the largest payload that fits into one on a topic.  SIZE_MAX: it named no limit.
+ */
+size_t mqtt_packet_max(const struct mqtt *mqtt);
+size_t mqtt_payload_max(const struct mqtt *mqtt, const char *topic);
 
 /*
  * Acknowledges every message that on_message has shown on this connection, held or not: whoever
  * calls it has stored them all.  Nothing happens when there is none.
  */
 void mqtt_release(struct mqtt *lane);
+/*
+ * Lanes: messages in a batch from now on, at most those of the configuration; 0: as many as those.
+ * With 1 a batch that cannot be stored is one message.
+ */
+void mqtt_limit_batch(struct mqtt *lane, size_t messages);
 void mqtt_read_on(struct mqtt *lane);
 /*
  * Counts connections.  Whoever commits asynchronously notes it in on_batch and compares it

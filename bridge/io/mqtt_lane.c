@@ -88,7 +88,9 @@ static bool has_to_open_further(const struct mqtt *lane)
 /* By number, or by bytes: a batch lives in memory until it is committed. */
 static bool is_full(const struct mqtt *lane)
 {
-    return lane->helping >= lane->config.batch_max || lane->helping_bytes >= BATCH_BYTES;
+    size_t max = lane->batch_limit ? lane->batch_limit : lane->config.batch_max;
+
+    return lane->helping >= max || lane->helping_bytes >= BATCH_BYTES;
 }
 
 static void hold(struct mqtt *lane)
@@ -161,6 +163,11 @@ void mqtt_release(struct mqtt *lane)
         mqtt_watch(lane);
     }
     mqtt_leave(lane);
+}
+
+void mqtt_limit_batch(struct mqtt *lane, size_t messages)
+{
+    lane->batch_limit = messages < lane->config.batch_max ? messages : 0;
 }
 
 void mqtt_read_on(struct mqtt *lane)

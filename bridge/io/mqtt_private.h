@@ -78,6 +78,7 @@ struct mqtt {
     bool is_told;         /* on_up or on_message has been called for this connection */
 
     /* lane */
+    size_t batch_limit;   /* 0: batch_max */
     size_t unreleased;    /* messages handed over and not acknowledged */
     size_t helping;       /* of these, since on_batch was last called */
     size_t helping_bytes; /* payloads of those */
@@ -88,6 +89,7 @@ struct mqtt {
     /* publisher */
     size_t outstanding;  /* QoS 1 without PUBACK */
     size_t room;         /* how many the broker and we allow */
+    size_t packet_max;   /* bytes that the broker takes in one; SIZE_MAX: it named no limit */
     size_t queued_bytes; /* payloads of those */
     size_t queued;       /* packets since the last complete write */
 };

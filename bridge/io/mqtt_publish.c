@@ -3,6 +3,7 @@
 #include "io/mqtt_private.h"
 
 #include <mqtt_protocol.h>
+#include <string.h>
 
 #include "base/log.h"
 
@@ -10,6 +11,8 @@
 #define QUEUED_MAX   10000   /* packets of QoS 0 that the socket has not taken yet */
 #define QUEUED_BYTES 8388608 /* payloads that the socket has not taken yet, give or take one */
 #define PAYLOAD_MAX  268435455
+/* Of a PUBLISH beside topic and payload: first byte, length, topic's length, id, no properties. */
+#define PACKET_REST 10
 
 /* From inside the library: QoS 0 is reported while writing, QoS 1 while reading. */
 void mqtt_publisher_take(struct mqtt *publisher, int mid, int reason)
@@ -37,6 +40,9 @@ static int err_of(int rc)
     case MOSQ_ERR_SUCCESS:
         return 0;
     case MOSQ_ERR_NO_CONN:
+    case MOSQ_ERR_CONN_LOST:
+    case MOSQ_ERR_ERRNO:
+    case MOSQ_ERR_TLS:
         return ERR_CLOSED;
     case MOSQ_ERR_PAYLOAD_SIZE:
     case MOSQ_ERR_OVERSIZE_PACKET:
@@ -105,6 +111,20 @@ size_t mqtt_publish_room(const struct mqtt *mqtt)
     if (!mqtt_is_up(mqtt) || mqtt->outstanding >= mqtt->room || mqtt->queued_bytes >= QUEUED_BYTES)
         return 0;
     return mqtt->room - mqtt->outstanding;
+}
+
+size_t mqtt_packet_max(const struct mqtt *mqtt)
+{
+    return mqtt->packet_max ? mqtt->packet_max : SIZE_MAX;
+}
+
+size_t mqtt_payload_max(const struct mqtt *mqtt, const char *topic)
+{
+    size_t max = mqtt_packet_max(mqtt), rest = strlen(topic) + PACKET_REST;
+
+    if (max == SIZE_MAX)
+        return max;
+    return max > rest ? max - rest : 0;
 }
 
 void mqtt_flush(struct mqtt *publisher)

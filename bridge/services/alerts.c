@@ -138,6 +138,10 @@ static void on_saved(void *ctx, int err, bool did_change)
     if (alarm) {
         alarm->is_saving = false;
         alarm->is_doubtful = alarm->is_doubtful || err == ERR_DOUBT;
+        if (err == ERR_DATA) { /* it can never be stored: told all the same */
+            log_error("alerts.refused", LOG_STR("alert", alarm->alert.name));
+            alarm->is_unsaved = false;
+        }
         if (!err && alarm->alert.since_ms == saving->since_ms) {
             alarm->is_unsaved = false;
             /* Another speaker was first, and has told it. */

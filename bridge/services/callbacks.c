@@ -196,20 +196,36 @@ void callbacks_request(struct callbacks *callbacks, struct http_exchange *exchan
 
 /* ---- keeping ---- */
 
+/* One of these calls can never be stored: each by itself, and only that one is refused. */
+static void keep_again(struct callbacks *callbacks)
+{
+    struct list_node *node;
+
+    while ((node = callbacks->keeping.head.prev) != &callbacks->keeping.head) {
+        list_remove(&callbacks->keeping, node);
+        list_push_front(&callbacks->waiting, node);
+    }
+    loop_defer(callbacks->loop, &callbacks->flush);
+}
+
 static void on_kept(void *ctx, int err, int64_t count)
 {
     struct callbacks *callbacks = ctx;
     struct list_node *node;
 
     callbacks->is_keeping = false;
+    callbacks->is_careful = err == ERR_DATA || (callbacks->is_careful && callbacks->waiting.count);
     if (err)
         log_warn("callbacks.unkept", LOG_STR("err", err_name(err)));
-    else
+    if (err == ERR_DATA && callbacks->keeping.count > 1) {
+        keep_again(callbacks);
+        return;
+    } else
         metric_add(callbacks->events, (double)count);
     while ((node = list_pop_front(&callbacks->keeping))) {
         struct post *post = CONTAINER_OF(node, struct post, node);
 
-        post_end(post, err ? 503 : 200, "");
+        post_end(post, err == ERR_DATA ? 400 : err ? 503 : 200, "");
     }
     if (callbacks->waiting.count)
         loop_defer(callbacks->loop, &callbacks->flush);
@@ -300,6 +316,8 @@ static void flush(void *ctx)
         add_rows(rows + count, post, id);
         count += rows_of(post);
         list_push_back(&callbacks->keeping, &post->node);
+        if (callbacks->is_careful && count)
+            break;
     }
     if (!count)
         return;

@@ -38,6 +38,7 @@ struct callbacks {
     char *public_url;
     int sent_days, event_days;
     bool has_tracking;
+    bool is_careful; /* one call a statement: the database has refused the data of one */
     struct endpoint *endpoints[CALLBACK_ENDPOINTS_MAX];
     size_t count;
     size_t posts, post_bytes;

@@ -13,6 +13,8 @@
 /* Read at once, with their content of 64 KiB at most; and remembered at most. */
 #define BITE       100
 #define UNTOLD_MAX 20000
+/* One that could not be read by itself so often is left out, so that the others are published. */
+#define FAILURES_MAX 8
 
 static void tell_next(struct desk *desk);
 
@@ -45,15 +47,31 @@ static void on_row(void *ctx, const struct dead_row *row)
     task_free(task);
 }
 
+/* What stays unread may be the fault of one of them: fewer at once, until it is alone. */
+static void on_unread(struct desk *desk, int err)
+{
+    log_warn("desk.untold", LOG_STR("err", err_name(err)), LOG_INT("count", desk->telling));
+    desk->tell_max = desk->telling > 1 ? desk->telling / 2 : 1;
+    if (desk->telling > 1 || ++desk->tell_failures < FAILURES_MAX)
+        return;
+    log_error("desk.untold", LOG_ID("delivery", desk->untold[0]),
+              LOG_STR("why", "the dead letter cannot be read: it is not published"));
+    desk->tell_failures = 0;
+    desk->untold_count--;
+    memmove(desk->untold, desk->untold + 1, desk->untold_count * sizeof(*desk->untold));
+}
+
 static void on_told(void *ctx, int err)
 {
     struct desk *desk = ctx;
 
     desk->is_telling = false;
     if (err) {
-        log_warn("desk.untold", LOG_STR("err", err_name(err)));
-        return; /* the next that is to be told brings them along */
+        on_unread(desk, err);
+        return; /* desk_tell_turn() goes on */
     }
+    desk->tell_failures = 0;
+    desk->tell_max = desk->tell_max * 2 < BITE ? desk->tell_max * 2 : 0;
     memmove(desk->untold, desk->untold + desk->telling,
             (desk->untold_count - desk->telling) * sizeof(*desk->untold));
     desk->untold_count -= desk->telling;
@@ -68,7 +86,9 @@ static void tell_next(struct desk *desk)
 
     if (desk->is_telling || !desk->untold_count)
         return;
-    desk->telling = desk->untold_count < BITE ? desk->untold_count : BITE;
+    desk->telling = desk->tell_max ? desk->tell_max : BITE;
+    if (desk->telling > desk->untold_count)
+        desk->telling = desk->untold_count;
     filter.id_count = desk->telling;
     desk->is_telling = store_dlq_list(desk->store, &filter, 0, BITE, true, &call) == 0;
 }

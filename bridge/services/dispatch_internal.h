@@ -61,8 +61,9 @@ struct settling {
     struct task *task;
     struct outcome outcome;
     struct settlement row;
-    bool was_in_doubt; /* an earlier try may have committed: ask before telling */
-    bool is_recorded;  /* it has */
+    bool was_in_doubt;     /* an earlier try may have committed: ask before telling */
+    bool is_recorded;      /* it has */
+    int64_t not_before_ms; /* boot clock: after the database has refused it alone; else 0 */
 };
 
 enum settle_kind { SETTLE_FINAL, SETTLE_RETRY, SETTLE_BURY, SETTLE_KINDS };
@@ -86,11 +87,13 @@ struct dispatch {
     bool is_starting;
     struct list settling[SETTLE_KINDS];
     bool is_settling[SETTLE_KINDS];
-    size_t asking;             /* batches in doubt, whose record is being asked for */
-    int64_t settle_after_ms;   /* boot clock: not before, after a failure */
-    bool has_suspect;          /* one delivery that may be poison is in memory */
-    bool is_asking_suspect;    /* or may be on its way here */
-    int64_t next_reconcile_ms; /* boot clock */
+    size_t
+        settle_max[SETTLE_KINDS]; /* rows in a statement: fewer while one of them is bad; 0: all */
+    size_t asking;                /* batches in doubt, whose record is being asked for */
+    int64_t settle_after_ms;      /* boot clock: not before, after a failure */
+    bool has_suspect;             /* one delivery that may be poison is in memory */
+    bool is_asking_suspect;       /* or may be on its way here */
+    int64_t next_reconcile_ms;    /* boot clock */
     bool is_asking_pauses;
     bool knows_pauses; /* what admins have stopped was read once: before that nothing is sent */
     int64_t next_pauses_ms; /* boot clock */

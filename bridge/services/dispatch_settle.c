@@ -3,7 +3,8 @@
  * dispatch_settle - recording outcomes in batches, and telling services after the commit
  *
  * One statement of each kind is under way at a time; what comes meanwhile forms the next batch,
- * so that batches are as small as the load is low.
+ * so that batches are as small as the load is low.  A statement whose data are refused is divided
+ * until the row is found, which then waits by itself: one bad row never keeps the others.
  */
 #include "base/alloc.h"
 #include "base/crash.h"
@@ -14,6 +15,8 @@
 
 /* How long to wait after a batch could not be recorded. */
 #define SETTLE_RETRY_MS 100
+/* The same for a row that the database has refused by itself. */
+#define SETTLE_REFUSED_MS 10000
 
 /* A batch under way. */
 struct batch {
@@ -300,6 +303,31 @@ static void ask(struct dispatch *dispatch, struct batch *batch)
     batch_free(batch);
 }
 
+/* One of the rows can never be stored as it is: smaller statements until it is alone. */
+static void divide(struct dispatch *dispatch, struct batch *batch)
+{
+    size_t count = batch->items.count;
+    struct settling *item;
+
+    dispatch->settle_max[batch->kind] = count > 1 ? count / 2 : 1;
+    if (count > 1)
+        return;
+    item = CONTAINER_OF(list_first(&batch->items), struct settling, node);
+    item->not_before_ms = loop_now_ms(dispatch->loop) + SETTLE_REFUSED_MS;
+    log_error("settle.refused", LOG_ID("delivery", item->row.id),
+              LOG_INT("attempt", item->row.number),
+              LOG_STR("why", "the database refuses this row; it is tried again, and holds up no"
+                             " other"));
+}
+
+/* After a statement that went well they grow again. */
+static void widen(struct dispatch *dispatch, enum settle_kind kind)
+{
+    size_t *max = &dispatch->settle_max[kind];
+
+    *max = *max && *max * 2 < dispatch->config.settle_batch ? *max * 2 : 0;
+}
+
 static void on_done(void *ctx, int err)
 {
     struct batch *batch = ctx;
@@ -315,8 +343,13 @@ static void on_done(void *ctx, int err)
         if (err) {
             log_warn("settle.failed", LOG_STR("err", err_name(err)),
                      LOG_INT("rows", batch->items.count));
+            if (err == ERR_DATA)
+                divide(dispatch, batch);
+            else
+                dispatch->settle_after_ms = loop_now_ms(dispatch->loop) + SETTLE_RETRY_MS;
             put_back(batch, err);
-            dispatch->settle_after_ms = loop_now_ms(dispatch->loop) + SETTLE_RETRY_MS;
+        } else {
+            widen(dispatch, batch->kind);
         }
     }
     while ((node = list_pop_front(&batch->items))) {
@@ -360,21 +393,33 @@ static int send_batch(struct dispatch *dispatch, struct batch *batch, size_t cou
 
 static void flush(struct dispatch *dispatch, enum settle_kind kind)
 {
-    struct list *waiting = &dispatch->settling[kind];
-    struct batch *batch = xcalloc(1, sizeof(*batch));
-    struct list_node *node;
+    struct list_node *node = list_first(&dispatch->settling[kind]);
+    int64_t now_ms = loop_now_ms(dispatch->loop);
+    size_t max = dispatch->settle_max[kind];
+    struct batch *batch;
     size_t count = 0;
     int err;
 
+    if (!max || max > dispatch->config.settle_batch)
+        max = dispatch->config.settle_batch;
+    while (node && CONTAINER_OF(node, struct settling, node)->not_before_ms > now_ms)
+        node = list_next(&dispatch->settling[kind], node);
+    if (!node)
+        return;
+    batch = xcalloc(1, sizeof(*batch));
     batch->dispatch = dispatch;
     batch->kind = kind;
     batch->generation = dispatch->generation;
     list_init(&batch->items);
-    batch->rows = xmalloc(dispatch->config.settle_batch * sizeof(*batch->rows));
-    while (count < dispatch->config.settle_batch && (node = list_pop_front(waiting))) {
+    batch->rows = xmalloc(max * sizeof(*batch->rows));
+    while (count < max && node) {
         struct settling *item = CONTAINER_OF(node, struct settling, node);
 
-        list_push_back(&batch->items, node);
+        node = list_next(&dispatch->settling[kind], node);
+        if (item->not_before_ms > now_ms)
+            continue;
+        list_remove(&dispatch->settling[kind], &item->node);
+        list_push_back(&batch->items, &item->node);
         idmap_set(&batch->by_id, item->row.id, item);
         batch->rows[count++] = item->row;
     }

@@ -17,6 +17,8 @@
 
 /* Acks in doubt that are remembered: more than the broker lets a lane hold. */
 #define DOUBTED_MAX 10000
+/* Messages read one at a time after the database has refused the data of a batch. */
+#define CAREFUL_MESSAGES 1000
 
 /* One notification whose service is to be told, and that was not in memory. */
 struct stranger {
@@ -51,6 +53,9 @@ struct events {
     uint64_t *ended; /* doubted, and perhaps gone */
     size_t ended_count;
     int64_t held_since_ms;
+    size_t batch_count; /* messages of the batch at hand */
+    size_t careful;     /* batches of one message still to come */
+    struct metric *refused;
     struct metric *messages, *malformed, *acked, *late, *called_off;
 };
 
@@ -76,6 +81,8 @@ struct events *events_new(struct loop *loop, const struct events_config *config,
                                    "MQTT messages read from the users lane.", NULL);
     events->malformed = metrics_get(metrics, METRIC_COUNTER, "tocsin_events_malformed_total",
                                     "User events that could not be read.", NULL);
+    events->refused = metrics_get(metrics, METRIC_COUNTER, "tocsin_events_refused_total",
+                                  "User events that the database refused to store.", NULL);
     events->acked = metrics_get(metrics, METRIC_COUNTER, "tocsin_acks_total",
                                 "Acknowledgements that ended a delivery.", NULL);
     events->called_off = metrics_get(metrics, METRIC_COUNTER, "tocsin_steps_called_off_total",
@@ -176,8 +183,40 @@ static void reset(struct events *events)
     arena_reset(events->arena);
 }
 
+static void release(struct events *events)
+{
+    reset(events);
+    if (events->careful && --events->careful == 0)
+        mqtt_limit_batch(events->lane, 0);
+    mqtt_release(events->lane);
+}
+
+/*
+ * The database refuses the data of this batch, and would each time that the broker sends it again.
+ * Read one by one, all but the message that it refuses are stored; that one is acknowledged.
+ */
+static void on_refused_data(struct events *events)
+{
+    if (events->batch_count > 1) {
+        log_warn("events.one_by_one", LOG_INT("messages", events->batch_count));
+        events->careful = CAREFUL_MESSAGES;
+        mqtt_limit_batch(events->lane, 1);
+        reset(events);
+        mqtt_discard(events->lane, "the database refuses the data of one of these messages");
+        return;
+    }
+    metric_add(events->refused, 1);
+    log_error("events.refused", LOG_INT("acks", events->ack_count),
+              LOG_STR("why", "the database cannot store this message: it is dropped"));
+    release(events);
+}
+
 static void abandon(struct events *events, int err)
 {
+    if (err == ERR_DATA) {
+        on_refused_data(events);
+        return;
+    }
     log_warn("events.abandoned", LOG_STR("err", err_name(err)), LOG_INT("acks", events->ack_count));
     reset(events);
     mqtt_discard(events->lane, "the acknowledgements could not be stored");
@@ -219,8 +258,7 @@ static void on_committed(void *ctx, int err)
         abandon(events, err);
         return;
     }
-    reset(events);
-    mqtt_release(events->lane);
+    release(events);
 }
 
 static void finish(struct events *events)
@@ -228,8 +266,7 @@ static void finish(struct events *events)
     struct storing *storing;
 
     if (!events->ops.has_marks(events->ops.ctx)) {
-        reset(events);
-        mqtt_release(events->lane);
+        release(events);
         return;
     }
     storing = storing_new(events);
@@ -487,9 +524,9 @@ static void on_batch(void *ctx, size_t count)
     struct storing *storing;
     struct unread_call call;
 
-    (void)count;
     if (events->is_stopping)
         return;
+    events->batch_count = count;
     events->held_since_ms = loop_now_ms(events->loop);
     if (events->all_count == 0) {
         store_acks(events);

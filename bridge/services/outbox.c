@@ -5,9 +5,22 @@
 #include "base/list.h"
 #include "base/log.h"
 #include "base/map.h"
+#include "core/shrink.h"
 
 #include <stdlib.h>
 #include <string.h>
+
+/* PUBACK reason "packet too large". */
+#define PACKET_TOO_LARGE 0x95
+/*
+ * A message that was the oldest under way each time when the connection was lost goes alone after
+ * so many times, and is given up when that ended the connection as often again.  A broker that
+ * closes the connection at a message would else get it for ever.
+ */
+#define LOSSES_ALONE 4
+#define LOSSES_MAX   8
+/* The largest message: a page of dead letters in a reply (docs/operations.md). */
+#define NEEDED_BYTES 200000
 
 struct message {
     struct list_node node; /* kept: in waiting or under_way; watched: in watched */
@@ -15,6 +28,7 @@ struct message {
     outbox_result_fn *on_result;
     void *ctx;
     bool is_retained;
+    unsigned losses;  /* connections lost while it was the oldest under way */
     uint64_t seq;     /* kept: grows in the order in which they came */
     int64_t since_ms; /* nothing that it says was settled before; boot clock */
     size_t bytes;
@@ -59,6 +73,58 @@ static void message_free(struct outbox *outbox, struct message *message)
     free(message);
 }
 
+/* What goes in place of a message that was too large, in its place in the order. */
+struct replacing {
+    struct outbox *outbox;
+    const struct message *message;
+    struct list_node *behind;
+};
+
+static void add_replacement(void *ctx, const char *payload, size_t bytes)
+{
+    struct replacing *replacing = ctx;
+    struct outbox *outbox = replacing->outbox;
+    struct message *message = message_new(replacing->message->topic, payload, bytes);
+
+    message->is_retained = replacing->message->is_retained;
+    message->seq = replacing->message->seq;
+    message->since_ms = replacing->message->since_ms;
+    outbox->bytes += bytes;
+    list_insert_after(&outbox->waiting, replacing->behind, &message->node);
+    replacing->behind = &message->node;
+}
+
+/*
+ * The broker will never take this message, which is in no list any more.  It must not stand before
+ * the others: what can be said of it in fewer bytes goes in its place, and it ends here.
+ */
+static void refuse(struct outbox *outbox, struct message *message, int err, size_t limit)
+{
+    struct replacing replacing = {outbox, message, &outbox->waiting.head};
+    size_t instead = 0;
+
+    if (err == ERR_TOO_LARGE)
+        instead = shrink_message(message->topic, message->payload, message->bytes, limit,
+                                 add_replacement, &replacing);
+    metric_add(outbox->failed, 1);
+    log_error("outbox.refused", LOG_STR("topic", message->topic), LOG_STR("err", err_name(err)),
+              LOG_INT("bytes", message->bytes),
+              LOG_INT("payload_max", limit == SIZE_MAX ? 0 : limit),
+              LOG_INT("sent_instead", instead));
+    message_free(outbox, message);
+}
+
+/* Whether it must go with no other under way: it may be what ends the connection. */
+static bool must_go_alone(const struct outbox *outbox, const struct message *message)
+{
+    struct list_node *first = list_first((struct list *)(uintptr_t)&outbox->under_way);
+
+    if (!first)
+        return false;
+    return message->losses >= LOSSES_ALONE ||
+           CONTAINER_OF(first, struct message, node)->losses >= LOSSES_ALONE;
+}
+
 /* Hands kept messages to the library while it has room. */
 static void pump(struct outbox *outbox)
 {
@@ -66,11 +132,19 @@ static void pump(struct outbox *outbox)
 
     while ((node = list_first(&outbox->waiting)) && mqtt_is_up(outbox->mqtt)) {
         struct message *message = CONTAINER_OF(node, struct message, node);
+        int err;
 
-        if (mqtt_publish(outbox->mqtt, message->topic, message->payload, message->bytes, 1,
-                         message->is_retained, &message->mid))
+        if (must_go_alone(outbox, message))
+            return;
+        err = mqtt_publish(outbox->mqtt, message->topic, message->payload, message->bytes, 1,
+                           message->is_retained, &message->mid);
+        if (err == ERR_FULL || err == ERR_CLOSED)
             return;
         list_remove(&outbox->waiting, node);
+        if (err) {
+            refuse(outbox, message, err, mqtt_payload_max(outbox->mqtt, message->topic));
+            continue;
+        }
         list_push_back(&outbox->under_way, node);
         idmap_set(&outbox->by_mid, (uint64_t)message->mid, message);
         metric_add(outbox->published, 1);
@@ -83,8 +157,27 @@ static void on_up(void *ctx, bool session_present)
 
     (void)session_present;
     log_info("outbox.up", LOG_INT("waiting", outbox->waiting.count));
+    if (mqtt_packet_max(outbox->mqtt) < NEEDED_BYTES)
+        log_warn("outbox.packet_limit", LOG_INT("packet_max", mqtt_packet_max(outbox->mqtt)),
+                 LOG_INT("needed", NEEDED_BYTES),
+                 LOG_STR("why", "the broker takes smaller messages than the bridge may send: raise"
+                                " its max_packet_size; until then dead letters lose their content"
+                                " and large replies become the error too_large"));
     pump(outbox);
     outbox->on_change(outbox->ctx);
+}
+
+/* The oldest without its PUBACK may be what ended the connection. */
+static void count_loss(struct outbox *outbox)
+{
+    struct list_node *first = list_first(&outbox->under_way);
+    struct message *message = first ? CONTAINER_OF(first, struct message, node) : NULL;
+
+    if (!message || ++message->losses < LOSSES_MAX)
+        return;
+    list_remove(&outbox->under_way, first);
+    idmap_remove(&outbox->by_mid, (uint64_t)message->mid);
+    refuse(outbox, message, ERR_REFUSED, SIZE_MAX);
 }
 
 /* What had no PUBACK is waiting again, before what came later; watched ones are told. */
@@ -95,6 +188,7 @@ static void on_down(void *ctx, const char *why)
 
     log_warn("outbox.down", LOG_STR("why", why), LOG_INT("under_way", outbox->under_way.count),
              LOG_INT("watched", outbox->watched.count));
+    count_loss(outbox);
     while ((node = outbox->under_way.head.prev) != &outbox->under_way.head) {
         struct message *message = CONTAINER_OF(node, struct message, node);
 
@@ -127,13 +221,17 @@ static void on_puback(void *ctx, int mid, uint8_t reason)
         message->on_result(message->ctx, 0, reason);
     } else {
         list_remove(&outbox->under_way, &message->node);
-        if (reason >= 0x80) {
+    }
+    if (reason == PACKET_TOO_LARGE && !message->on_result) {
+        refuse(outbox, message, ERR_TOO_LARGE, message->bytes / 2);
+    } else {
+        if (reason >= 0x80 && !message->on_result) {
             metric_add(outbox->failed, 1);
             log_error("outbox.refused", LOG_STR("topic", message->topic),
                       LOG_INT("reason", reason));
         }
+        message_free(outbox, message);
     }
-    message_free(outbox, message);
     pump(outbox);
 }
 

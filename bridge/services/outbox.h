@@ -7,6 +7,10 @@
  * notifications) call back once with the PUBACK's reason, or with ERR_CLOSED when the connection
  * went first: their delivery decides what then.
  *
+ * A message that the broker will never take (too large, an impossible topic, one at which it closes
+ * the connection again and again) ends here: counted (tocsin_publish_refused_total) and logged, and
+ * what core/shrink.h makes of it goes instead.  So the oldest never stops those behind it.
+ *
  * Bounded: kept messages by bytes; past the bound outbox_is_full() is true and the dispatcher
  * starts nothing that would settle, so the backlog stays in the database.
  * Not here: what the messages say, and the lanes, which have connections of their own.

@@ -48,6 +48,7 @@ struct tracking {
     struct tracking_ops ops;
     struct list waiting, keeping;
     bool is_keeping;
+    size_t bite; /* of one statement: fewer than KEEP_BITE while one of them is refused */
     unsigned leaving;
     struct loop_deferred flush;
     struct loop_timer again;
@@ -108,12 +109,18 @@ static void answer_text(struct http_exchange *exchange, int status, const char *
 static void on_kept(void *ctx, int err, int64_t count)
 {
     struct tracking *tracking = ctx;
+    size_t rows = tracking->keeping.count;
+    bool is_refused = err == ERR_DATA && rows == 1; /* alone: it can never be stored */
     struct list_node *node;
 
     tracking->is_keeping = false;
+    if (err == ERR_DATA)
+        tracking->bite = rows > 1 ? rows / 2 : 1;
+    else if (!err)
+        tracking->bite = tracking->bite * 2 < KEEP_BITE ? tracking->bite * 2 : KEEP_BITE;
     while ((node = tracking->keeping.head.prev) != &tracking->keeping.head) {
         list_remove(&tracking->keeping, node);
-        if (err && err != ERR_DATA) {
+        if (err && !is_refused) {
             list_push_front(&tracking->waiting, node); /* repeats are dropped by their key */
         } else {
             metric_add(tracking->counts[COUNT_LOST], err != 0);
@@ -122,7 +129,7 @@ static void on_kept(void *ctx, int err, int64_t count)
     }
     if (err)
         log_warn("tracking.unkept", LOG_STR("err", err_name(err)));
-    if (!err && tracking->waiting.count)
+    if ((!err || err == ERR_DATA) && tracking->waiting.count)
         loop_defer(tracking->loop, &tracking->flush);
     if (!err && count)
         tracking->ops.kept(tracking->ops.ctx);
@@ -139,11 +146,11 @@ static void on_again(void *ctx)
 
 static void send(struct tracking *tracking)
 {
-    struct callback_row *rows = xmalloc(KEEP_BITE * sizeof(*rows));
+    struct callback_row *rows = xmalloc(tracking->bite * sizeof(*rows));
     struct list_node *node;
     size_t count = 0;
 
-    while (count < KEEP_BITE && (node = list_pop_front(&tracking->waiting))) {
+    while (count < tracking->bite && (node = list_pop_front(&tracking->waiting))) {
         const struct seen *seen = CONTAINER_OF(node, struct seen, node);
 
         list_push_back(&tracking->keeping, node);
@@ -333,6 +340,7 @@ struct tracking *tracking_new(struct loop *loop, const struct tracker *tracker, 
     tracking->tracker = tracker;
     tracking->store = store;
     tracking->ops = *ops;
+    tracking->bite = KEEP_BITE;
     list_init(&tracking->waiting);
     list_init(&tracking->keeping);
     tracking->flush = (struct loop_deferred){.run = flush, .ctx = tracking};
