@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "channels/email.h"
 #include "channels/encode.h"
+#include "channels/mime_header.h"
 #include "channels/tracker.h"
 #include "core/id.h"
 #include <string.h>
@@ -116,6 +117,8 @@ static int add_unsubscribe(struct call *call, struct content_pair *headers, size
         list = url ? arena_printf(call->arena, "<%s>", url) : NULL;
         is_one_click = list != NULL;
     }
+    if (list && !mime_header_fits("List-Unsubscribe", list))
+        return refuse(call, "list_unsubscribe has a URL that fits no line of a mail (998 octets)");
     if (list)
         headers[(*count)++] = (struct content_pair){"List-Unsubscribe", list};
     if (is_one_click)
@@ -140,6 +143,8 @@ static int add_headers(struct call *call, struct email *email)
             return refuse(call, "a header of that name may not be set");
         if (!text_is_clean(pair->value) || strlen(pair->value) > HEADER_VALUE_MAX)
             return refuse(call, "a header's value is not usable");
+        if (!mime_header_fits(pair->key, pair->value))
+            return refuse(call, "a header has a word that fits no line of a mail (998 octets)");
         headers[count++] = *pair;
     }
     if (add_unsubscribe(call, headers, &count))

@@ -4,115 +4,11 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <time.h>
 
 #define LINE_MAX_CHARS 76
-#define WORD_MAX_CHARS 75 /* RFC 2047: an encoded word, all of it */
-
-static size_t utf8_step(const char *text)
-{
-    size_t step = 1;
-
-    while (((unsigned char)text[step] & 0xC0) == 0x80)
-        step++;
-    return step;
-}
-
-/* =?UTF-8?B?...?= words, whole characters each, one per line after the first. */
-static void add_encoded_words(struct buf *out, const char *text, size_t column)
-{
-    static const char start[] = "=?UTF-8?B?";
-    bool is_first = true;
-
-    while (*text) {
-        size_t room = WORD_MAX_CHARS - (sizeof start - 1) - 2, length = 0;
-
-        if (is_first)
-            room -= column < 40 ? column : 40;
-        while (text[length] && (length + utf8_step(text + length) + 2) / 3 * 4 <= room)
-            length += utf8_step(text + length);
-        if (!is_first)
-            buf_add_text(out, "\r\n ");
-        buf_add_text(out, start);
-        encode_base64(out, text, length);
-        buf_add_text(out, "?=");
-        text += length;
-        is_first = false;
-    }
-}
-
-/* Breaks before words once a line is full; a word that is longer than a line stays whole. */
-static void add_folded(struct buf *out, const char *text, size_t column)
-{
-    while (*text) {
-        size_t blanks = strspn(text, " "), word = strcspn(text + blanks, " ");
-
-        if (column > 1 && blanks && word && column + blanks + word > LINE_MAX_CHARS) {
-            buf_add_text(out, "\r\n");
-            column = 0;
-        }
-        buf_add(out, text, blanks + word);
-        column += blanks + word;
-        text += blanks + word;
-    }
-}
-
-void mime_header(struct buf *out, const char *name, const char *value)
-{
-    size_t column = strlen(name) + 2;
-
-    buf_printf(out, "%s: ", name);
-    /* What looks like an encoded word must be one, or it would be read as what it is not. */
-    if (text_is_ascii(value) && !strstr(value, "=?"))
-        add_folded(out, value, column);
-    else
-        add_encoded_words(out, value, column);
-    buf_add_text(out, "\r\n");
-}
-
-/* The display name: a quoted string, or encoded words with breaks between them. */
-static void add_name(struct buf *out, const char *name, size_t column)
-{
-    if (!text_is_ascii(name) || strstr(name, "=?")) {
-        add_encoded_words(out, name, column);
-        return;
-    }
-    buf_add_char(out, '"');
-    for (; *name; name++) {
-        if (*name == '"' || *name == '\\')
-            buf_add_char(out, '\\');
-        buf_add_char(out, *name);
-    }
-    buf_add_char(out, '"');
-}
-
-void mime_mailbox(struct buf *out, const struct mailbox *mailbox)
-{
-    struct buf name = {0};
-
-    if (!mailbox->name[0]) {
-        buf_add_text(out, mailbox->address);
-        return;
-    }
-    add_name(&name, mailbox->name, 0);
-    for (size_t i = 0; i < name.length; i++) {
-        if (name.data[i] != '\r' && name.data[i] != '\n')
-            buf_add_char(out, name.data[i]);
-    }
-    buf_fini(&name);
-    buf_printf(out, " <%s>", mailbox->address);
-}
-
-static void mailbox_header(struct buf *out, const char *header, const struct mailbox *mailbox)
-{
-    buf_printf(out, "%s: ", header);
-    if (!mailbox->name[0]) {
-        buf_printf(out, "%s\r\n", mailbox->address);
-        return;
-    }
-    add_name(out, mailbox->name, strlen(header) + 2);
-    buf_printf(out, "\r\n <%s>\r\n", mailbox->address);
-}
+#define LINE_MAX_HARD  998 /* RFC 5322 2.1.1, without the CRLF */
 
 static void date_header(struct buf *out, int64_t wall_ms)
 {
@@ -177,36 +73,25 @@ static void text_part(struct buf *out, const char *subtype, const char *text)
     mime_quoted_printable(out, text);
 }
 
-/* RFC 2231 where the name is not plain ASCII, a quoted string where it is. */
-static void file_name(struct buf *out, const char *parameter, const char *name)
+/* ASCII in lines that are short enough: what message/rfc822 may be sent as (RFC 2046 5.2.1). */
+static bool is_seven_bit(const struct content_attachment *attachment)
 {
-    if (!text_is_ascii(name)) {
-        buf_printf(out, ";\r\n %s*=UTF-8''", parameter);
-        encode_percent(out, name);
-        return;
+    const char *bytes = attachment->bytes;
+    size_t column = 0;
+
+    for (size_t i = 0; i < attachment->length; i++) {
+        column = bytes[i] == '\n' ? 0 : column + 1;
+        if ((unsigned char)bytes[i] >= 0x80 || !bytes[i] || column > LINE_MAX_HARD ||
+            (bytes[i] == '\r' && (i + 1 == attachment->length || bytes[i + 1] != '\n')))
+            return false;
     }
-    buf_printf(out, ";\r\n %s=\"", parameter);
-    for (; *name; name++) {
-        if (*name == '"' || *name == '\\')
-            buf_add_char(out, '\\');
-        buf_add_char(out, *name);
-    }
-    buf_add_char(out, '"');
+    return true;
 }
 
-static void attachment_part(struct buf *out, const struct content_attachment *attachment)
+static void add_base64(struct buf *out, const struct content_attachment *attachment)
 {
     const size_t step = LINE_MAX_CHARS / 4 * 3;
 
-    buf_printf(out, "Content-Type: %s", attachment->type);
-    file_name(out, "name", attachment->name);
-    buf_printf(out, "\r\nContent-Transfer-Encoding: base64\r\nContent-Disposition: %s",
-               attachment->id ? "inline" : "attachment");
-    file_name(out, "filename", attachment->name);
-    buf_add_text(out, "\r\n");
-    if (attachment->id)
-        buf_printf(out, "Content-ID: <%s>\r\n", attachment->id);
-    buf_add_text(out, "\r\n");
     for (size_t at = 0; at < attachment->length; at += step) {
         size_t left = attachment->length - at;
 
@@ -215,9 +100,45 @@ static void attachment_part(struct buf *out, const struct content_attachment *at
     }
 }
 
+static void add_seven_bit(struct buf *out, const struct content_attachment *attachment)
+{
+    const char *bytes = attachment->bytes;
+
+    for (size_t i = 0; i < attachment->length; i++) {
+        if (bytes[i] == '\n' && (i == 0 || bytes[i - 1] != '\r'))
+            buf_add_char(out, '\r');
+        buf_add_char(out, bytes[i]);
+    }
+    buf_add_text(out, "\r\n");
+}
+
 /*
- * "=_" cannot occur in quoted-printable or base64, so these lines cannot occur in a body.  The
- * level keeps the two multiparts apart.
+ * A part of type message/... or multipart/... may not be base64 (RFC 2046): it goes as it is where
+ * it can, and as a file of bytes where it cannot.
+ */
+static void attachment_part(struct buf *out, const struct content_attachment *attachment,
+                            bool is_inline)
+{
+    bool is_composite = strncasecmp(attachment->type, "message/", 8) == 0 ||
+                        strncasecmp(attachment->type, "multipart/", 10) == 0;
+    bool is_plain = strncasecmp(attachment->type, "message/", 8) == 0 && is_seven_bit(attachment);
+
+    buf_printf(out, "Content-Type: %s",
+               is_composite && !is_plain ? "application/octet-stream" : attachment->type);
+    mime_file_name(out, "name", attachment->name);
+    buf_printf(out, "\r\nContent-Transfer-Encoding: %s\r\nContent-Disposition: %s",
+               is_plain ? "7bit" : "base64", is_inline ? "inline" : "attachment");
+    mime_file_name(out, "filename", attachment->name);
+    buf_add_text(out, "\r\n");
+    if (attachment->id)
+        buf_printf(out, "Content-ID: <%s>\r\n", attachment->id);
+    buf_add_text(out, "\r\n");
+    (is_plain ? add_seven_bit : add_base64)(out, attachment);
+}
+
+/*
+ * "=_" cannot occur in quoted-printable or base64, and no mail that is attached has our delivery's
+ * id: these lines cannot occur in a body.  The level keeps the multiparts apart.
  */
 static void boundary(struct buf *out, const struct email *email, const char *before, char level,
                      const char *after)
@@ -228,55 +149,117 @@ static void boundary(struct buf *out, const struct email *email, const char *bef
     buf_printf(out, "%s=_%c%.*s%s", before, level, length, email->message_id + 1, after);
 }
 
+/* The URL is the id and nothing more. */
+static bool is_id(const char *url, const char *id, bool is_encoded)
+{
+    size_t length = strlen(id);
+
+    return (is_encoded ? strncasecmp(url, id, length) : strncmp(url, id, length)) == 0 &&
+           strchr("\"' \t\r\n)>;&,", url[length]) != NULL; /* or the end */
+}
+
+/* Whether the HTML shows the attachment: cid: and its id, perhaps percent-encoded (RFC 2392). */
+static bool is_shown(const struct email *email, const struct content_attachment *attachment)
+{
+    struct buf encoded = {0};
+    bool found = false;
+
+    if (!email->html || !attachment->id)
+        return false;
+    encode_percent(&encoded, attachment->id);
+    for (const char *at = email->html; !found && (at = strchr(at, ':')); at++) {
+        if (at - email->html < 3 || strncasecmp(at - 3, "cid", 3) != 0)
+            continue;
+        found = is_id(at + 1, attachment->id, false) || is_id(at + 1, encoded.data, true);
+    }
+    buf_fini(&encoded);
+    return found;
+}
+
+static size_t count_shown(const struct email *email)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < email->attachment_count; i++)
+        count += is_shown(email, &email->attachments[i]);
+    return count;
+}
+
 /* The line end before a boundary is the boundary's: the text's own must be there besides. */
-static void text_in_multipart(struct buf *out, const char *subtype, const char *text)
+static void text_of(struct buf *out, const char *subtype, const char *text, bool is_alone)
 {
     size_t length = strlen(text);
 
     text_part(out, subtype, text);
-    if (length == 0 || text[length - 1] == '\n')
+    if (!is_alone && (length == 0 || text[length - 1] == '\n'))
         buf_add_text(out, "\r\n");
 }
 
-static void body_part(struct buf *out, const struct email *email)
+/* The HTML, with what it shows. */
+static void html_part(struct buf *out, const struct email *email, bool is_alone)
 {
-    bool is_alone = !email->attachment_count;
+    if (!count_shown(email)) {
+        text_of(out, "html", email->html, is_alone);
+        return;
+    }
+    boundary(out, email, "Content-Type: multipart/related; type=\"text/html\";\r\n boundary=\"",
+             'r', "\"\r\n\r\n");
+    boundary(out, email, "--", 'r', "\r\n");
+    text_of(out, "html", email->html, false);
+    for (size_t i = 0; i < email->attachment_count; i++) {
+        if (!is_shown(email, &email->attachments[i]))
+            continue;
+        boundary(out, email, "--", 'r', "\r\n");
+        attachment_part(out, &email->attachments[i], true);
+    }
+    boundary(out, email, "--", 'r', "--\r\n");
+}
 
-    if (!email->html || !email->text) {
-        (is_alone ? text_part : text_in_multipart)(out, email->html ? "html" : "plain",
-                                                   email->html ? email->html : email->text);
+/* What is read: text, HTML, or both. */
+static void body_part(struct buf *out, const struct email *email, bool is_alone)
+{
+    if (!email->html) {
+        text_of(out, "plain", email->text, is_alone);
+        return;
+    }
+    if (!email->text) {
+        html_part(out, email, is_alone);
         return;
     }
     boundary(out, email, "Content-Type: multipart/alternative;\r\n boundary=\"", 'a', "\"\r\n\r\n");
     boundary(out, email, "--", 'a', "\r\n");
-    text_in_multipart(out, "plain", email->text);
+    text_of(out, "plain", email->text, false);
     boundary(out, email, "--", 'a', "\r\n");
-    text_in_multipart(out, "html", email->html);
+    html_part(out, email, false);
     boundary(out, email, "--", 'a', "--\r\n");
 }
 
 void mime_write(struct buf *out, const struct email *email)
 {
-    mailbox_header(out, "From", email->from);
+    size_t mixed = email->attachment_count - count_shown(email);
+
+    mime_mailbox_header(out, "From", email->from);
     buf_printf(out, "To: %s\r\n", email->to);
     if (email->reply_to)
-        mailbox_header(out, "Reply-To", email->reply_to);
+        mime_mailbox_header(out, "Reply-To", email->reply_to);
     mime_header(out, "Subject", email->subject);
     date_header(out, email->date_ms);
     buf_printf(out, "Message-ID: %s\r\n", email->message_id);
     for (size_t i = 0; i < email->header_count; i++)
         mime_header(out, email->headers[i].key, email->headers[i].value);
     buf_add_text(out, "MIME-Version: 1.0\r\n");
-    if (!email->attachment_count) {
-        body_part(out, email);
+    if (!mixed) {
+        body_part(out, email, true);
         return;
     }
     boundary(out, email, "Content-Type: multipart/mixed;\r\n boundary=\"", 'm', "\"\r\n\r\n");
     boundary(out, email, "--", 'm', "\r\n");
-    body_part(out, email);
+    body_part(out, email, false);
     for (size_t i = 0; i < email->attachment_count; i++) {
+        if (is_shown(email, &email->attachments[i]))
+            continue;
         boundary(out, email, "--", 'm', "\r\n");
-        attachment_part(out, &email->attachments[i]);
+        attachment_part(out, &email->attachments[i], false);
     }
     boundary(out, email, "--", 'm', "--\r\n");
 }

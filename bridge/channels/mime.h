@@ -2,15 +2,21 @@
 /*
  * mime - a mail as RFC 5322 text
  *
- * Everything on the wire is ASCII in lines of at most 76 (998 where a value cannot be folded):
- * bodies are quoted-printable, attachments base64, headers RFC 2047.  Lines end in CRLF;
- * dot-stuffing is the transport's.  The same email gives the same bytes.
+ * Everything on the wire is ASCII in lines of at most 76 octets, 998 where a value cannot be
+ * folded, and never more: bodies are quoted-printable, attachments base64, header fields as
+ * channels/mime_header.h says.  Lines end in CRLF; dot-stuffing is the transport's.  The same email
+ * gives the same bytes.
  *
- *   multipart/mixed            only with attachments
- *     multipart/alternative    only with both text and html
+ *   multipart/mixed            with attachments that the HTML does not show
+ *     multipart/alternative    with both text and HTML
  *       text/plain
- *       text/html
- *     attachments ...          inline ones carry a Content-ID
+ *       multipart/related      with attachments that the HTML shows by cid: (RFC 2387, 2392)
+ *         text/html
+ *         inline attachments ...
+ *     attachments ...
+ *
+ * An attachment of type message/... goes as it is (7bit) or, where it cannot, as
+ * application/octet-stream, since RFC 2046 forbids to encode it.
  *
  * Purity: no I/O, no clock.
  */
@@ -18,12 +24,9 @@
 #define TOCSIN_CHANNELS_MIME_H
 #include "base/buf.h"
 #include "channels/email.h"
+#include "channels/mime_header.h"
 
 void mime_write(struct buf *out, const struct email *email);
-/* One header, encoded and folded, with its CRLF; used by mime_write() and its tests. */
-void mime_header(struct buf *out, const char *name, const char *value);
-/* "Name" <address> on one line, encoded where it must be. */
-void mime_mailbox(struct buf *out, const struct mailbox *mailbox);
 /* Quoted-printable with CRLF line ends whatever the text's were; ends with CRLF. */
 void mime_quoted_printable(struct buf *out, const char *text);
 

@@ -101,6 +101,89 @@ static void parts_nest_as_readers_expect(void **unused)
     adapter_smtp.close(state);
 }
 
+static void what_the_html_shows_is_related_to_it(void **unused)
+{
+    void *state = open_smtp("tls", "tls");
+    struct job job = fake_job(
+        "a@b.example",
+        "{\"title\":\"S\",\"body\":\"t\",\"content\":{\"email\":{\"html\":\"<img "
+        "src=\\\"cid:logo\\\">\","
+        "\"attachments\":[{\"name\":\"l.png\",\"type\":\"image/png\",\"content_id\":\"logo\","
+        "\"content\":\"aGk=\"},{\"name\":\"m.png\",\"type\":\"image/png\",\"content_id\":\"log\","
+        "\"content\":\"aGk=\"},{\"name\":\"m.eml\",\"type\":\"message/rfc822\",\"content\":"
+        "\"U3ViamVjdDogeAoKaGkK\"}]}}}");
+    const char *body,
+        *want[] = {
+            "Content-Type: multipart/mixed;",
+            "Content-Type: multipart/alternative;",
+            "Content-Type: text/plain; charset=utf-8\r\n",
+            "--=_a0123456789abcdef\r\nContent-Type: multipart/related; type=\"text/html\";\r\n "
+            "boundary=\"=_r0123456789abcdef\"\r\n\r\n--=_r0123456789abcdef\r\nContent-Type: "
+            "text/html; charset=utf-8\r\n",
+            "--=_r0123456789abcdef\r\nContent-Type: image/png;\r\n name=\"l.png\"",
+            "Content-Disposition: inline;",
+            "Content-ID: <logo>\r\n\r\naGk=\r\n--=_r0123456789abcdef--\r\n"
+            "--=_a0123456789abcdef--\r\n--=_m0123456789abcdef\r\n",
+            "Content-Disposition: attachment;\r\n filename=\"m.png\"\r\nContent-ID: <log>\r\n",
+            "Content-Type: message/rfc822;\r\n name=\"m.eml\"\r\nContent-Transfer-Encoding: "
+            "7bit\r\n",
+            "\r\n\r\nSubject: x\r\n\r\nhi\r\n\r\n--=_m0123456789abcdef--\r\n",
+        };
+
+    (void)unused;
+    assert_int_equal(fake_send(&adapter_smtp, state, &job), 0);
+    body = fake_last()->body;
+    for (unsigned i = 0; i < sizeof want / sizeof want[0]; i++) {
+        const char *found = strstr(body, want[i]);
+
+        if (!found)
+            fail_msg("part %u is missing in:\n%s", i, fake_last()->body);
+        body = found;
+    }
+    fake_answer_stage = HTTP_STAGE_TEXT;
+    fake_answer(250, "250 ok", -1);
+    adapter_smtp.close(state);
+}
+
+/* The longest line without its CRLF. */
+static size_t longest_line(const struct buf *out)
+{
+    size_t longest = 0, column = 0;
+
+    for (size_t i = 0; i < out->length; i++) {
+        column = out->data[i] == '\n' ? 0 : column + (out->data[i] != '\r');
+        longest = column > longest ? column : longest;
+    }
+    return longest;
+}
+
+static void no_line_of_a_header_is_over_998_octets(void **unused)
+{
+    static const char name[] =
+        "X-Long-Name-Of-Header-That-Is-As-Long-As-A-Name-May-Be-Which-Is-76-abcdefghi";
+    static const char *const names[] = {"Subject", name, "X", "References", "List-Unsubscribe"};
+    char value[999];
+    struct buf out = {0};
+
+    (void)unused;
+    for (size_t length = 1; length <= 998; length++) {
+        memset(value, 'a', length);
+        value[length] = '\0';
+        for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+            buf_clear(&out);
+            if (!mime_header_fits(names[i], value)) {
+                assert_true(i >= 3 && length == 998);
+                continue;
+            }
+            mime_header(&out, names[i], value);
+            assert_true(longest_line(&out) <= 998);
+            if (strstr(out.data, "=?"))
+                assert_true(longest_line(&out) <= (i == 1 ? 78 : 76));
+        }
+    }
+    buf_fini(&out);
+}
+
 static void every_line_is_short_and_every_byte_ascii(void **unused)
 {
     char text[2000], subject[400];
@@ -338,6 +421,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(the_mail_is_complete_and_ascii, forget),
         cmocka_unit_test_teardown(parts_nest_as_readers_expect, forget),
+        cmocka_unit_test(what_the_html_shows_is_related_to_it),
+        cmocka_unit_test(no_line_of_a_header_is_over_998_octets),
         cmocka_unit_test(every_line_is_short_and_every_byte_ascii),
         cmocka_unit_test(quoted_printable_cases),
         cmocka_unit_test_teardown(a_mailbox_is_dead_only_by_a_code_in_every_line_at_rcpt, forget),
