@@ -5,6 +5,7 @@
     promises  every page's promises have a test       breaks  every patch of tests/breaks applies
     lint      clang-tidy, cppcheck                    unit                    ctest, sanitized
     fuzz      a short pass of every target            integration             pytest
+    isolation the store's statements against each other, in every order of their steps
 
 A step is a generator of Result; a step that raises counts as one failure.  Files that
 did not change since clang-tidy and cppcheck last passed them are not looked at again.
@@ -12,6 +13,7 @@ Linters and fuzzers run beside the integration tests, which mostly wait, at low 
 """
 import collections
 import concurrent.futures
+import functools
 import glob
 import hashlib
 import importlib.util
@@ -273,12 +275,20 @@ def step_integration(everything):
         yield Result("pytest", FAILED, "pytest exited with %d" % done.returncode)
 
 
+def step_isolation(everything, words=()):
+    """What the store's statements do to each other; `words`: one spec, and one order of its steps."""
+    yield command("isolation", [servers.PYTHON, "-B", "tests/isolation/isolation.py"]
+                  + (["--all"] if everything else []) + list(words), 1800,
+                  env={**os.environ, "TOCSIN_BUILD": os.path.join(BUILD, "asan")})
+
+
 STEPS = {"layers": step_layers, "style": step_style, "promises": step_promises,
          "breaks": step_breaks, "asserts": step_asserts,
-         "format": step_format, "unit": step_unit,
+         "format": step_format, "unit": step_unit, "isolation": step_isolation,
          "integration": step_integration, "lint": step_lint, "fuzz": step_fuzz}
 BESIDE = ("lint", "fuzz")
-BUILDS = {"unit": ["asan"], "lint": ["asan"], "fuzz": ["fuzz"], "integration": ["release", "asan"]}
+BUILDS = {"unit": ["asan"], "isolation": ["asan"], "lint": ["asan"], "fuzz": ["fuzz"],
+          "integration": ["release", "asan"]}
 
 
 def show(results):
@@ -342,7 +352,16 @@ def timed(call):
     return call(), time.monotonic() - started
 
 
+def with_words(only):
+    """`isolation -- sweep ...`: the step alone, with the words that follow it."""
+    if only[:1] == ["isolation"] and only[1:] and only[1] not in STEPS:
+        STEPS["isolation"] = functools.partial(step_isolation, words=only[1:])
+        return only[:1]
+    return only
+
+
 def run_all(everything, only):
+    only = with_words(only)
     unknown = [name for name in only if name not in STEPS]
     if unknown:
         raise building.Failure("no step %s; there are %s" % (", ".join(unknown), ", ".join(STEPS)))

@@ -37,7 +37,8 @@ void note_drop_unused(struct note *note);
 enum task_desk {
     TASK_RETRIED = 1, /* an admin's retry */
     TASK_PINNED = 2,  /* by this destination and no other */
-    TASK_EDITED = 4   /* with content of its own, not its notification's */
+    TASK_EDITED = 4,  /* with content of its own, not its notification's */
+    TASK_RESUMED = 8  /* it was a dead letter until its user came back */
 };
 
 struct task {

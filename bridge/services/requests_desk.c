@@ -60,7 +60,7 @@ static void close_delivery(struct ask *ask)
     buf_add_text(&ask->out, "]");
     buf_printf(&ask->out, ",\"state\":\"%s\",\"attempts\":%d",
                delivery_state_name((enum delivery_state)state), last->number);
-    if (last->kind == STATUS_LIVE)
+    if (last->kind == STATUS_LIVE && last->at_ms)
         ask_add_time(ask, "due_at", last->at_ms);
     buf_add_member(&ask->out, "reason", reason_name((enum reason)reason));
     if (report_is_known(last->report) && last->report > REPORT_SENT)

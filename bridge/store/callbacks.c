@@ -174,9 +174,11 @@ const struct pg_statement store_sql_callbacks_untold = {
     .name = "callbacks_untold",
     .params = 3,
     .sql = "WITH c AS (UPDATE callback_event SET teller = $1::bigint WHERE id = ANY (ARRAY("
-           "   SELECT id FROM callback_event e WHERE teller IS NOT NULL"
+           "   SELECT id FROM callback_event WHERE teller IS NOT NULL"
            "   AND (($2::boolean AND teller = $1::bigint)"
-           "     OR NOT EXISTS (SELECT FROM bridge b WHERE b.epoch = e.teller))"
+           "     OR teller = ANY (ARRAY(SELECT t.teller FROM (SELECT DISTINCT teller"
+           "       FROM callback_event WHERE teller IS NOT NULL) t"
+           "       WHERE NOT EXISTS (SELECT FROM bridge b WHERE b.epoch = t.teller))))"
            "   ORDER BY id LIMIT $3::int FOR UPDATE SKIP LOCKED)) RETURNING id, received_at, at,"
            "   destination, report, reason, provider_id, code),"
            "m AS (SELECT c.*, s.delivery, s.notification, s.number, s.channel, s.recipient_kind,"

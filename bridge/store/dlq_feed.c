@@ -42,18 +42,26 @@ const struct pg_statement store_sql_dlq_feed = {
         "   WHERE u.destination = w.destination)::int FROM w",
 };
 
-/* Only what the desk itself put back can be in status 1 without being dead. */
+/*
+ * What has ended without having resolved its dead letter in the same commit.  Only what was put
+ * back can be in status 1 without being dead.  It is resolved as what it was found to be: died_at
+ * says that it has not died, and been put back, once more meanwhile.
+ */
 const struct pg_statement store_sql_resolve_retried = {
     .name = "resolve_retried",
     .params = 0,
-    .sql = "WITH x AS (UPDATE dead_letter SET status = 2, changed_at = clock_timestamp(),"
-           "   resolved_by = coalesce(resolved_by, 'retry')"
-           "   WHERE delivery = ANY (ARRAY(SELECT l.delivery FROM dead_letter l"
+    .sql = "WITH ended AS MATERIALIZED (SELECT l.delivery, l.died_at FROM dead_letter l"
            "     WHERE l.status = 1 AND NOT l.is_dead"
            "     AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.id = l.delivery)"
            "     AND NOT EXISTS (SELECT 1 FROM scheduled d WHERE d.id = l.delivery)"
-           "     ORDER BY l.delivery LIMIT 5000 FOR UPDATE OF l SKIP LOCKED))"
-           "   AND status = 1 AND NOT is_dead RETURNING 1)"
+           "     ORDER BY l.delivery LIMIT 5000),"
+           "free AS MATERIALIZED (SELECT delivery, died_at FROM dead_letter"
+           "   WHERE delivery = ANY (ARRAY(SELECT delivery FROM ended))"
+           "     AND status = 1 AND NOT is_dead ORDER BY delivery FOR UPDATE SKIP LOCKED),"
+           "x AS (UPDATE dead_letter SET status = 2, changed_at = clock_timestamp(),"
+           "   resolved_by = coalesce(resolved_by, 'retry')"
+           "   WHERE delivery = ANY (ARRAY(SELECT delivery FROM free JOIN ended"
+           "     USING (delivery, died_at))) AND status = 1 AND NOT is_dead RETURNING 1)"
            "SELECT count(*) FROM x",
 };
 

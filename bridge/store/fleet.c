@@ -27,13 +27,18 @@ const struct pg_statement store_sql_heartbeat = {
         " WHERE epoch = $1::bigint RETURNING clock_timestamp()",
 };
 
+/*
+ * The epochs that are over are values here and below: a row that another has changed meanwhile is
+ * looked at again with the bridges of before, among whom one that has joined since is not.
+ */
 const struct pg_statement store_sql_lanes = {
     .name = "lanes",
     .params = 1,
     .sql = "WITH live AS (SELECT epoch FROM bridge WHERE lease_until > clock_timestamp()),"
            "t AS (UPDATE lane SET epoch = $1::bigint WHERE name IN ("
-           "   SELECT name FROM lane WHERE epoch IS NULL"
-           "     OR NOT EXISTS (SELECT 1 FROM bridge b WHERE b.epoch = lane.epoch)"
+           "   SELECT name FROM lane WHERE epoch IS NULL OR epoch = ANY (ARRAY("
+           "     SELECT l.epoch FROM lane l WHERE NOT EXISTS"
+           "       (SELECT FROM bridge b WHERE b.epoch = l.epoch)))"
            "   ORDER BY name FOR UPDATE SKIP LOCKED"
            "   LIMIT greatest(0, ceil((SELECT count(*) FROM lane)::numeric"
            "     / greatest(1, (SELECT count(*) FROM live)))"
@@ -65,9 +70,10 @@ const struct pg_statement store_sql_reap = {
            "i AS (INSERT INTO untold (epoch, since, teller) SELECT epoch, since, $1::bigint FROM x"
            "   ON CONFLICT (epoch) DO NOTHING),"
            "u AS (UPDATE untold SET teller = $1::bigint WHERE epoch = ANY (ARRAY("
-           "   SELECT epoch FROM untold o WHERE teller <> $1::bigint"
-           "     AND (teller IN (SELECT epoch FROM x)"
-           "       OR NOT EXISTS (SELECT FROM bridge b WHERE b.epoch = o.teller))"
+           "   SELECT epoch FROM untold WHERE teller <> $1::bigint"
+           "     AND (teller IN (SELECT epoch FROM x) OR teller = ANY (ARRAY("
+           "       SELECT m.teller FROM untold m WHERE NOT EXISTS"
+           "         (SELECT FROM bridge b WHERE b.epoch = m.teller))))"
            "   FOR UPDATE SKIP LOCKED)) RETURNING epoch, since)"
            "SELECT 0, epoch, since FROM x UNION ALL SELECT 1, epoch, since FROM x"
            " UNION ALL SELECT 1, epoch, since FROM u"
@@ -96,7 +102,8 @@ const struct pg_statement store_sql_leave = {
            "   WHERE state = 1 AND epoch = $1::bigint),"
            "l AS (UPDATE lane SET epoch = NULL WHERE epoch = $1::bigint),"
            "u AS (INSERT INTO untold (epoch, since, teller) SELECT epoch, $2::timestamptz, epoch"
-           "   FROM bridge WHERE epoch = $1::bigint AND $2::timestamptz IS NOT NULL)"
+           "   FROM bridge WHERE epoch = $1::bigint AND $2::timestamptz IS NOT NULL"
+           "   ON CONFLICT (epoch) DO NOTHING)"
            "DELETE FROM bridge WHERE epoch = $1::bigint",
 };
 

@@ -88,6 +88,14 @@ int store_status_head(struct store *store, const struct request_key *key,
     return err;
 }
 
+/* A step that is never due of itself has no time: infinity is none to show. */
+static int64_t time_or_0(const struct pg_result *result, int row, int column)
+{
+    int64_t us = pg_time_us(result, row, column);
+
+    return us == INT64_MAX ? 0 : us / 1000;
+}
+
 static void on_status(void *ctx, int err, const struct pg_result *result)
 {
     struct status_call *held = ctx;
@@ -105,7 +113,7 @@ static void on_status(void *ctx, int err, const struct pg_result *result)
             .outcome = (int)pg_int(result, i, 6),
             .reason = (int)pg_int(result, i, 7),
             .segments = (int)pg_int(result, i, 8),
-            .at_ms = pg_time_us(result, i, 9) / 1000,
+            .at_ms = time_or_0(result, i, 9),
             .recipient = pg_text_or_null(result, i, 10),
             .destination = pg_text_or_null(result, i, 11),
             .code = pg_text_or_null(result, i, 12),

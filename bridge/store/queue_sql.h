@@ -44,16 +44,18 @@
     "WITH x AS (DELETE FROM delivery d USING " SETTLE_COLUMNS                                   \
     " WHERE d.id = ANY ($2::bigint[]) AND d.id = r.id AND d.epoch = $1::bigint AND d.state = 1" \
     " RETURNING d.notification, d.destination, d.channel, d.recipient_kind, d.recipient,"       \
-    "   d.user_id, d.head, r.*)," LEARN "h AS (INSERT INTO " ATTEMPT_COLUMNS                    \
-    " SELECT clock_timestamp(), id, notification, $1::bigint, via, status, number,"             \
-    " channel, outcome, reason, segments, to_state, recipient_kind, recipient, code,"           \
-    " provider_id, detail, nullif(user_id, '') FROM x),"                                        \
-    "s AS (INSERT INTO sent (provider_id, destination, delivery, notification, at, number,"     \
-    "   channel, recipient_kind, recipient, user_id, head)"                                     \
-    " SELECT provider_id, via, id, notification, clock_timestamp(), number, channel,"           \
-    "   recipient_kind, recipient, nullif(user_id, ''), head FROM x"                            \
-    " WHERE to_state = 3 AND provider_id IS NOT NULL AND via = ANY ($15::int[])"                \
-    " ON CONFLICT (provider_id, destination) DO NOTHING)"
+    "   d.user_id, d.head, d.desk, r.*)," STORE_RESOLVE(                                        \
+        "x") "," LEARN "h AS (INSERT INTO " ATTEMPT_COLUMNS                                     \
+             " SELECT clock_timestamp(), id, notification, $1::bigint, via, status, number,"    \
+             " channel, outcome, reason, segments, to_state, recipient_kind, recipient, code,"  \
+             " provider_id, detail, nullif(user_id, '') FROM x),"                               \
+             "s AS (INSERT INTO sent (provider_id, destination, delivery, notification, at, "   \
+             "number,"                                                                          \
+             "   channel, recipient_kind, recipient, user_id, head)"                            \
+             " SELECT provider_id, via, id, notification, clock_timestamp(), number, channel,"  \
+             "   recipient_kind, recipient, nullif(user_id, ''), head FROM x"                   \
+             " WHERE to_state = 3 AND provider_id IS NOT NULL AND via = ANY ($15::int[])"       \
+             " ON CONFLICT (provider_id, destination) DO NOTHING)"
 
 #define QUEUE_RETRY                                                                             \
     "WITH x AS (UPDATE delivery d SET state = r.to_state, epoch = NULL, due_at = r.due,"        \
@@ -93,10 +95,12 @@
     "WITH x AS (DELETE FROM delivery d USING unnest($2::bigint[], $3::text[]) AS r(id, recipient)" \
     " WHERE d.id = ANY ($2::bigint[]) AND d.id = r.id AND d.recipient = r.recipient"               \
     " AND d.channel = 0 AND d.recipient_kind = 0"                                                  \
-    " RETURNING d.id, d.notification, d.destination, d.attempts, d.recipient),"                    \
-    "h AS (INSERT INTO " ATTEMPT_COLUMNS                                                           \
-    " SELECT clock_timestamp(), id, notification, $1::bigint, destination, 0, attempts + 1,"       \
-    " 0, 0, 0, 0, 4, 0, recipient, NULL, NULL, NULL, NULL FROM x)"
+    " RETURNING d.id, d.notification, d.destination, d.attempts, d.recipient, "                    \
+    "d.desk)," STORE_RESOLVE("x") ","                                                              \
+                                  "h AS (INSERT INTO " ATTEMPT_COLUMNS                             \
+                                  " SELECT clock_timestamp(), id, notification, $1::bigint, "      \
+                                  "destination, 0, attempts + 1,"                                  \
+                                  " 0, 0, 0, 0, 4, 0, recipient, NULL, NULL, NULL, NULL FROM x)"
 
 #define QUEUE_PLAIN "SELECT id, notification, tries FROM x"
 

@@ -18,15 +18,17 @@ _Static_assert(REMOVAL_BITE == 1000 && SHARED_BITE == 5000, "as in the statement
  * What x (of delivery) and y (of scheduled) have removed, ended.  An in-app delivery is removed
  * even while a bridge has it: nothing that it does after this finds a row to change.
  */
-#define END(state, outcome, reason)                                                              \
-    "z AS (SELECT id, notification, destination, attempts, channel, recipient_kind, recipient,"  \
-    "   user_id FROM x UNION ALL SELECT id, notification, destination, attempts, channel,"       \
-    "   recipient_kind, recipient, user_id FROM y),"                                             \
-    "h AS (INSERT INTO attempt (at, delivery, notification, epoch, destination, status, number," \
-    "   channel, outcome, reason, segments, state, recipient_kind, recipient, user_id)"          \
-    " SELECT clock_timestamp(), id, notification, $1::bigint, destination, 0, attempts, "        \
-    "channel, " outcome ", " reason ", 0, " state                                                \
-    ", recipient_kind, recipient, nullif(user_id, '') FROM z)"
+#define END(state, outcome, reason)                                                                \
+    "z AS (SELECT id, notification, destination, attempts, channel, recipient_kind, recipient,"    \
+    "   user_id FROM x UNION ALL SELECT id, notification, destination, attempts, channel,"         \
+    "   recipient_kind, recipient, user_id FROM y)," STORE_RESOLVE(                                \
+        "x") ","                                                                                   \
+             "h AS (INSERT INTO attempt (at, delivery, notification, epoch, destination, status, " \
+             "number,"                                                                             \
+             "   channel, outcome, reason, segments, state, recipient_kind, recipient, user_id)"   \
+             " SELECT clock_timestamp(), id, notification, $1::bigint, destination, 0, attempts, " \
+             "channel, " outcome ", " reason ", 0, " state                                         \
+             ", recipient_kind, recipient, nullif(user_id, '') FROM z)"
 
 /*
  * The entries of inboxes that belong to the deliveries of o, deleted; inbox_user first, in its

@@ -105,6 +105,10 @@ const struct pg_statement store_sql_ack_steps = {
     "e AS (DELETE FROM delivery s" STEPS_OF_ACKED
     " AND s.id <> r.id AND s.state IN (0, 2) RETURNING s.*),"
     "y AS (SELECT " CALLED_OFF " FROM c UNION ALL SELECT " CALLED_OFF " FROM e),"
+    "resolved_step AS (UPDATE dead_letter SET status = 2, changed_at = clock_timestamp(),"
+    "   resolved_by = coalesce(resolved_by, 'retry')"
+    "   WHERE delivery = ANY (ARRAY(SELECT id FROM e WHERE desk <> 0))"
+    "   AND status = 1 AND NOT is_dead),"
     "o AS (INSERT INTO " ATTEMPT_COLUMNS
     " SELECT clock_timestamp(), id, notification, $1::bigint, destination, 0, attempts,"
     " channel, 10, 0, 0, 8, recipient_kind, recipient, NULL, NULL, NULL,"

@@ -37,6 +37,16 @@ enum {
     "   x.notification, x.role FROM " from " x CROSS JOIN sh)"
 
 /*
+ * A common table expression that resolves the dead letters which `from (id, desk)` has brought to
+ * another end than death, in the commit of that end.  Most batches have none: `desk` says which.
+ */
+#define STORE_RESOLVE(from)                                                           \
+    "resolved AS (UPDATE dead_letter SET status = 2, changed_at = clock_timestamp()," \
+    "   resolved_by = coalesce(resolved_by, 'retry')"                                 \
+    " WHERE delivery = ANY (ARRAY(SELECT id FROM " from " WHERE desk <> 0))"          \
+    "   AND status = 1 AND NOT is_dead)"
+
+/*
  * A common table expression that writes an admin's row of the audit; none where there is no admin.
  * The first seven are the parameters of store_add_audited(), in order.
  */
