@@ -705,9 +705,16 @@ struct pauses_ops bridge_pauses_ops(struct bridge *bridge)
     return (struct pauses_ops){is_configured, bridge};
 }
 
+static void ahead(void *ctx, int64_t days)
+{
+    struct bridge *bridge = ctx;
+
+    alerts_set_days_ahead(bridge->alerts, days);
+}
+
 struct retention_ops bridge_retention_ops(struct bridge *bridge)
 {
-    return (struct retention_ops){is_speaker, touch, bridge};
+    return (struct retention_ops){is_speaker, touch, ahead, bridge};
 }
 
 struct alerts_ops bridge_alerts_ops(struct bridge *bridge)

@@ -29,6 +29,8 @@ const char *alert_kind_name(enum alert_kind kind)
         return "database";
     case ALERT_BROKER:
         return "broker";
+    case ALERT_PARTITIONS:
+        return "partitions";
     case ALERT_KINDS:
         break;
     }
@@ -124,10 +126,20 @@ enum alert_sign alert_sign_of(struct alert *alert, const struct alert_limits *li
         return limits->wants_breaker && line->open_breakers ? ALERT_BAD : ALERT_GOOD;
     case ALERT_DATABASE:
     case ALERT_BROKER:
+    case ALERT_PARTITIONS:
     case ALERT_KINDS:
         break;
     }
     panic("an alert that no line is asked for");
+}
+
+enum alert_sign alert_sign_of_days(struct alert *alert, int64_t days_ahead)
+{
+    if (days_ahead < 0)
+        return ALERT_BETWEEN;
+    alert->value = (double)days_ahead;
+    alert->threshold = ALERT_DAYS_AHEAD;
+    return days_ahead < ALERT_DAYS_AHEAD ? ALERT_BAD : ALERT_GOOD;
 }
 
 /* ---- telling ---- */
@@ -165,6 +177,10 @@ void alert_write_text(const struct alert *alert, struct buf *out)
     case ALERT_BROKER:
         buf_add_text(out, alert->is_firing ? "the broker is away" : "the broker is there");
         return;
+    case ALERT_PARTITIONS:
+        buf_printf(out, "the database has partitions for %.0f days ahead; the threshold is %.0f",
+                   alert->value, alert->threshold);
+        return;
     case ALERT_KINDS:
         break;
     }
@@ -181,7 +197,7 @@ void alert_write(const struct alert *alert, struct buf *out)
                alert->name, alert_kind_name(alert->kind), alert->is_firing ? "firing" : "resolved",
                timefmt_wall(alert->since_ms, since));
     buf_add_member(out, "provider", alert->provider);
-    if (alert->kind < ALERT_BREAKER)
+    if (alert->kind < ALERT_BREAKER || alert->kind == ALERT_PARTITIONS)
         buf_printf(out, ",\"value\":%.1f,\"threshold\":%.1f", alert->value, alert->threshold);
     buf_add_member(out, "text", buf_text(&text));
     buf_add_char(out, '}');

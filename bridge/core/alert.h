@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #define ALERT_NAME_BYTES 160
+#define ALERT_DAYS_AHEAD 3
 
 enum alert_kind {
     ALERT_DEAD_LETTERS, /* of all channels */
@@ -24,6 +25,7 @@ enum alert_kind {
     ALERT_BREAKER,
     ALERT_DATABASE, /* away */
     ALERT_BROKER,
+    ALERT_PARTITIONS, /* made for fewer days ahead than ALERT_DAYS_AHEAD */
     ALERT_KINDS
 };
 const char *alert_kind_name(enum alert_kind kind);
@@ -57,6 +59,9 @@ bool alert_look(struct alert *alert, enum alert_sign sign, const struct alert_li
 /* What a line says for one of the kinds that a destination has; fills value and threshold. */
 enum alert_sign alert_sign_of(struct alert *alert, const struct alert_limits *limits,
                               const struct queue_line *line, int64_t now_ms);
+
+/* The same of partitions that reach so many days ahead; -1: not known yet. */
+enum alert_sign alert_sign_of_days(struct alert *alert, int64_t days_ahead);
 
 /* A sentence for people, without anything secret. */
 void alert_write_text(const struct alert *alert, struct buf *out);

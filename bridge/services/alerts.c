@@ -39,7 +39,8 @@ struct alerts {
     struct alerts_ops ops;
     struct loop_timer timer;
     struct list alarms;
-    struct alarm *database, *broker;
+    struct alarm *database, *broker, *partitions; /* their looks are our own, not a line's */
+    int64_t days_ahead;                           /* -1: not known */
     unsigned tick, silent_ticks;
     bool is_speaker; /* also while the database is away, if it was before */
     bool is_reading, has_read;
@@ -75,6 +76,11 @@ static struct alarm *find(struct alerts *alerts, enum alert_kind kind, const cha
             return alarm;
     }
     return NULL;
+}
+
+static bool is_own(const struct alerts *alerts, const struct alarm *alarm)
+{
+    return alarm == alerts->database || alarm == alerts->broker || alarm == alerts->partitions;
 }
 
 /* ---- telling ---- */
@@ -217,7 +223,7 @@ static void look_at_rest(struct alerts *alerts, int64_t now_ms)
          node = node->next) {
         struct alarm *alarm = CONTAINER_OF(node, struct alarm, node);
 
-        if (!alarm->is_seen && alarm != alerts->database && alarm != alerts->broker)
+        if (!alarm->is_seen && !is_own(alerts, alarm))
             look(alerts, alarm, ALERT_GOOD, now_ms);
         alarm->is_seen = false;
     }
@@ -301,7 +307,7 @@ static void clear(struct alerts *alerts)
         struct alarm *alarm = CONTAINER_OF(node, struct alarm, node);
 
         node = node->next;
-        if (alarm != alerts->database && alarm != alerts->broker) {
+        if (!is_own(alerts, alarm)) {
             drop(alerts, alarm);
             continue;
         }
@@ -311,6 +317,7 @@ static void clear(struct alerts *alerts)
     for (int kind = 0; kind < ALERT_KINDS; kind++)
         metric_set(alerts->firing[kind], 0);
     alerts->has_read = false;
+    alerts->days_ahead = -1;
 }
 
 /* Who spoke when the database went away goes on: nobody can take the lane from it then. */
@@ -343,7 +350,14 @@ static void on_timer(void *ctx)
     look(alerts, alerts->database, is_up ? ALERT_GOOD : ALERT_BAD, now_ms);
     look(alerts, alerts->broker, alerts->ops.is_broker_up(alerts->ops.ctx) ? ALERT_GOOD : ALERT_BAD,
          now_ms);
+    look(alerts, alerts->partitions,
+         alert_sign_of_days(&alerts->partitions->alert, alerts->days_ahead), now_ms);
     pump(alerts);
+}
+
+void alerts_set_days_ahead(struct alerts *alerts, int64_t days)
+{
+    alerts->days_ahead = days;
 }
 
 void alerts_configure(struct alerts *alerts, const struct alerts_config *config)
@@ -366,6 +380,8 @@ struct alerts *alerts_new(struct loop *loop, const struct alerts_config *config,
     alerts_configure(alerts, config);
     alerts->database = add(alerts, ALERT_DATABASE, NULL);
     alerts->broker = add(alerts, ALERT_BROKER, NULL);
+    alerts->partitions = add(alerts, ALERT_PARTITIONS, NULL);
+    alerts->days_ahead = -1;
     for (int kind = 0; kind < ALERT_KINDS; kind++) {
         char labels[64];
 

@@ -45,4 +45,7 @@ void alerts_configure(struct alerts *alerts, const struct alerts_config *config)
 void alerts_look(struct alerts *alerts, const struct queue_line *lines, size_t count,
                  int64_t now_ms);
 
+/* For how many days after this one every table has its partition; from the speaker alone. */
+void alerts_set_days_ahead(struct alerts *alerts, int64_t days);
+
 #endif

@@ -20,6 +20,8 @@
 #define LOCKED_MS 10000
 
 static void on_timer(void *ctx);
+static int make(struct store *store, const struct retention_terms *terms, store_count_fn *on_done,
+                void *ctx);
 static int trim_inbox(struct store *store, const struct retention_terms *terms,
                       store_count_fn *on_done, void *ctx);
 static int trim_shared(struct store *store, const struct retention_terms *terms,
@@ -34,7 +36,7 @@ static const struct kind {
     store_retention_fn *run;
     int64_t bite, rests_ms;
 } kinds[] = {
-    {"make", store_make_partitions, INT64_MAX, HOUR_MS},
+    {"make", make, INT64_MAX, HOUR_MS},
     {"drop", store_drop_partition, 1, HOUR_MS},
     {"leftovers", store_trim_leftovers, RETENTION_BITE, HOUR_MS},
     {"inbox", trim_inbox, RETENTION_BITE, MINUTE_MS},
@@ -71,10 +73,13 @@ static void on_done(void *ctx, int err, int64_t count)
 
     retention->is_running = false;
     if (err || count < 0) {
-        job->due_ms = now_ms + LOCKED_MS;
+        job->due_ms = now_ms + (count < -1 ? MINUTE_MS : LOCKED_MS);
         if (err)
             log_warn("retention.failed", LOG_STR("job", job->kind->name),
                      LOG_STR("err", err_name(err)));
+        else if (count < -1)
+            log_warn("retention.failed", LOG_STR("job", job->kind->name),
+                     LOG_STR("why", "the database refuses it: its own log says why"));
         else
             log_info("retention.waits", LOG_STR("job", job->kind->name),
                      LOG_STR("why", "somebody reads the table for long"));
@@ -91,6 +96,23 @@ static void on_done(void *ctx, int err, int64_t count)
     pause_ms = now_ms - retention->started_ms;
     loop_timer_start(retention->loop, &retention->timer, pause_ms > PAUSE_MS ? pause_ms : PAUSE_MS,
                      on_timer, retention);
+}
+
+/* How far partitions reach is watched by the alerts. */
+static void on_ahead(void *ctx, int64_t days)
+{
+    struct job *job = ctx;
+
+    job->retention->ops.ahead(job->retention->ops.ctx, days);
+}
+
+static int make(struct store *store, const struct retention_terms *terms, store_count_fn *on_made,
+                void *ctx)
+{
+    struct made_call call = {on_ahead, on_made, ctx};
+
+    (void)terms;
+    return store_make_partitions(store, &call);
 }
 
 /* The inbox has users to tell of: its job is not alone. */

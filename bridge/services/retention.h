@@ -28,6 +28,8 @@ struct retention_config {
 struct retention_ops {
     bool (*is_speaker)(void *ctx);
     void (*touch)(void *ctx, const char *user); /* the user's counters have changed */
+    /* For how many days after this one every table has its partition. */
+    void (*ahead)(void *ctx, int64_t days);
     void *ctx;
 };
 

@@ -78,8 +78,8 @@ const struct pg_statement store_sql_resolve_old = {
 };
 
 /*
- * A day longer than its notification, which is dropped within the hour after its last.  What was
- * kept of that (0019_retention) counts it no more, so that the books stay even.
+ * A day longer than its notification, which is dropped within the hour after its last.  What
+ * conservation counts begins behind what is taken here, in the same commit.
  */
 _Static_assert(DLQ_PURGE_BITE == 2000, "as in the statement");
 const struct pg_statement store_sql_dlq_purge = {
@@ -91,10 +91,10 @@ const struct pg_statement store_sql_dlq_purge = {
            "   SELECT delivery FROM dead_letter WHERE delivery <"
            "     (SELECT (extract(epoch FROM first) * 1000)::bigint << 22 FROM k)"
            "   AND (is_dead OR status <> 1) ORDER BY delivery LIMIT 2000"
-           "   FOR UPDATE SKIP LOCKED)) RETURNING notification, is_dead),"
-           "b AS (UPDATE notification_default n SET deliveries = n.deliveries - y.dead"
-           "   FROM (SELECT notification, count(*) AS dead FROM x WHERE is_dead"
-           "     GROUP BY notification) y WHERE n.id = y.notification),"
+           "   FOR UPDATE SKIP LOCKED)) RETURNING 1),"
+           "since AS (UPDATE conservation_since SET first_id = c.id"
+           "   FROM (SELECT (extract(epoch FROM first) * 1000)::bigint << 22 AS id FROM k) c"
+           "   WHERE first_id < c.id AND EXISTS (SELECT FROM x)),"
            "e AS (DELETE FROM edited_content WHERE id = ANY (ARRAY("
            "   SELECT id FROM edited_content WHERE at < (SELECT first FROM k)"
            "   ORDER BY id LIMIT 2000)) RETURNING 1)"

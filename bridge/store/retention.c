@@ -16,7 +16,7 @@ _Static_assert(RETENTION_BITE == 500, "as in the statements");
 const struct pg_statement store_sql_make_partitions = {
     .name = "make_partitions",
     .params = 1,
-    .sql = "SELECT keep_partitions_gently($1::int)::bigint",
+    .sql = "SELECT keep_partitions_gently($1::int)::bigint, partitions_ahead()::bigint",
 };
 
 const struct pg_statement store_sql_drop_partition = {
@@ -25,7 +25,11 @@ const struct pg_statement store_sql_drop_partition = {
     .sql = "SELECT drop_old_partition($1::int, $2::int)::bigint",
 };
 
-/* $1: ids of before; a notification's deliveries have the ids after its own, within 300 ms. */
+/*
+ * $1: ids of before; a notification's deliveries have the ids after its own, within 300 ms.  What
+ * conservation counts begins behind what is taken here, in the same commit; ten minutes, since an
+ * attempt may be of an id that was made later by its own clock.
+ */
 #define NEEDED(table, column)                                                          \
     " AND NOT EXISTS (SELECT FROM " table " x WHERE x." column " > n.id AND x." column \
     " < n.id + (300::bigint << 22) AND x.notification = n.id)"
@@ -33,16 +37,27 @@ const struct pg_statement store_sql_trim_leftovers = {
     .name = "trim_leftovers",
     .params = 2,
     .sql =
-        "WITH n AS (DELETE FROM notification_default WHERE ctid = ANY (ARRAY("
+        "WITH old_notification AS (DELETE FROM notification_default WHERE ctid = ANY (ARRAY("
         "   SELECT n.ctid FROM notification_default n"
         "   WHERE n.id < $1::bigint" NEEDED("delivery", "id") NEEDED("scheduled", "id") NEEDED(
             "dead_letter",
             "delivery") " LIMIT " BITE ")) RETURNING 1),"
-                        "a AS (DELETE FROM attempt_default WHERE ctid = ANY (ARRAY("
+                        "old_attempt AS (DELETE FROM attempt_default WHERE ctid = ANY (ARRAY("
                         "   SELECT ctid FROM attempt_default WHERE at < $2::timestamptz LIMIT " BITE
                         "))"
-                        "   RETURNING 1)"
-                        "SELECT (SELECT count(*) FROM n) + (SELECT count(*) FROM a)",
+                        "   RETURNING 1),"
+                        "old_key AS (DELETE FROM request_key_default WHERE ctid = ANY (ARRAY("
+                        "   SELECT ctid FROM request_key_default"
+                        "   WHERE day < (now() AT TIME ZONE 'UTC')::date - 15 LIMIT " BITE
+                        ")) RETURNING 1),"
+                        "since AS (UPDATE conservation_since SET first_id = $1::bigint + "
+                        "(600000::bigint << 22)"
+                        "   WHERE first_id < $1::bigint + (600000::bigint << 22)"
+                        "     AND (EXISTS (SELECT FROM old_notification) OR EXISTS (SELECT FROM "
+                        "old_attempt)))"
+                        "SELECT (SELECT count(*) FROM old_notification) + (SELECT count(*) FROM "
+                        "old_attempt)"
+                        " + (SELECT count(*) FROM old_key)",
 };
 
 /* Counters' rows first and in their order, as everywhere: nobody waits in a circle. */
@@ -92,13 +107,29 @@ static int send(struct store *store, const struct pg_statement *statement, store
                       (void (*)(void))on_done, ctx);
 }
 
-int store_make_partitions(struct store *store, const struct retention_terms *terms,
-                          store_count_fn *on_done, void *ctx)
+static void on_made(void *ctx, int err, const struct pg_result *result)
 {
-    (void)terms;
+    struct made_call *held = ctx;
+    struct made_call call = *held;
+
+    free(held);
+    if (!err)
+        call.on_ahead(call.ctx, pg_int(result, 0, 1));
+    call.on_done(call.ctx, err, err ? 0 : pg_int(result, 0, 0));
+}
+
+int store_make_partitions(struct store *store, const struct made_call *call)
+{
+    struct made_call *held = xmalloc(sizeof(*held));
+    int err;
+
+    *held = *call;
     pg_params_clear(&store->params);
     pg_add_int4(&store->params, LOCK_WAIT_MS);
-    return send(store, &store_sql_make_partitions, on_done, ctx);
+    err = pg_send(store->pg[STORE_DESK], &store_sql_make_partitions, &store->params, on_made, held);
+    if (err)
+        free(held);
+    return err;
 }
 
 int store_drop_partition(struct store *store, const struct retention_terms *terms,

@@ -17,13 +17,20 @@ struct retention_terms {
     int keep_days, inbox_days, reject_days;
     int64_t now_wall_ms;
 };
-/* count: -1 when the locks were not to be had, else how much was done; try again until it is 0. */
+/*
+ * count: -1 when the locks were not to be had, -2 when something could not be done that the
+ * server's log names; else how much was done, and to be tried again until it is 0.
+ */
 typedef int store_retention_fn(struct store *store, const struct retention_terms *terms,
                                store_count_fn *on_done, void *ctx);
 
+struct made_call {
+    void (*on_ahead)(void *ctx, int64_t days); /* for which every table has its partition */
+    void (*on_done)(void *ctx, int err, int64_t count);
+    void *ctx;
+};
 /* Makes the day partitions of the coming week. */
-NODISCARD int store_make_partitions(struct store *store, const struct retention_terms *terms,
-                                    store_count_fn *on_done, void *ctx);
+NODISCARD int store_make_partitions(struct store *store, const struct made_call *call);
 /* Drops the oldest day that is over; what is still needed of it stays. */
 NODISCARD int store_drop_partition(struct store *store, const struct retention_terms *terms,
                                    store_count_fn *on_done, void *ctx);

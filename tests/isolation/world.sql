@@ -25,6 +25,7 @@ BEGIN
     END LOOP;
     INSERT INTO lane (name) VALUES ('requests'), ('users'), ('admins');
     INSERT INTO shared_head (last_seq, cut_seq) VALUES (0, 0);
+    INSERT INTO conservation_since (first_id) VALUES (0);
     INSERT INTO destination (id, name, channel, adapter) OVERRIDING SYSTEM VALUE
         VALUES (1, 'mail', 3, 'log'), (2, 'text', 2, 'log'), (7, 'in_app', 0, 'in_app');
 END $$;
@@ -91,10 +92,12 @@ CREATE FUNCTION iso_wrong() RETURNS TABLE (what text, detail text) LANGUAGE sql 
     SELECT 'conservation', to_jsonb(c)::text FROM conservation c WHERE missing <> 0
     UNION ALL
     SELECT 'a delivery is in one place, or has one end', iso_number(id) || ': ' || sum(n)
-        FROM (SELECT id, 1 AS n FROM delivery UNION ALL SELECT id, 1 FROM scheduled
-              UNION ALL SELECT delivery, 1 FROM dead_letter WHERE is_dead
-              UNION ALL SELECT delivery, CASE WHEN state <> 5 THEN 1 WHEN outcome = 12 THEN -1
-                  ELSE 0 END FROM attempt WHERE state IS NOT NULL) x
+        FROM (SELECT id, notification, 1 AS n FROM delivery
+              UNION ALL SELECT id, notification, 1 FROM scheduled
+              UNION ALL SELECT delivery, notification, 1 FROM dead_letter WHERE is_dead
+              UNION ALL SELECT delivery, notification, CASE WHEN state <> 5 THEN 1
+                  WHEN outcome = 12 THEN -1 ELSE 0 END FROM attempt WHERE state IS NOT NULL) x
+        WHERE notification >= (SELECT first_id FROM conservation_since)
         GROUP BY id HAVING sum(n) <> 1
     UNION ALL
     SELECT 'an inbox counts what is in it', to_jsonb(u)::text || to_jsonb(i)::text

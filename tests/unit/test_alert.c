@@ -119,6 +119,14 @@ static void each_kind_knows_good_from_bad(void **state)
         assert_int_equal(alert_sign_of(&alert, &limits, &cases[i].line, 100000), cases[i].want);
         assert_int_equal(alert_sign_of(&alert, &never, &cases[i].line, 100000), ALERT_GOOD);
     }
+    for (int64_t days = -1; days < 8; days++) {
+        struct alert alert;
+
+        alert_init(&alert, ALERT_PARTITIONS, NULL);
+        assert_int_equal(alert_sign_of_days(&alert, days), days < 0   ? ALERT_BETWEEN
+                                                           : days < 3 ? ALERT_BAD
+                                                                      : ALERT_GOOD);
+    }
 }
 
 static void a_name_is_one_topic_level(void **state)
