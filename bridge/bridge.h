@@ -32,6 +32,7 @@
 #include "services/presence.h"
 #include "services/queue_stats.h"
 #include "services/receipts.h"
+#include "services/refusals.h"
 #include "services/tracking.h"
 #include "services/untold.h"
 #include "services/requests_desk.h"
@@ -81,6 +82,7 @@ struct bridge {
     struct events *events;
     struct admin *admin;
     struct asks *asks;
+    struct refusals *refusals;
     struct requests_desk *requests_desk;
     struct desk *desk;
     struct people *people;
@@ -133,6 +135,10 @@ struct dispatch_ops bridge_dispatch_ops(struct bridge *bridge);
 struct ingest_ops bridge_ingest_ops(struct bridge *bridge);
 struct events_ops bridge_events_ops(struct bridge *bridge);
 struct asks_ops bridge_asks_ops(struct bridge *bridge);
+struct refusals_ops bridge_refusals_ops(struct bridge *bridge);
+struct admin_ops bridge_admin_ops(struct bridge *bridge);
+void bridge_refuse(void *ctx, const struct topic_up *from, const struct mqtt_message *message,
+                   const struct rejection *rejection);
 struct presence_ops bridge_presence_ops(struct bridge *bridge);
 struct desk_ops bridge_desk_ops(struct bridge *bridge);
 struct pauses_ops bridge_pauses_ops(struct bridge *bridge);

@@ -675,6 +675,7 @@ struct ingest_ops bridge_ingest_ops(struct bridge *bridge)
         .is_past = bridge_receipts_are_past,
         .replaced = replaced,
         .rpc = on_rpc,
+        .refuse = bridge_refuse,
         .show = show,
         .ctx = bridge,
     };
@@ -687,17 +688,13 @@ struct events_ops bridge_events_ops(struct bridge *bridge)
                                .heard = heard,
                                .receipt = add_receipt,
                                .rpc = on_rpc,
+                               .refuse = bridge_refuse,
                                .mark = mark,
                                .has_marks = has_marks,
                                .commit = commit_marks,
                                .forget = forget_marks,
                                .doubt = bridge_doubt,
                                .ctx = bridge};
-}
-
-struct asks_ops bridge_asks_ops(struct bridge *bridge)
-{
-    return (struct asks_ops){publish, bridge};
 }
 
 struct pauses_ops bridge_pauses_ops(struct bridge *bridge)

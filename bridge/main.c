@@ -318,6 +318,8 @@ static void open_lanes(struct bridge *bridge)
     struct ingest_ops ingest_ops = bridge_ingest_ops(bridge);
     struct events_ops events_ops = bridge_events_ops(bridge);
     struct asks_ops asks_ops = bridge_asks_ops(bridge);
+    struct refusals_ops refusals_ops = bridge_refusals_ops(bridge);
+    struct admin_ops admin_ops = bridge_admin_ops(bridge);
     struct desk_ops desk_ops = bridge_desk_ops(bridge);
     struct pauses_ops pauses_ops = bridge_pauses_ops(bridge);
     struct queue_stats_ops stats_ops = bridge_queue_stats_ops(bridge);
@@ -341,7 +343,8 @@ static void open_lanes(struct bridge *bridge)
     bridge->events = events_new(bridge->loop, &events, bridge->store, &bridge->fence,
                                 bridge->metrics, &events_ops);
     bridge->asks = asks_new(bridge->store, bridge->metrics, &asks_ops);
-    bridge->admin = admin_new(bridge->loop, &admin, bridge->asks);
+    bridge->refusals = refusals_new(bridge->metrics, &refusals_ops);
+    bridge->admin = admin_new(bridge->loop, &admin, bridge->asks, &admin_ops);
     bridge->requests_desk = requests_desk_new(bridge->asks, bridge->store);
     bridge->desk = desk_new(bridge->loop, bridge->asks, bridge->store, &bridge->fence, &desk_ops);
     audit_open(bridge->asks, bridge->store);
@@ -443,6 +446,7 @@ static void bridge_close(struct bridge *bridge)
     requests_desk_free(bridge->requests_desk);
     presence_free(bridge->presence);
     asks_free(bridge->asks);
+    refusals_free(bridge->refusals);
     events_free(bridge->events);
     inbox_free(bridge->inbox);
     badge_free(bridge->badge);

@@ -40,7 +40,7 @@ LIBRARIES = {
     "cyaml/": {"config"},
 }
 # The services that others are made of: they know none of them.
-FRAMES = {"asks"}
+FRAMES = {"asks", "reply"}
 SINGLE = {"main", "bridge", "config"}  # the files at the top of bridge/
 
 

@@ -25,7 +25,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 SANITIZER = re.compile(
     rb"ERROR: (Address|Leak|Thread|Memory)Sanitizer|runtime error:|SUMMARY: \w+Sanitizer"
     rb"|ERROR SUMMARY: [1-9]|LEAK SUMMARY:\s+definitely lost: [1-9]")
-PATIENCE = 6
+PATIENCE = float(os.environ.get("TOCSIN_PATIENCE", "6"))
 PORT_FIRST, PORT_LAST = 20000, 32000  # below the ports the kernel hands to clients
 _alive = []  # everything started and not stopped, killed at exit whatever happens
 

@@ -71,6 +71,11 @@ static bool is_slip(const char *typed, size_t typed_length, const char *name)
            typed[front] == name[front + 1] && typed[front + 1] == name[front];
 }
 
+bool fields_is_slip(const char *typed, const char *name)
+{
+    return is_slip(typed, strlen(typed), name);
+}
+
 static bool reject_unknown(struct fields *fields, const struct json *member,
                            const struct field *table, size_t count)
 {

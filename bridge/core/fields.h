@@ -31,6 +31,8 @@ struct field {
     bool is_required;
 };
 
+/* Whether typed is name but for one letter: left out, added, another, or two exchanged. */
+bool fields_is_slip(const char *typed, const char *name);
 /* Rejects the item for what the reader found wrong in it; trouble may be NULL. */
 bool fields_check_troubles(struct fields *fields, const struct json_trouble *trouble);
 

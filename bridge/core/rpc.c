@@ -36,12 +36,16 @@ static bool check_envelope(struct rpc_call *call, const struct json_doc *doc)
     struct fields fields = fields_of(call, &rejection);
 
     if (call->root->kind != JSON_KIND_OBJECT)
-        return fail_at(call, REJECT_MALFORMED, call->root, "a call is an object");
+        return fail_at(call, REJECT_MALFORMED, call->root,
+                       "a call is an object: {\"rpc\":\"1\",\"params\":{...}}");
     if (!fields_check_troubles(&fields, doc->troubles))
         return set_error(call, &rejection);
     rpc = json_member(call->root, "rpc");
     if (!rpc) {
-        (void)fields_reject_missing(&fields, call->root, "rpc", "a call has an id of its own");
+        (void)fields_reject_missing(
+            &fields, call->root, "rpc",
+            "a call is {\"rpc\":\"1\",\"params\":{...}}; rpc is a text that "
+            "comes back in the answer");
         return set_error(call, &rejection);
     }
     if (!fields_text(&fields, rpc, 1, RPC_ID_MAX, NULL, "rpc is text of 1 to 128 characters",
@@ -49,7 +53,11 @@ static bool check_envelope(struct rpc_call *call, const struct json_doc *doc)
         return set_error(call, &rejection);
     for (const struct json *at = call->root->first; at; at = at->next)
         if (strcmp(at->key, "rpc") != 0 && strcmp(at->key, "params") != 0)
-            return fail_at(call, REJECT_UNKNOWN_FIELD, at, "a call has rpc and params");
+            return fail_at(call, REJECT_UNKNOWN_FIELD, at,
+                           fields_is_slip(at->key, "params")
+                               ? "there is no such field; is \"params\" meant?"
+                               : "a call is {\"rpc\":\"1\",\"params\":{...}}: what the method "
+                                 "takes goes under params");
     call->params = json_member(call->root, "params");
     if (call->params && call->params->kind != JSON_KIND_OBJECT)
         return fail_at(call, REJECT_BAD_VALUE, call->params, "params is an object");

@@ -126,6 +126,29 @@ int topic_decode_id(const char *id, char out[TOPIC_ID_MAX + 1])
     return ERR_INVALID;
 }
 
+bool topic_is_own_down(enum topic_kind kind, const char *id, const char *topic)
+{
+    size_t id_length = strlen(id), length = strlen(topic);
+    const char *at = topic + subtrees[kind].length;
+    unsigned levels = 1;
+
+    if (length >= TOPIC_BYTES_MAX ||
+        strncmp(topic, subtrees[kind].prefix, subtrees[kind].length) != 0 ||
+        strncmp(at, id, id_length) != 0 || strncmp(at + id_length, "/down/", 6) != 0)
+        return false;
+    at += id_length + 6;
+    for (const char *level = at;; at++) {
+        if (*at == '+' || *at == '#' || ((*at == '/' || !*at) && at == level))
+            return false;
+        if (!*at)
+            return levels <= TOPIC_REPLY_LEVELS && utf8_is_valid(topic, length);
+        if (*at == '/') {
+            level = at + 1;
+            levels++;
+        }
+    }
+}
+
 char *topic_down(enum topic_kind kind, const char *id, const char *leaf, char out[TOPIC_BYTES_MAX])
 {
     size_t id_length = strlen(id), leaf_length = strlen(leaf), used = subtrees[kind].length;

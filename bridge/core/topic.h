@@ -13,6 +13,8 @@
 
 #define TOPIC_ID_MAX    128 /* encoded bytes */
 #define TOPIC_BYTES_MAX 256
+/* Levels below down/ that a Response Topic may have; the auth plugin allows filters as deep. */
+#define TOPIC_REPLY_LEVELS 2
 
 enum topic_kind { TOPIC_SERVICE, TOPIC_USER, TOPIC_ADMIN };
 
@@ -29,6 +31,11 @@ bool topic_is_encoded_id(const char *id, size_t length);
 NODISCARD int topic_decode_id(const char *id, char out[TOPIC_ID_MAX + 1]);
 /* Encodes one raw id; ERR_TOO_LARGE past 128 bytes, ERR_INVALID when empty or not UTF-8. */
 NODISCARD int topic_encode_id(const char *raw, char out[TOPIC_ID_MAX + 1]);
+/*
+ * May an answer to this principal be published there?  One or two levels below its own down/, as
+ * answers/7: the name of a topic, with no wildcard and no empty level.
+ */
+bool topic_is_own_down(enum topic_kind kind, const char *id, const char *topic);
 /*
  * "notify/v1/users/{id}/down/{leaf}"; id is encoded already; writes and returns out.  Panics
  * when they do not fit: ids are bounded and leaves are ours.

@@ -12,17 +12,20 @@ struct admin {
     struct loop *loop;
     struct admin_config config;
     struct asks *asks;
+    struct admin_ops ops;
     struct mqtt *lane;
     bool is_up;
 };
 
-struct admin *admin_new(struct loop *loop, const struct admin_config *config, struct asks *asks)
+struct admin *admin_new(struct loop *loop, const struct admin_config *config, struct asks *asks,
+                        const struct admin_ops *ops)
 {
     struct admin *admin = xcalloc(1, sizeof(*admin));
 
     admin->loop = loop;
     admin->config = *config;
     admin->asks = asks;
+    admin->ops = *ops;
     return admin;
 }
 
@@ -37,8 +40,10 @@ static void on_message(void *ctx, const struct mqtt_message *message)
     struct admin *admin = ctx;
     struct topic_up up;
 
-    if (topic_parse_up(message->topic, &up) || strncmp(up.event, "rpc/", 4) != 0)
+    if (topic_parse_up(message->topic, &up))
         log_warn("admin.event", LOG_STR("topic", message->topic));
+    else if (strncmp(up.event, "rpc/", 4) != 0)
+        admin->ops.refuse(admin->ops.ctx, &up, message, NULL);
     else
         asks_receive(admin->asks, &up, message);
 }

@@ -65,7 +65,9 @@ void ask_answer(struct ask *ask)
         rpc_write_error(&ask->rpc, &ask->out);
         metric_add(asks->failed, 1);
     }
-    asks->ops.publish(asks->ops.ctx, ask->topic, buf_text(&ask->out), ask->out.length);
+    ask->reply.payload = buf_text(&ask->out);
+    ask->reply.payload_bytes = ask->out.length;
+    asks->ops.reply(asks->ops.ctx, &ask->reply);
     asks->under_way--;
     buf_fini(&ask->out);
     arena_free(ask->arena);
@@ -244,6 +246,23 @@ static const struct method *find(const struct asks *asks, const struct topic_up 
     return NULL;
 }
 
+/* Names a method of this kind of caller that differs by a letter, if there is one. */
+static const char *no_such_method(const struct asks *asks, const struct topic_up *from,
+                                  struct arena *arena)
+{
+    static const char none[] = "there is no such method for you";
+    const char *name = from->event + strlen("rpc/");
+
+    for (size_t i = 0; i < asks->table_count; i++)
+        for (size_t m = 0; m < asks->tables[i].count; m++) {
+            const struct method *method = &asks->tables[i].methods[m];
+
+            if ((method->kinds & (1u << from->kind)) && fields_is_slip(name, method->name))
+                return arena_printf(arena, "%s; is \"%s\" meant?", none, method->name);
+        }
+    return none;
+}
+
 void asks_receive(struct asks *asks, const struct topic_up *from,
                   const struct mqtt_message *message)
 {
@@ -251,7 +270,6 @@ void asks_receive(struct asks *asks, const struct topic_up *from,
     const struct method *method = find(asks, from, &service);
     struct arena *arena = arena_new(2048);
     struct ask *ask = arena_zalloc(arena, sizeof(*ask));
-    char topic[TOPIC_BYTES_MAX];
     /* Read values point into the payload, and outlive the message. */
     const char *payload = arena_strndup(arena, message->payload, message->payload_bytes);
 
@@ -265,11 +283,14 @@ void asks_receive(struct asks *asks, const struct topic_up *from,
     ask->kind = from->kind;
     ask->from = arena_strdup(arena, from->id);
     ask->admin = from->kind == TOPIC_ADMIN ? ask->from : NULL;
-    ask->topic = arena_strdup(arena, topic_down(from->kind, from->id, "reply", topic));
+    reply_address(&ask->reply, from, message, arena);
     if (rpc_read(&ask->rpc, payload, message->payload_bytes, arena)) {
         ask_answer(ask);
+    } else if (message->correlation_bytes > REPLY_CORRELATION_MAX) {
+        (void)rpc_fail(&ask->rpc, "too_large", "Correlation Data has at most 1,024 bytes", NULL);
+        ask_answer(ask);
     } else if (!method) {
-        (void)rpc_fail(&ask->rpc, RPC_UNKNOWN_METHOD, "there is no such method for you", NULL);
+        (void)rpc_fail(&ask->rpc, RPC_UNKNOWN_METHOD, no_such_method(asks, from, arena), NULL);
         ask_answer(ask);
     } else if (asks->under_way > UNDER_WAY_MAX || !store_is_up(asks->store)) {
         (void)rpc_fail(&ask->rpc, RPC_UNAVAILABLE, "too many asks, or the database is away", NULL);

@@ -27,6 +27,7 @@
 #include "core/rpc.h"
 #include "core/topic.h"
 #include "io/mqtt.h"
+#include "services/reply.h"
 #include "store/store.h"
 
 /* An answer is one MQTT message: a list is cut when it has passed this. */
@@ -52,7 +53,7 @@ struct ask {
     const char *before, *after;
     /* From here on the module's own. */
     struct asks *asks;
-    const char *topic;
+    struct reply reply;
 };
 
 /* Who may call a method. */
@@ -70,7 +71,7 @@ struct method {
 };
 
 struct asks_ops {
-    void (*publish)(void *ctx, const char *topic, const void *payload, size_t bytes);
+    void (*reply)(void *ctx, const struct reply *reply); /* payload and all are copied */
     void *ctx;
 };
 

@@ -136,10 +136,15 @@ static void on_event(struct events *events, const struct topic_up *up,
     enum ack_kind kind;
     const char *user;
 
-    if (ack_kind_parse(up->event, &kind) ||
-        ack_decode(kind, message->payload, message->payload_bytes, events->arena, &ack,
+    if (ack_kind_parse(up->event, &kind)) {
+        metric_add(events->malformed, 1);
+        events->ops.refuse(events->ops.ctx, up, message, NULL);
+        return;
+    }
+    if (ack_decode(kind, message->payload, message->payload_bytes, events->arena, &ack,
                    &rejection)) {
         metric_add(events->malformed, 1);
+        events->ops.refuse(events->ops.ctx, up, message, &rejection);
         return;
     }
     if (kind != ACK_ACK) {

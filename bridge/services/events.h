@@ -31,6 +31,9 @@ struct events_ops {
     void (*heard)(void *ctx, const char *user);
     void (*receipt)(void *ctx, const char *service, const struct receipt *receipt);
     void (*rpc)(void *ctx, const struct topic_up *from, const struct mqtt_message *message);
+    /* Answers what cannot be read; rejection NULL: the topic names nothing. */
+    void (*refuse)(void *ctx, const struct topic_up *from, const struct mqtt_message *message,
+                   const struct rejection *rejection);
     /* read, archive and so on: gathered, then written by commit, or forgotten: they come again. */
     void (*mark)(void *ctx, const char *user, const struct ack *ack);
     bool (*has_marks)(void *ctx);

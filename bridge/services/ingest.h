@@ -53,6 +53,9 @@ struct ingest_ops {
     bool (*is_past)(void *ctx, uint64_t mark);
     void (*replaced)(void *ctx); /* something stored may replace what is older */
     void (*rpc)(void *ctx, const struct topic_up *from, const struct mqtt_message *message);
+    /* Answers a message whose topic names nothing; rejection is NULL. */
+    void (*refuse)(void *ctx, const struct topic_up *from, const struct mqtt_message *message,
+                   const struct rejection *rejection);
     /* As in_app_show(). */
     void (*show)(void *ctx, const struct job *job);
     void *ctx;

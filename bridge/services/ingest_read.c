@@ -256,8 +256,8 @@ void ingest_on_message(void *ctx, const struct mqtt_message *message)
         on_request(ingest, &up, message);
     else if (strncmp(up.event, "rpc/", 4) == 0)
         ingest->ops.rpc(ingest->ops.ctx, &up, message);
-    else
-        log_warn("ingest.event", LOG_STR("service", up.id), LOG_STR("event", up.event));
+    else if (!ingest->is_degraded) /* else it comes again when the database is back */
+        ingest->ops.refuse(ingest->ops.ctx, &up, message, NULL);
 }
 
 /* ---- the database is away ---- */

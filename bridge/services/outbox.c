@@ -32,7 +32,9 @@ struct message {
     uint64_t seq;     /* kept: grows in the order in which they came */
     int64_t since_ms; /* nothing that it says was settled before; boot clock */
     size_t bytes;
-    char *payload; /* behind the topic */
+    char *payload;     /* behind the topic */
+    char *correlation; /* behind the payload; NULL when there is none */
+    size_t correlation_bytes;
     char topic[];
 };
 
@@ -51,16 +53,22 @@ struct outbox {
     struct metric *published, *failed, *queue_bytes;
 };
 
-static struct message *message_new(const char *topic, const void *payload, size_t bytes)
+static struct message *message_new(const char *topic, const void *payload, size_t bytes,
+                                   const void *correlation, size_t correlation_bytes)
 {
     size_t length = strlen(topic);
-    struct message *message = xcalloc(1, sizeof(*message) + length + 1 + bytes);
+    struct message *message = xcalloc(1, sizeof(*message) + length + 1 + bytes + correlation_bytes);
 
     memcpy(message->topic, topic, length + 1);
     message->payload = message->topic + length + 1;
     if (bytes)
         memcpy(message->payload, payload, bytes);
-    message->bytes = bytes;
+    message->bytes = bytes + correlation_bytes;
+    if (correlation_bytes) {
+        message->correlation = message->payload + bytes;
+        memcpy(message->correlation, correlation, correlation_bytes);
+        message->correlation_bytes = correlation_bytes;
+    }
     return message;
 }
 
@@ -71,6 +79,23 @@ static void message_free(struct outbox *outbox, struct message *message)
         metric_set(outbox->queue_bytes, (double)outbox->bytes);
     }
     free(message);
+}
+
+static size_t payload_bytes(const struct message *message)
+{
+    return message->bytes - message->correlation_bytes;
+}
+
+/* What the broker takes as its payload: its Correlation Data needs room as well. */
+static size_t payload_max(const struct outbox *outbox, const struct message *message)
+{
+    enum { PROPERTY_BYTES = 8 };
+    size_t limit = mqtt_payload_max(outbox->mqtt, message->topic);
+    size_t taken = message->correlation ? message->correlation_bytes + PROPERTY_BYTES : 0;
+
+    if (limit == SIZE_MAX)
+        return limit;
+    return limit > taken ? limit - taken : 0;
 }
 
 /* What goes in place of a message that was too large, in its place in the order. */
@@ -84,12 +109,14 @@ static void add_replacement(void *ctx, const char *payload, size_t bytes)
 {
     struct replacing *replacing = ctx;
     struct outbox *outbox = replacing->outbox;
-    struct message *message = message_new(replacing->message->topic, payload, bytes);
+    struct message *message =
+        message_new(replacing->message->topic, payload, bytes, replacing->message->correlation,
+                    replacing->message->correlation_bytes);
 
     message->is_retained = replacing->message->is_retained;
     message->seq = replacing->message->seq;
     message->since_ms = replacing->message->since_ms;
-    outbox->bytes += bytes;
+    outbox->bytes += message->bytes;
     list_insert_after(&outbox->waiting, replacing->behind, &message->node);
     replacing->behind = &message->node;
 }
@@ -104,7 +131,7 @@ static void refuse(struct outbox *outbox, struct message *message, int err, size
     size_t instead = 0;
 
     if (err == ERR_TOO_LARGE)
-        instead = shrink_message(message->topic, message->payload, message->bytes, limit,
+        instead = shrink_message(message->topic, message->payload, payload_bytes(message), limit,
                                  add_replacement, &replacing);
     metric_add(outbox->failed, 1);
     log_error("outbox.refused", LOG_STR("topic", message->topic), LOG_STR("err", err_name(err)),
@@ -125,6 +152,16 @@ static bool must_go_alone(const struct outbox *outbox, const struct message *mes
            CONTAINER_OF(first, struct message, node)->losses >= LOSSES_ALONE;
 }
 
+static int publish(struct outbox *outbox, struct message *message)
+{
+    if (message->correlation)
+        return mqtt_publish_reply(outbox->mqtt, message->topic, message->payload,
+                                  payload_bytes(message), message->correlation,
+                                  message->correlation_bytes, &message->mid);
+    return mqtt_publish(outbox->mqtt, message->topic, message->payload, payload_bytes(message), 1,
+                        message->is_retained, &message->mid);
+}
+
 /* Hands kept messages to the library while it has room. */
 static void pump(struct outbox *outbox)
 {
@@ -136,13 +173,12 @@ static void pump(struct outbox *outbox)
 
         if (must_go_alone(outbox, message))
             return;
-        err = mqtt_publish(outbox->mqtt, message->topic, message->payload, message->bytes, 1,
-                           message->is_retained, &message->mid);
+        err = publish(outbox, message);
         if (err == ERR_FULL || err == ERR_CLOSED)
             return;
         list_remove(&outbox->waiting, node);
         if (err) {
-            refuse(outbox, message, err, mqtt_payload_max(outbox->mqtt, message->topic));
+            refuse(outbox, message, err, payload_max(outbox, message));
             continue;
         }
         list_push_back(&outbox->under_way, node);
@@ -333,18 +369,29 @@ bool outbox_is_past(struct outbox *outbox, uint64_t mark)
     return is_past(&outbox->under_way, mark) && is_past(&outbox->waiting, mark);
 }
 
-void outbox_keep(struct outbox *outbox, const char *topic, const void *payload, size_t bytes,
-                 bool is_retained)
+static void keep(struct outbox *outbox, struct message *message)
 {
-    struct message *message = message_new(topic, payload, bytes);
-
-    message->is_retained = is_retained;
     message->seq = ++outbox->last_seq;
     message->since_ms = outbox->since_ms;
-    outbox->bytes += bytes;
+    outbox->bytes += message->bytes;
     metric_set(outbox->queue_bytes, (double)outbox->bytes);
     list_push_back(&outbox->waiting, &message->node);
     pump(outbox);
+}
+
+void outbox_keep(struct outbox *outbox, const char *topic, const void *payload, size_t bytes,
+                 bool is_retained)
+{
+    struct message *message = message_new(topic, payload, bytes, NULL, 0);
+
+    message->is_retained = is_retained;
+    keep(outbox, message);
+}
+
+void outbox_keep_reply(struct outbox *outbox, const char *topic, const void *payload, size_t bytes,
+                       const void *correlation, size_t correlation_bytes)
+{
+    keep(outbox, message_new(topic, payload, bytes, correlation, correlation_bytes));
 }
 
 int outbox_watch(struct outbox *outbox, const char *topic, const void *payload, size_t bytes,
@@ -360,7 +407,7 @@ int outbox_watch(struct outbox *outbox, const char *topic, const void *payload, 
     err = mqtt_publish(outbox->mqtt, topic, payload, bytes, 1, false, &mid);
     if (err)
         return err;
-    message = message_new("", NULL, 0);
+    message = message_new("", NULL, 0, NULL, 0);
     message->mid = mid;
     message->on_result = on_result;
     message->ctx = ctx;

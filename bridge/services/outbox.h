@@ -49,6 +49,9 @@ int64_t outbox_since_ms(const struct outbox *outbox);
 /* Payload is copied.  Never fails: the bound is the caller's to respect. */
 void outbox_keep(struct outbox *outbox, const char *topic, const void *payload, size_t bytes,
                  bool is_retained);
+/* An answer, with MQTT 5 Correlation Data; correlation is copied, NULL for none. */
+void outbox_keep_reply(struct outbox *outbox, const char *topic, const void *payload, size_t bytes,
+                       const void *correlation, size_t correlation_bytes);
 /* A place in the order of kept messages, and whether the broker has all up to there. */
 uint64_t outbox_mark(const struct outbox *outbox);
 bool outbox_is_past(struct outbox *outbox, uint64_t mark);

@@ -113,5 +113,5 @@ def test_ends_are_reported_although_the_bridge_dies_behind_their_commit(new_stac
             stack.bridge.start()
             for status, channel in ends:
                 wait_until(lambda n=name, s=status, c=channel: [
-                    r for r in told(shop, n, s) if r["channel"] == c], 30,
+                    r for r in told(shop, n, s) if r["channel"] == c], 20,
                     "%s of %s by %s" % (status, name, channel))

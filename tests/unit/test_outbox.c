@@ -76,6 +76,16 @@ int mqtt_publish(struct mqtt *mqtt, const char *topic, const void *payload, size
     return 0;
 }
 
+int mqtt_publish_reply(struct mqtt *mqtt, const char *topic, const void *payload,
+                       size_t payload_bytes, const void *correlation, size_t correlation_bytes,
+                       int *mid)
+{
+    (void)correlation;
+    if (payload_bytes + correlation_bytes > played.packet_max)
+        return ERR_TOO_LARGE;
+    return mqtt_publish(mqtt, topic, payload, payload_bytes, 1, false, mid);
+}
+
 static void go_up(void)
 {
     played.is_up = true;

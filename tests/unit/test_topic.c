@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -138,9 +139,33 @@ static void downward_topics_are_put_together(void **state)
                         "notify/v1/services/" X64 X64 "/down/receipt");
 }
 
+static void an_answer_goes_one_or_two_levels_below_the_own_down(void **state)
+{
+    static const char *const good[] = {"down/reply", "down/answers/7", "down/a/b"};
+    static const char *const bad[] = {"down",   "down/",    "down/a/",  "down//a",   "down/a/b/c",
+                                      "down/+", "down/a/#", "up/rpc/x", "down/\xff", ""};
+    char topic[TOPIC_BYTES_MAX * 2];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        snprintf(topic, sizeof topic, "notify/v1/users/carl/%s", good[i]);
+        assert_true(topic_is_own_down(TOPIC_USER, "carl", topic));
+        assert_false(topic_is_own_down(TOPIC_USER, "car", topic));
+        assert_false(topic_is_own_down(TOPIC_USER, "carl2", topic));
+        assert_false(topic_is_own_down(TOPIC_SERVICE, "carl", topic));
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        snprintf(topic, sizeof topic, "notify/v1/users/carl/%s", bad[i]);
+        assert_false(topic_is_own_down(TOPIC_USER, "carl", topic));
+    }
+    snprintf(topic, sizeof topic, "notify/v1/users/carl/down/%0300d", 7);
+    assert_false(topic_is_own_down(TOPIC_USER, "carl", topic));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_answer_goes_one_or_two_levels_below_the_own_down),
         cmocka_unit_test(upward_topics_give_who_and_what),
         cmocka_unit_test(other_topics_are_refused),
         cmocka_unit_test(ids_become_one_topic_level_and_come_back),
