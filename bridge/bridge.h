@@ -34,6 +34,7 @@
 #include "services/receipts.h"
 #include "services/refusals.h"
 #include "services/tracking.h"
+#include "services/token_watch.h"
 #include "services/untold.h"
 #include "services/requests_desk.h"
 #include "services/retention.h"
@@ -95,7 +96,8 @@ struct bridge {
     int64_t said_ms; /* bridge_said_ms() at the end of the last turn */
     struct chores *chores;
     struct retention *retention;
-    struct jwks *jwks; /* NULL: none configured */
+    struct jwks *jwks;               /* NULL: none configured */
+    struct token_watch *token_watch; /* NULL: no token file */
     char *lane_ids[LANE_COUNT], *outbox_id, *presence_id;
     struct loop_timer drain_timer, watchdog_timer, reload_timer;
     int64_t watchdog_ms;
@@ -114,9 +116,12 @@ struct mqtt_config bridge_mqtt_config(const struct config *config, const char *c
 /* What reaches us from outside; out is cleared first. */
 const char *bridge_public_url(const struct config *config, struct buf *out);
 /* Reads the keys of tracking; why gets a sentence. */
-NODISCARD int bridge_load_tracker(struct bridge *bridge, const struct config *config, char *why,
+NODISCARD int bridge_load_tracker(struct tracker *into, const struct config *config, char *why,
                                   size_t why_bytes);
 /* Reads how a destination's callbacks are verified, if at all; why gets a sentence. */
+struct config_faults;
+/* For --check-config: opens every destination, which reads its files, and closes it again. */
+void bridge_check_destinations(struct config *config, struct config_faults *faults);
 NODISCARD int bridge_open_callbacks(const struct config_destination *from,
                                     struct callback_account *out, char *why, size_t why_bytes);
 /* Opens the adapter; why gets a sentence. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "bridge.h"
+#include "config_check.h"
 
 #include "base/alloc.h"
 #include "base/clock.h"
@@ -109,13 +110,13 @@ const char *bridge_public_url(const struct config *config, struct buf *out)
     return out->data;
 }
 
-int bridge_load_tracker(struct bridge *bridge, const struct config *config, char *why,
+int bridge_load_tracker(struct tracker *into, const struct config *config, char *why,
                         size_t why_bytes)
 {
     struct buf url = {0};
     struct tracker_config tracker = {bridge_public_url(config, &url), config->tracking.key_file,
                                      config->tracking.former_key_file};
-    int err = tracker_load(bridge->tracker, &tracker, why, why_bytes);
+    int err = tracker_load(into, &tracker, why, why_bytes);
 
     buf_fini(&url);
     return err;
@@ -182,7 +183,65 @@ int bridge_open_destination(struct bridge *bridge, const struct config_destinati
     return 0;
 }
 
+/* ---- --check-config ---- */
+
+struct checking {
+    struct config_faults *faults;
+    const struct config_destination *destination;
+};
+
+static void add_fault(void *ctx, const char *sentence)
+{
+    const struct checking *checking = ctx;
+    const char *colon = strstr(sentence, ": "); /* "destination NAME: ..." */
+    char key[160];
+
+    if (colon && strncmp(sentence, "destination ", 12) == 0)
+        sentence = colon + 2;
+    if (strstr(checking->faults->text, sentence))
+        return; /* a file that callbacks need as well */
+    snprintf(key, sizeof(key), "destinations.%s", checking->destination->name);
+    config_fault(checking->faults, checking->destination->line, key, "%s", sentence);
+}
+
+/* Opens everything that is configured, reads its files, and closes it again. */
+void bridge_check_destinations(struct config *config, struct config_faults *faults)
+{
+    struct http_client_config http = {.max_inflight = 1, .max_connections = 1};
+    struct bridge bridge = {.loop = loop_new(), .tracker = tracker_new()};
+    char why[2000] = "";
+
+    bridge.http = http_client_open(bridge.loop, &http);
+    if (bridge_load_tracker(bridge.tracker, config, why, sizeof(why)))
+        config_fault(faults, 0, "tracking", "%s", why);
+    for (size_t i = 0; i < config->destination_count; i++) {
+        struct checking checking = {faults, &config->destinations[i]};
+        struct destination_config opened;
+        struct callback_account callbacks;
+
+        why[0] = '\0';
+        if (bridge_open_destination(&bridge, checking.destination, &opened, why, sizeof(why)))
+            config_faults_each(why, add_fault, &checking);
+        else
+            opened.close(opened.state);
+        why[0] = '\0';
+        if (bridge_open_callbacks(checking.destination, &callbacks, why, sizeof(why)))
+            config_faults_each(why, add_fault, &checking);
+        else
+            callback_close(&callbacks);
+    }
+    http_client_close(bridge.http);
+    tracker_free(bridge.tracker);
+    loop_free(bridge.loop);
+}
+
 /* ---- SIGHUP ---- */
+
+static void refuse_reload(void *ctx, const char *line)
+{
+    (void)ctx;
+    log_error("reload.refused", LOG_STR("why", line));
+}
 
 static void on_old_config_free(void *ctx)
 {
@@ -235,7 +294,7 @@ static int open_all(struct bridge *bridge, struct config *config, struct opened 
             opened->count++;
     }
     if (!err)
-        err = bridge_load_tracker(bridge, config, why, why_bytes);
+        err = bridge_load_tracker(bridge->tracker, config, why, why_bytes);
     if (err)
         close_all(opened);
     return err;
@@ -324,7 +383,7 @@ void bridge_reload(struct bridge *bridge)
     config = config_read(bridge->config_file, why, sizeof(why));
     if (!config || !has_all(bridge, config, why, sizeof(why)) ||
         open_all(bridge, config, &opened, why, sizeof(why))) {
-        log_error("reload.refused", LOG_STR("why", why));
+        config_faults_each(why, refuse_reload, NULL);
         if (config)
             config_free(config);
     } else {

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "config.h"
 
+#include "config_check.h"
+
 #include "base/alloc.h"
 #include "base/log.h"
 #include "base/timefmt.h"
@@ -220,22 +222,12 @@ static const struct key destination_keys[] = {
 
 struct reader {
     struct config *config;
-    char *why;
-    size_t why_bytes;
-    int err;
+    struct config_faults *faults;
 };
 
 static void fail(struct reader *reader, unsigned line, const char *key, const char *what)
 {
-    if (reader->err)
-        return;
-    reader->err = ERR_INVALID;
-    if (line)
-        snprintf(reader->why, reader->why_bytes, "%s:%u: %s: %s", reader->config->tree.file, line,
-                 key, what);
-    else
-        snprintf(reader->why, reader->why_bytes, "%s: %s: %s", reader->config->tree.file, key,
-                 what);
+    config_fault(reader->faults, line, key, "%s", what);
 }
 
 static bool parse_number(const char *text, double *value)
@@ -322,11 +314,11 @@ static void read_key(struct reader *reader, const struct key *key, void *base, c
         entry = config_tree_get(&reader->config->tree, key->section, key->name, NULL);
         snprintf(label, sizeof(label), "%s.%s", key->section, key->name);
     }
-    if (entry)
+    if (entry && !entry->is_broken)
         store(reader, key, base, entry->value, entry->line, label);
-    else if (key->fallback && strcmp(key->fallback, "!") == 0)
+    else if (!entry && key->fallback && strcmp(key->fallback, "!") == 0)
         fail(reader, 0, label, "is required and not given");
-    else if (key->fallback)
+    else if (key->fallback && strcmp(key->fallback, "!") != 0)
         store(reader, key, base, key->fallback, 0, label);
 }
 
@@ -426,6 +418,10 @@ static void read_destination(struct reader *reader, const char *name, unsigned l
         for (const struct adapter *const *one = adapter_all(); *one && used < sizeof(what); one++)
             used += (size_t)snprintf(what + used, sizeof(what) - used, " %s", (*one)->name);
         fail(reader, adapter->line, adapter->value, what);
+        for (size_t i = 0; i < config->tree.count; i++) /* its keys depend on the adapter */
+            if (strcmp(config->tree.entries[i].path[0], "destinations") == 0 &&
+                strcmp(config->tree.entries[i].path[1], name) == 0)
+                config->tree.entries[i].is_used = true;
         return;
     }
     for (size_t i = 0; i < COUNT(destination_keys); i++)
@@ -470,6 +466,94 @@ static void check_recipients(struct reader *reader)
     }
 }
 
+/* ---- keys that are not known ---- */
+
+#define NAMES_MAX 128
+struct names {
+    const char *all[NAMES_MAX];
+    size_t count;
+};
+
+static void add_name(struct names *names, const char *name)
+{
+    if (names->count < NAMES_MAX)
+        names->all[names->count++] = name;
+}
+
+static void add_table(struct names *names, const struct key *table, size_t count,
+                      const char *section)
+{
+    for (size_t i = 0; i < count; i++)
+        if (!section || strcmp(table[i].section, section) == 0)
+            add_name(names, table[i].name);
+}
+
+/* What could stand where the unknown key stands: its last part is what was mistyped. */
+static const char *add_candidates(const struct reader *reader, const struct config_entry *entry,
+                                  struct names *names)
+{
+    static const char *const sections[] = {"bridge",    "log",      "mqtt",         "postgres",
+                                           "http",      "requests", "queue",        "presence",
+                                           "retention", "tracking", "alerts",       "jwks",
+                                           "channels",  "types",    "destinations", NULL};
+    size_t i = 0;
+
+    while (sections[i] && strcmp(sections[i], entry->path[0]) != 0)
+        i++;
+    if (!sections[i]) {
+        for (i = 0; sections[i]; i++)
+            add_name(names, sections[i]);
+        return entry->path[0];
+    }
+    if (strcmp(entry->path[0], "types") == 0)
+        add_table(names, type_keys, COUNT(type_keys), NULL);
+    if (strcmp(entry->path[0], "channels") == 0 && entry->path[2]) {
+        enum channel channel;
+
+        if (channel_parse(entry->path[1], &channel)) {
+            for (int one = 0; one < CHANNEL_COUNT; one++)
+                add_name(names, channel_name((enum channel)one));
+            return entry->path[1];
+        }
+        add_table(names, channel_keys, COUNT(channel_keys), NULL);
+    }
+    if (strcmp(entry->path[0], "destinations") == 0) {
+        const struct config_entry *adapter =
+            config_tree_get(&reader->config->tree, "destinations", entry->path[1], "adapter");
+        const struct adapter *found = adapter ? adapter_find(adapter->value) : NULL;
+
+        add_name(names, "adapter");
+        add_table(names, destination_keys, COUNT(destination_keys), NULL);
+        for (const struct adapter_key *key = found ? found->keys : NULL; key && key->name; key++)
+            add_name(names, key->name);
+    }
+    add_table(names, keys, COUNT(keys), entry->path[0]);
+    return entry->path[2] ? entry->path[2] : entry->path[1] ? entry->path[1] : "";
+}
+
+static void check_unknown(struct reader *reader)
+{
+    for (size_t i = 0; i < reader->config->tree.count; i++) {
+        const struct config_entry *entry = &reader->config->tree.entries[i];
+        struct names names = {.count = 0};
+        const char *typed, *nearest;
+        char name[256];
+
+        if (entry->is_used)
+            continue;
+        snprintf(name, sizeof(name), "%s%s%s%s%s", entry->path[0], entry->path[1] ? "." : "",
+                 entry->path[1] ? entry->path[1] : "", entry->path[2] ? "." : "",
+                 entry->path[2] ? entry->path[2] : "");
+        typed = add_candidates(reader, entry, &names);
+        nearest = config_nearest(typed, names.all, names.count);
+        if (nearest && strcmp(nearest, typed) != 0)
+            config_fault(reader->faults, entry->line, name,
+                         "there is no such key; is \"%s\" meant?", nearest);
+        else
+            fail(reader, entry->line, name, "there is no such key; docs/config.md has them all");
+    }
+}
+
 static void check(struct reader *reader)
 {
     struct config *config = reader->config;
@@ -501,7 +585,7 @@ static void check(struct reader *reader)
         fail(reader, 0, "jwks.file", "give one file for each URL, at most 32");
     if (config->queue.poll_max_ms < config->queue.poll_min_ms)
         fail(reader, 0, "queue.poll_max", "must not be less than queue.poll_min");
-    for (size_t i = 0; i < config->destination_count && !reader->err; i++) {
+    for (size_t i = 0; i < config->destination_count; i++) {
         struct config_destination *destination = &config->destinations[i];
         int64_t most_ms = config->bridge.lease_ms - config->bridge.lease_ms / 4 - 1;
 
@@ -515,25 +599,17 @@ static void check(struct reader *reader)
             fail(reader, destination->line, destination->name,
                  "shut_max must not be less than shut_min");
     }
-    for (size_t i = 0; i < config->tree.count; i++) {
-        const struct config_entry *entry = &config->tree.entries[i];
-        char name[256];
-
-        if (entry->is_used)
-            continue;
-        snprintf(name, sizeof(name), "%s%s%s%s%s", entry->path[0], entry->path[1] ? "." : "",
-                 entry->path[1] ? entry->path[1] : "", entry->path[2] ? "." : "",
-                 entry->path[2] ? entry->path[2] : "");
-        fail(reader, entry->line, name, "there is no such key; docs/config.md has them all");
-    }
+    check_unknown(reader);
 }
 
 struct config *config_read(const char *file, char *why, size_t why_bytes)
 {
     struct config *config = xcalloc(1, sizeof(*config));
-    struct reader reader = {config, why, why_bytes, 0};
+    struct config_faults faults;
+    struct reader reader = {config, &faults};
 
-    if (config_tree_read(&config->tree, file, why, why_bytes)) {
+    config_faults_init(&faults, file, why, why_bytes);
+    if (config_tree_read(&config->tree, file, &faults)) {
         free(config);
         return NULL;
     }
@@ -555,7 +631,8 @@ struct config *config_read(const char *file, char *why, size_t why_bytes)
     each_member(&reader, "types", read_type);
     each_member(&reader, "destinations", read_destination);
     check(&reader);
-    if (reader.err) {
+    config_check_values(config, &faults);
+    if (faults.count) {
         config_free(config);
         return NULL;
     }

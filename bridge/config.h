@@ -96,7 +96,11 @@ struct config {
     size_t type_count;
 };
 
-/* NULL on failure; why gets "FILE:LINE: what is wrong, and what would be right". */
+/*
+ * NULL on failure; why gets every fault, one a line: "FILE:LINE: key: what is wrong, and what would
+ * be right" (config_check.h).
+ */
+#define CONFIG_WHY_BYTES 8192
 struct config *config_read(const char *file, char *why, size_t why_bytes);
 void config_free(struct config *config);
 /* The configuration in force, as YAML; secrets are files, so nothing needs hiding. */

@@ -3,7 +3,9 @@
 
 #include "base/alloc.h"
 #include "base/buf.h"
+#include "config_check.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,15 +16,13 @@
 struct reader {
     struct config_tree *tree;
     yaml_document_t *document;
-    char *why;
-    size_t why_bytes;
+    struct config_faults *faults;
 };
 
-static int fail(struct reader *reader, unsigned line, const char *what, const char *name)
+/* Reading goes on, so that all faults are found. */
+static void fault(struct reader *reader, unsigned line, const char *what, const char *name)
 {
-    snprintf(reader->why, reader->why_bytes, "%s:%u: %s%s%s", reader->tree->file, line, what,
-             name ? ": " : "", name ? name : "");
-    return ERR_INVALID;
+    config_fault(reader->faults, line, name ? name : "YAML", "%s", what);
 }
 
 /* ${NAME} and ${NAME:-default}; the result is the caller's, NULL when a variable is unset. */
@@ -58,15 +58,16 @@ static char *substitute(const char *text, char missing[MISSING_BYTES])
     return out.data ? out.data : xstrdup("");
 }
 
-static int add(struct reader *reader, const char *const path[3], const char *text, unsigned line)
+static void add(struct reader *reader, const char *const path[3], const char *text, unsigned line,
+                bool is_broken)
 {
     struct config_tree *tree = reader->tree;
     struct config_entry *entry;
     char missing[MISSING_BYTES];
-    char *value = substitute(text, missing);
+    char *value = is_broken ? NULL : substitute(text, missing);
 
-    if (!value)
-        return fail(reader, line, "this environment variable is not set", missing);
+    if (!value && !is_broken)
+        fault(reader, line, "this environment variable is not set", missing);
     for (size_t i = 0; i < tree->count; i++) {
         bool is_same = true;
 
@@ -75,7 +76,11 @@ static int add(struct reader *reader, const char *const path[3], const char *tex
                       (!path[d] || strcmp(path[d], tree->entries[i].path[d]) == 0);
         if (is_same) {
             free(value);
-            return fail(reader, line, "this key is given twice", path[2] ? path[2] : path[1]);
+            fault(reader, line, "this key is given twice",
+                  path[2]   ? path[2]
+                  : path[1] ? path[1]
+                            : path[0]);
+            return;
         }
     }
     if (tree->count == tree->capacity) {
@@ -86,58 +91,56 @@ static int add(struct reader *reader, const char *const path[3], const char *tex
     memset(entry, 0, sizeof(*entry));
     for (int d = 0; d < 3 && path[d]; d++)
         entry->path[d] = xstrdup(path[d]);
-    entry->value = value;
+    entry->is_broken = !value;
+    entry->value = value ? value : xstrdup("");
     entry->line = line;
-    return 0;
 }
 
-static int add_list(struct reader *reader, const char *const path[3], yaml_node_t *node,
-                    unsigned line)
+static void add_list(struct reader *reader, const char *const path[3], yaml_node_t *node,
+                     unsigned line)
 {
     struct buf joined = {0};
-    int err = 0;
+    bool is_broken = false;
 
     for (yaml_node_item_t *item = node->data.sequence.items.start;
          item < node->data.sequence.items.top; item++) {
         yaml_node_t *value = yaml_document_get_node(reader->document, *item);
 
+        if (value->type != YAML_SCALAR_NODE && !is_broken)
+            fault(reader, line, "a list may hold plain values only", path[1]);
         if (value->type != YAML_SCALAR_NODE)
-            err = fail(reader, line, "a list may hold plain values only", path[1]);
+            is_broken = true;
         else
             buf_printf(&joined, "%s%s", joined.length ? " " : "",
                        (const char *)value->data.scalar.value);
     }
-    if (!err)
-        err = add(reader, path, buf_text(&joined), line);
+    add(reader, path, buf_text(&joined), line, is_broken);
     buf_fini(&joined);
-    return err;
 }
 
-static int walk(struct reader *reader, yaml_node_t *node, const char *path[3], int depth)
+static void walk(struct reader *reader, yaml_node_t *node, const char *path[3], int depth)
 {
     for (yaml_node_pair_t *pair = node->data.mapping.pairs.start;
          pair < node->data.mapping.pairs.top; pair++) {
         yaml_node_t *key = yaml_document_get_node(reader->document, pair->key);
         yaml_node_t *value = yaml_document_get_node(reader->document, pair->value);
         unsigned line = (unsigned)key->start_mark.line + 1;
-        int err;
 
-        if (key->type != YAML_SCALAR_NODE)
-            return fail(reader, line, "a key must be plain text", NULL);
+        if (key->type != YAML_SCALAR_NODE) {
+            fault(reader, line, "a key must be plain text", NULL);
+            continue;
+        }
         path[depth] = (const char *)key->data.scalar.value;
         if (value->type == YAML_MAPPING_NODE && depth == 2)
-            return fail(reader, line, "nothing is nested this deep", path[depth]);
-        if (value->type == YAML_MAPPING_NODE)
-            err = walk(reader, value, path, depth + 1);
+            fault(reader, line, "nothing is nested this deep", path[depth]);
+        else if (value->type == YAML_MAPPING_NODE)
+            walk(reader, value, path, depth + 1);
         else if (value->type == YAML_SEQUENCE_NODE)
-            err = add_list(reader, path, value, line);
+            add_list(reader, path, value, line);
         else
-            err = add(reader, path, (const char *)value->data.scalar.value, line);
-        if (err)
-            return err;
+            add(reader, path, (const char *)value->data.scalar.value, line, false);
         path[depth] = NULL;
     }
-    return 0;
 }
 
 static int parse(struct reader *reader, FILE *in)
@@ -149,36 +152,39 @@ static int parse(struct reader *reader, FILE *in)
     int err = 0;
 
     if (!yaml_parser_initialize(&parser))
-        return fail(reader, 1, "the YAML reader did not start", NULL);
+        return ERR_IO;
     yaml_parser_set_input_file(&parser, in);
     if (!yaml_parser_load(&parser, &document)) {
-        err = fail(reader, (unsigned)parser.problem_mark.line + 1,
-                   parser.problem ? parser.problem : "this is not YAML", parser.context);
+        config_fault(reader->faults, (unsigned)parser.problem_mark.line + 1, "YAML", "%s%s%s",
+                     parser.problem ? parser.problem : "this is not YAML",
+                     parser.context ? ": " : "", parser.context ? parser.context : "");
         yaml_parser_delete(&parser);
-        return err;
+        return ERR_INVALID;
     }
     reader->document = &document;
     root = yaml_document_get_root_node(&document);
-    if (root && root->type != YAML_MAPPING_NODE)
-        err = fail(reader, 1, "the file must be a mapping of sections", NULL);
-    else if (root)
-        err = walk(reader, root, path, 0);
-    reader->document = NULL;
+    if (root && root->type == YAML_MAPPING_NODE)
+        walk(reader, root, path, 0);
+    if (root && root->type != YAML_MAPPING_NODE) {
+        fault(reader, 1, "the file must be a mapping of sections", NULL);
+        err = ERR_INVALID;
+    }
     yaml_document_delete(&document);
     yaml_parser_delete(&parser);
     return err;
 }
 
-int config_tree_read(struct config_tree *tree, const char *file, char *why, size_t why_bytes)
+int config_tree_read(struct config_tree *tree, const char *file, struct config_faults *faults)
 {
-    struct reader reader = {tree, NULL, why, why_bytes};
+    struct reader reader = {tree, NULL, faults};
     FILE *in = fopen(file, "r");
     int err;
 
     memset(tree, 0, sizeof(*tree));
     tree->file = xstrdup(file);
     if (!in) {
-        snprintf(why, why_bytes, "%s: cannot be read; give the file with --config", file);
+        config_fault(faults, 0, "cannot be read", "%s; give the file with --config",
+                     strerror(errno));
         config_tree_free(tree);
         return ERR_IO;
     }

@@ -17,6 +17,7 @@ struct config_entry {
     char *value;
     unsigned line;
     bool is_used;
+    bool is_broken; /* its value could not be made out, and that has been said */
 };
 
 struct config_tree {
@@ -26,8 +27,9 @@ struct config_tree {
 };
 
 /* why gets "FILE:LINE: what is wrong". */
-NODISCARD int config_tree_read(struct config_tree *tree, const char *file, char *why,
-                               size_t why_bytes);
+struct config_faults;
+NODISCARD int config_tree_read(struct config_tree *tree, const char *file,
+                               struct config_faults *faults);
 void config_tree_free(struct config_tree *tree);
 /* The entry at a path, marked as used; NULL when absent.  name or key may be NULL. */
 struct config_entry *config_tree_get(struct config_tree *tree, const char *section,

@@ -3,6 +3,7 @@
  * main - argv, start-up order, signals, the loop turn, shutdown; nothing else
  */
 #include "bridge.h"
+#include "config_check.h"
 
 #include "base/alloc.h"
 #include "base/clock.h"
@@ -244,7 +245,7 @@ static void open_destinations(struct bridge *bridge)
 
     bridge->http = http_client_open(bridge->loop, &http);
     bridge->tracker = tracker_new();
-    if (bridge_load_tracker(bridge, config, why, sizeof(why)))
+    if (bridge_load_tracker(bridge->tracker, config, why, sizeof(why)))
         fatal("config.tracking", why);
     add_in_app(bridge);
     if (config->destination_count >= sizeof(bridge->destinations) / sizeof(bridge->destinations[0]))
@@ -426,6 +427,7 @@ static void bridge_close(struct bridge *bridge)
     loop_timer_stop(&bridge->drain_timer);
     loop_timer_stop(&bridge->watchdog_timer);
     loop_timer_stop(&bridge->reload_timer);
+    token_watch_free(bridge->token_watch);
     in_app_abandon(bridge->in_app);
     if (bridge->jwks)
         jwks_close(bridge->jwks);
@@ -495,6 +497,8 @@ static int run(struct config *config, const char *file)
     open_presence(&bridge);
     open_membership(&bridge);
     open_jwks(&bridge);
+    if (config->mqtt.token_file)
+        bridge.token_watch = token_watch_new(bridge.loop, config->mqtt.token_file, bridge.metrics);
     loop_on_signal(bridge.loop, SIGTERM, on_terminate, &bridge);
     loop_on_signal(bridge.loop, SIGINT, on_terminate, &bridge);
     loop_on_signal(bridge.loop, SIGHUP, on_hangup, &bridge);
@@ -538,6 +542,29 @@ static int print(const struct config *config)
     return 0;
 }
 
+static void print_fault(void *ctx, const char *line)
+{
+    (void)ctx;
+    fprintf(stderr, "tocsind: %s\n", line);
+}
+
+/* What the configuration says is right by itself; here, what is there to be read. */
+static int check(struct config *config, const char *file)
+{
+    char why[CONFIG_WHY_BYTES];
+    struct config_faults faults;
+
+    config_faults_init(&faults, file, why, sizeof(why));
+    config_check_files(config, &faults);
+    http_library_init();
+    bridge_check_destinations(config, &faults);
+    http_library_fini();
+    config_faults_each(why, print_fault, NULL);
+    if (!faults.count)
+        printf("%s: ok\n", file);
+    return faults.count ? 1 : 0;
+}
+
 static void usage(FILE *out)
 {
     fputs("usage: tocsind --config FILE [--migrate | --check-config | --print-config]\n"
@@ -549,7 +576,7 @@ enum mode { MODE_RUN, MODE_MIGRATE, MODE_CHECK, MODE_PRINT, MODE_REFERENCE };
 
 static int start(enum mode mode, const char *file)
 {
-    char why[512];
+    char why[CONFIG_WHY_BYTES];
     enum log_level level;
     struct config *config;
     int status = 0;
@@ -558,7 +585,7 @@ static int start(enum mode mode, const char *file)
         return print(NULL);
     config = config_read(file, why, sizeof(why));
     if (!config) {
-        fprintf(stderr, "tocsind: %s\n", why);
+        config_faults_each(why, print_fault, NULL);
         return 1;
     }
     if (log_level_parse(config->log.level, &level))
@@ -571,7 +598,7 @@ static int start(enum mode mode, const char *file)
     else if (mode == MODE_PRINT)
         status = print(config);
     else
-        printf("%s: ok\n", file);
+        status = check(config, file);
     config_free(config);
     return status;
 }

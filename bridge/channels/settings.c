@@ -11,18 +11,16 @@
 
 void settings_fail(struct settings *settings, const char *format, ...)
 {
+    char text[400];
     va_list args;
-    int used;
+    size_t used = settings->err ? strlen(settings->why) : 0;
 
-    if (settings->err)
-        return;
     settings->err = ERR_INVALID;
-    used = snprintf(settings->why, settings->why_bytes, "destination %s: ", settings->from->name);
-    if (used < 0 || (size_t)used >= settings->why_bytes)
-        return;
     va_start(args, format);
-    (void)vsnprintf(settings->why + used, settings->why_bytes - (size_t)used, format, args);
+    (void)vsnprintf(text, sizeof text, format, args);
     va_end(args);
+    snprintf(settings->why + used, settings->why_bytes - used, "%sdestination %s: %s",
+             used ? "\n" : "", settings->from->name, text);
 }
 
 static const struct adapter_key *find_key(const struct settings *settings, const char *name)
@@ -150,7 +148,7 @@ void settings_secret(struct settings *settings, const char *key, struct secret *
     const char *path = settings_text(settings, key);
     char why[256] = "";
 
-    if (settings->err || !path)
+    if (!path)
         return;
     if (secret_read_file(secret, path, why, sizeof why) != 0)
         settings_fail(settings, "%s: %s", key, why);

@@ -3,8 +3,8 @@
  * settings - a destination's configuration, read and checked against the adapter's key table
  *
  * settings_begin() checks every key of the table at once (required ones are there, values are
- * of their kind), so that the getters that follow cannot fail except for files.  The first
- * mistake is kept in why, as a sentence that names the key; err stays set.
+ * of their kind), so that the getters that follow cannot fail except for files.  Each mistake is
+ * a line in why, a sentence that names the key; err stays set.
  *
  * Ownership: texts are borrowed from the configuration or the key table.
  */
@@ -18,7 +18,7 @@ struct settings {
     const struct adapter_key *keys;
     char *why;
     size_t why_bytes;
-    int err; /* 0, or that of the first mistake */
+    int err; /* 0, or that of a mistake */
 };
 
 void settings_begin(struct settings *settings, const struct adapter_key *keys,
@@ -36,7 +36,7 @@ void settings_secret(struct settings *settings, const char *key, struct secret *
 /* The same with a prefix: "Bearer " and the file's text, as a header wants it. */
 void settings_bearer(struct settings *settings, const char *key, const char *prefix,
                      struct secret *secret);
-/* Keeps the first mistake: "destination NAME: ...". */
+/* Adds a mistake: "destination NAME: ...". */
 void settings_fail(struct settings *settings, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 

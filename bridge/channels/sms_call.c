@@ -47,9 +47,27 @@ static const struct {
     {"\xc3\xbb", "u"},
 };
 
+/* A number with or without +, a short code, or a name; "whatsapp:+..." and the like are theirs. */
+static bool is_sender(const char *from)
+{
+    static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    const char *digits = from[0] == '+' ? from + 1 : from;
+    size_t count = strspn(digits, "0123456789");
+
+    if (digits[count] == '\0')
+        return digits[0] != '0' && count <= 15 && count >= (from[0] == '+' ? 7 : 3);
+    return strchr(from, ':') || (strlen(from) <= 11 && strpbrk(from, letters));
+}
+
 void sms_rules_init(struct sms_rules *rules, struct settings *settings)
 {
     int64_t most = settings_number(settings, "max_segments", 0);
+    const char *from = settings_text(settings, "from");
+
+    if (from && !is_sender(from))
+        settings_fail(settings,
+                      "from must be a number in E.164 (+4915112345678), a short code, or a "
+                      "name of at most 11 characters with a letter");
 
     if (most < 0 || most > 255)
         settings_fail(settings, "max_segments must be between 0 and 255");

@@ -137,4 +137,7 @@ void mqtt_flush(struct mqtt *publisher);
 void mqtt_library_init(void);
 void mqtt_library_fini(void);
 
+/* mqtt://host[:port], mqtts://host[:port], with an IPv6 address in brackets, or unix:/path. */
+bool mqtt_url_is_valid(const char *url);
+
 #endif

@@ -99,6 +99,16 @@ static int parse_url(struct arena *arena, const char *url, struct place *place)
     return 0;
 }
 
+bool mqtt_url_is_valid(const char *url)
+{
+    struct arena *arena = arena_new(0);
+    struct place place = {0};
+    int err = parse_url(arena, url, &place);
+
+    arena_free(arena);
+    return err == 0;
+}
+
 static int set_token(struct mqtt_dial *dial, struct mosquitto *mosq)
 {
     struct secret token = {0};

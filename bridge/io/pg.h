@@ -161,4 +161,7 @@ NODISCARD int pg_script_run(struct pg_script *script, const char *sql, char **va
                             size_t why_bytes);
 void pg_script_close(struct pg_script *script);
 
+/* ERR_INVALID when libpq cannot make out a connection string; why does not quote it. */
+NODISCARD int pg_conninfo_check(const char *conninfo, char *why, size_t why_bytes);
+
 #endif

@@ -244,6 +244,20 @@ int pg_target_make(struct pg_target *target, const struct pg_source *source, cha
     return err;
 }
 
+int pg_conninfo_check(const char *conninfo, char *why, size_t why_bytes)
+{
+    PQconninfoOption *options = PQconninfoParse(conninfo, NULL);
+    bool is_good = options != NULL;
+
+    PQconninfoFree(options);
+    if (is_good)
+        return 0;
+    snprintf(why, why_bytes,
+             "the Postgres connection string is not understood; give "
+             "postgresql://host/database or keywords, as \"host=db dbname=tocsin\"");
+    return ERR_INVALID;
+}
+
 void pg_target_fini(struct pg_target *target)
 {
     for (size_t i = 0; target->keywords && target->keywords[i]; i++)

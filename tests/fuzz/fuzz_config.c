@@ -30,7 +30,7 @@ static struct config *read_text(const void *text, size_t length, char *why, size
 static void check_print(const struct config *config)
 {
     struct buf first = {0}, second = {0};
-    char why[512] = "";
+    char why[CONFIG_WHY_BYTES] = "";
     struct config *again;
 
     config_print(config, &first);
@@ -47,7 +47,7 @@ static void check_print(const struct config *config)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    char why[512];
+    char why[CONFIG_WHY_BYTES];
     struct config *config;
 
     memset(why, 'x', sizeof why);

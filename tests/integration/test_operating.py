@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Running it: migrations, configuration, health, metrics, logs, drain and reload."""
+import base64
 import concurrent.futures
 import os
 import shutil
@@ -48,7 +49,43 @@ BAD_FILES = [
     (GOOD + "bridge: {node: 1}\nbridge: {node: 2}\n", 6, "twice"),
     (GOOD + "bridge: [1\n", 6, ""),
     ("- a\n", 1, "mapping"),
+    # A setting that could never do anything.
+    ("mqtt:\n  url: localhost:1883\npostgres:\n  url: dbname=x\n", 2, "give mqtt://host:port"),
+    ("mqtt:\n  url: http://a:1\npostgres:\n  url: dbname=x\n", 2, "give mqtt://host:port"),
+    ("mqtt:\n  url: mqtt://a:99999\npostgres:\n  url: dbname=x\n", 2, "give mqtt://host:port"),
+    ("mqtt:\n  url: mqtt://a\npostgres:\n  url: db.example.org\n", 4, "not understood"),
+    (GOOD + "http:\n  listen: 8080\n", 6, "give an address and a port"),
+    (GOOD + "http:\n  listen: 'localhost:http'\n", 6, "give an address and a port"),
+    (GOOD + "http:\n  health_listen: '127.0.0.1:8080'\n", 6, "must differ from http.listen"),
+    (GOOD + "http:\n  public_url: notify.example.org\n", 6, "give https://host"),
+    (GOOD + "jwks: {url: 'id.example.org/keys', file: /x}\n", 5, "is not an http:// or https:// URL"),
+    (GOOD + "jwks:\n  ca_file: /etc/ca.pem\n", 6, "is of no use without jwks.url"),
+    (GOOD + "types:\n  order.ready:\n    channels: [fax]\n", 7, "there is no channel \"fax\""),
+    (GOOD + "types:\n  order.ready:\n    channels: [in_app, sms]\n", 7, "no destination serves"),
+    (GOOD + "types:\n  Order:\n    attempts: 2\n", 0, "no request can have this type"),
+    (GOOD + "types:\n  a:\n    escalate_after: 5m\n", 7, "needs offline: next_channel"),
+    (GOOD + "types:\n  a:\n    tracking: [opens]\n", 7, "needs a destination for email"),
+    (GOOD + "destinations:\n  a/b:\n    adapter: log_sms\n", 7, "letters, digits"),
+    (GOOD + "destinations:\n  in_app:\n    adapter: log_sms\n", 7, "is taken by the channel"),
+    (GOOD + "destinations:\n  d:\n    adapter: log_sms\n    types: [Order.*]\n", 8, "matches no type"),
+    (GOOD + "destinations:\n  d:\n    adapter: log_sms\n    prefixes: ['49']\n", 8, "beginning of no number"),
+    (GOOD + "requests:\n  broadcast: shop *\n", 6, "stand alone"),
+    (GOOD + "alerts:\n  to: ['email:a@example.org']\n", 6, "no destination serves what email: needs"),
+    # What is nearly right is named.
+    ("mqt: {url: 'mqtt://a'}\n" + GOOD, 1, "is \"mqtt\" meant?"),
+    (GOOD + "queue:\n  active_limt: 5\n", 6, "is \"active_limit\" meant?"),
+    (GOOD + "channels:\n  sns:\n    attempts: 2\n", 7, "is \"sms\" meant?"),
+    (GOOD + "types:\n  a:\n    atempts: 2\n", 7, "is \"attempts\" meant?"),
+    (GOOD + "destinations:\n  d:\n    adapter: twilio\n    acount_sid: x\n", 8, "is \"account_sid\" meant?"),
 ]
+
+SMS = """destinations:
+  sms:
+    adapter: twilio
+    account_sid: AC1
+    auth_token_file: %s
+    from: "%s"
+"""
 
 
 @pytest.mark.parametrize("text,line,sentence", BAD_FILES, ids=range(len(BAD_FILES)))
@@ -59,6 +96,68 @@ def test_a_bad_configuration_stops_the_start_and_says_what_to_mend(tmp_path, tex
     assert sentence in done.stderr
     if line:
         assert "%s:%d:" % (file, line) in done.stderr
+
+
+def check(file):
+    return tocsind(servers.build_dir(), "--config", file, "--check-config")
+
+
+def test_all_faults_of_a_configuration_are_told_at_once(tmp_path):
+    file = write(tmp_path / "c.yaml", "mqtt:\n  url: localhost:1883\nqueue:\n  nonsense: 1\n"
+                 "  poll_min: 5\nlog:\n  level: ${NOT_SET_ANYWHERE}\ntypes:\n  a:\n"
+                 "    channels: [fax, pigeon]\n    unknown: perhaps\nlog2: 1\nlog2: 2\n")
+    done = check(file)
+    assert done.returncode == 1 and not done.stdout
+    faults = done.stderr.splitlines()
+    assert all(line.startswith("tocsind: %s:" % file) for line in faults)
+    for fault in (":2: mqtt.url", "postgres.url: is required", ":4: queue.nonsense",
+                  ":5: queue.poll_min", ":7: NOT_SET_ANYWHERE", "\"fax\"", "\"pigeon\"",
+                  "unknown must be", ":13: log2", ":12: log2"):
+        assert [line for line in faults if fault in line], (fault, faults)
+    assert len(faults) == 10
+
+
+def test_check_config_looks_at_the_files_too(tmp_path):
+    """Each that is named and could not be read later, and all of them at once."""
+    secret = write(tmp_path / "secret", "x" * 40)
+    os.chmod(secret, 0o600)
+    opened = write(tmp_path / "open", "x" * 40)
+    os.chmod(opened, 0o644)
+    file = write(tmp_path / "c.yaml", """mqtt:
+  url: mqtts://127.0.0.1:1
+  token_file: /nothing/token
+  ca_file: /nothing/ca
+postgres:
+  url: dbname=x
+  password_file: %s
+jwks: {url: 'https://a.example/keys', file: /nothing/keys}
+tracking: {key_file: /nothing/key}
+%s""" % (opened, SMS % ("/nothing/auth", "015")))
+    done = check(file)
+    assert done.returncode == 1
+    for fault in ("mqtt.token_file: cannot open /nothing/token", "mqtt.ca_file: /nothing/ca",
+                  "chmod 600", "cannot write into the folder /nothing", "/nothing/key",
+                  "from must be a number", "auth_token_file: cannot open /nothing/auth"):
+        assert fault in done.stderr, (fault, done.stderr)
+    assert len(done.stderr.splitlines()) == 7
+    claims = base64.urlsafe_b64encode(b'{"sub":"tocsin","x":{"exp":9e9},"exp": 1}').decode()
+    token = write(tmp_path / "token", "e30.%s.x" % claims.rstrip("="))
+    os.chmod(token, 0o600)
+    done = check(write(tmp_path / "c.yaml", GOOD.replace("mqtt:\n", "mqtt:\n  token_file: %s\n" % token)))
+    assert done.returncode == 1 and "expired" in done.stderr
+    good = write(tmp_path / "c.yaml", GOOD + SMS % (secret, "+15550100"))
+    assert check(good).stdout == "%s: ok\n" % good
+
+
+@pytest.mark.parametrize("sender, is_good", [
+    ("+15550100", True), ("15550100", True), ("12345", True), ("Tocsin", True), ("Tocsin AG", True),
+    ("whatsapp:+15550100", True), ("015", False), ("+015550100", False), ("12", False),
+    ("Tocsin Messages", False), ("+4915112345678901", False), ("...", False)])
+def test_a_sender_that_no_message_can_have_is_refused(tmp_path, sender, is_good):
+    secret = write(tmp_path / "secret", "x" * 40)
+    os.chmod(secret, 0o600)
+    done = check(write(tmp_path / "c.yaml", GOOD + SMS % (secret, sender)))
+    assert (done.returncode == 0) == is_good, done.stderr
 
 
 def test_a_good_configuration_is_printed_as_it_is_in_force(tmp_path):
