@@ -11,6 +11,7 @@
 #include <mqtt_protocol.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "base/log.h"
 
 #define OPEN_MS  10000 /* from TCP to SUBACK */
@@ -94,7 +95,7 @@ static void fail(struct mqtt *mqtt, const char *why)
     mqtt->failures++;
     wait_ms = backoff_ms(mqtt);
     drop_connection(mqtt);
-    if ((mqtt->failures & (mqtt->failures - 1)) == 0) /* an outage is a dozen lines */
+    if (lost_line_is_due(&mqtt->lost_line, mqtt->failures, why, loop_now_ms(mqtt->loop)))
         log_warn("mqtt.lost", LOG_STR("client", mqtt->config.client_id), LOG_STR("why", why),
                  LOG_U64("failures", mqtt->failures), LOG_MS("retry", wait_ms));
     loop_timer_start(mqtt->loop, &mqtt->timer, wait_ms, dial_now, mqtt);
@@ -119,6 +120,14 @@ bool mqtt_end_if_lost(struct mqtt *mqtt)
 
 /* ---- what the library tells: notes only ---- */
 
+/* The broker does not say which of its reasons it had; this one is known here. */
+static const char *refusal(const struct mqtt *mqtt, int reason)
+{
+    if (mqtt->token_expires_s && mqtt->token_expires_s <= clock_wall_ms() / 1000)
+        return "the bridge's token has expired: put a new one into mqtt.token_file";
+    return mosquitto_reason_string(reason);
+}
+
 static void on_connect(struct mosquitto *mosq, void *obj, int reason, int flags,
                        const mosquitto_property *properties)
 {
@@ -130,7 +139,7 @@ static void on_connect(struct mosquitto *mosq, void *obj, int reason, int flags,
     (void)mosq;
     mqtt->heard++;
     if (reason != 0) {
-        mqtt_lose(mqtt, mosquitto_reason_string(reason));
+        mqtt_lose(mqtt, refusal(mqtt, reason));
         return;
     }
     mosquitto_property_read_int16(properties, MQTT_PROP_SERVER_KEEP_ALIVE, &keepalive_s, false);
@@ -161,7 +170,7 @@ static void on_disconnect(struct mosquitto *mosq, void *obj, int reason,
 {
     (void)mosq, (void)properties;
     /* 0x80 and above came from the broker; the rest are the library's own numbers. */
-    mqtt_lose(obj, reason >= 0x80 ? mosquitto_reason_string(reason) : mosquitto_strerror(reason));
+    mqtt_lose(obj, reason >= 0x80 ? refusal(obj, reason) : mosquitto_strerror(reason));
 }
 
 static void on_publish(struct mosquitto *mosq, void *obj, int mid, int reason,
@@ -195,6 +204,7 @@ static void on_dialed(void *ctx)
             dial->mosq = NULL;
             mqtt->is_tcp = dial->is_tcp;
             mqtt->is_tls = dial->is_tls;
+            mqtt->token_expires_s = dial->token_expires_s;
             mqtt->state = MQTT_OPENING;
             mqtt->keepalive_ms = (int64_t)mqtt->config.keepalive_s * 1000;
             mqtt->opened_ms = mqtt->written_ms = loop_now_ms(mqtt->loop);

@@ -14,6 +14,7 @@
 
 #include "base/log.h"
 #include "base/secret.h"
+#include "io/token_expiry.h"
 
 #define PROBE_MS 3000
 
@@ -112,12 +113,15 @@ bool mqtt_url_is_valid(const char *url)
 static int set_token(struct mqtt_dial *dial, struct mosquitto *mosq)
 {
     struct secret token = {0};
+    struct token_times times;
     int err = 0, rc;
 
     if (dial->config.token_file) {
         err = secret_read_file(&token, dial->config.token_file, dial->why, sizeof dial->why);
         if (err)
             return err;
+        if (token_times_read(token.bytes, token.length, &times) == 0)
+            dial->token_expires_s = times.expires_s;
     }
     rc = mosquitto_username_pw_set(mosq, dial->config.username, token.bytes);
     secret_fini(&token);

@@ -12,6 +12,7 @@
 #define TOCSIN_IO_MQTT_PRIVATE_H
 #include "base/arena.h"
 #include "base/random.h"
+#include "io/lost_line.h"
 #include "io/mqtt.h"
 #include <mosquitto.h>
 
@@ -29,6 +30,7 @@ struct mqtt_dial {
     struct mqtt_config config; /* strings copied */
     unsigned attempt;          /* picks among several addresses */
     struct mosquitto *mosq;    /* the result: a connection begun */
+    int64_t token_expires_s;   /* 0: not known */
     bool is_tcp, is_tls;
     char why[MQTT_WHY_BYTES];
     int err;
@@ -63,6 +65,8 @@ struct mqtt {
     bool is_tcp, is_tls;
     uint64_t generation; /* counts connections */
     unsigned attempts, failures;
+    struct lost_line lost_line;
+    int64_t token_expires_s; /* of the token of this connection; 0: not known */
     struct rng rng;
     int64_t opened_ms, written_ms, keepalive_ms;
 

@@ -9,6 +9,7 @@
 
 #include "base/alloc.h"
 #include "base/log.h"
+#include "io/lost_line.h"
 #include "base/random.h"
 
 #define WHY_BYTES  256
@@ -60,10 +61,11 @@ struct pg {
     struct loop_timer timer; /* backoff, then connecting, then the oldest statement's deadline */
     struct loop_deferred broken; /* pg_send() found the connection lost */
 
-    size_t first_address;   /* where the coming attempt begins */
-    size_t tried_in_round;  /* attempts since the last wait that ended in a time-out */
-    int64_t answered_ms;    /* when the last answer came; boot */
-    unsigned failures;      /* in a row, without one answered statement between */
+    size_t first_address;  /* where the coming attempt begins */
+    size_t tried_in_round; /* attempts since the last wait that ended in a time-out */
+    int64_t answered_ms;   /* when the last answer came; boot */
+    unsigned failures;     /* in a row, without one answered statement between */
+    struct lost_line lost_line;
     int strays[STRAYS_MAX]; /* backends that may still run what we gave up on */
     unsigned stray_count;
     struct rng rng;
@@ -143,12 +145,6 @@ static int64_t backoff_ms(struct pg *pg)
     return (int64_t)rng_below(&pg->rng, (uint64_t)cap + 1);
 }
 
-/* Counts on a logarithmic scale, so that an hour of outage is a dozen lines. */
-static bool is_worth_a_line(unsigned failures)
-{
-    return (failures & (failures - 1)) == 0;
-}
-
 /* The connection, or the attempt to get one, is over.  why may belong to it. */
 /* The oldest one is forgotten when there are too many. */
 static void remember_stray(struct pg *pg)
@@ -172,7 +168,7 @@ static void fail_after(struct pg *pg, const char *why, int64_t wait_ms)
     drop_connection(pg);
     end_pending(pg, reason);
     if (!pg->is_closed) {
-        if (is_worth_a_line(pg->failures))
+        if (lost_line_is_due(&pg->lost_line, pg->failures, reason, loop_now_ms(pg->loop)))
             log_warn("pg.lost", LOG_STR("name", pg->config.name), LOG_STR("why", reason),
                      LOG_U64("failures", pg->failures), LOG_MS("retry", wait_ms));
         loop_timer_start(pg->loop, &pg->timer, wait_ms, connect_now, pg);

@@ -337,6 +337,21 @@ def test_an_acknowledgement_that_is_being_recorded_at_sigterm_is_told(new_stack)
         stack.bridge.stop()
 
 
+def test_the_end_of_the_bridges_token_is_told_and_a_new_one_is_taken(new_stack):
+    stack = new_stack()
+    bridge, file = stack.bridge, stack.bridge.tree_config["mqtt"]["token_file"]
+    name = "tocsin_token_expires_seconds"
+    assert bridge.metrics()[name] > 0
+    bridge.stop()
+    servers.write_file(file, stack.token("bridge", "tocsin", ttl=-5))
+    bridge.start(wait=False)
+    wait_until(lambda: "has expired: put a new one" in servers.read_tail(bridge.log), 20, "mqtt.lost")
+    assert "token.expired" in servers.read_tail(bridge.log)
+    assert wait_until(lambda: bridge.metrics()[name], 10, "the metric") < 0
+    servers.write_file(file, stack.token("bridge", "tocsin", ttl=600))
+    wait_until(bridge.is_ready, 30, "the bridge to be connected")
+
+
 def test_sighup_takes_the_new_settings_and_keeps_the_old_ones_when_they_are_bad(new_stack):
     stack = new_stack()
     with Client(stack, "service", "shop") as shop:
