@@ -162,7 +162,7 @@ static bool is_listen(const char *text)
     const char *colon = strrchr(text, ':');
     size_t digits = colon ? strspn(colon + 1, "0123456789") : 0;
 
-    if (digits < 1 || digits > 5 || colon[1 + digits] || atoi(colon + 1) > 65535)
+    if (digits < 1 || digits > 5 || colon[1 + digits] || strtol(colon + 1, NULL, 10) > 65535)
         return false;
     if (text[0] == '[')
         return colon > text + 2 && colon[-1] == ']';

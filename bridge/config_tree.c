@@ -169,6 +169,7 @@ static int parse(struct reader *reader, FILE *in)
         fault(reader, 1, "the file must be a mapping of sections", NULL);
         err = ERR_INVALID;
     }
+    reader->document = NULL;
     yaml_document_delete(&document);
     yaml_parser_delete(&parser);
     return err;
