@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: MIT
+"""One mailbox in all spellings is one key, against python3-idna and unicodedata."""
+import random
+import unicodedata
+
+import idna
+
+import odd
+
+LABELS = ["example", "b\u00fccher", "m\u00fcnchen", "stra\u00dfe", "caf\u00e9", "\u0159eka",
+          "\u03c0\u03b1\u03c1\u03ac\u03b4\u03b5\u03b9\u03b3\u03bc\u03b1", "\u043f\u0440\u0438\u043c\u0435\u0440",
+          "\u0645\u062b\u0627\u0644", "\u05d3\u05d5\u05d2\u05de\u05d4", "\u4f8b\u3048", "\u5b9e\u4f8b",
+          "\uc2e4\ub840", "\u0e15\u0e31\u0e27\u0e2d\u0e22\u0e48\u0e32\u0e07", "d\u00e9j\u00e0-vu",
+          "\u00f8l", "\u00e5ngstr\u00f6m", "\u010desko", "\u0142\u00f3d\u017a", "vi\u1ec7t", "x--y", "a1-b2"]
+LOCALS = ["bob", "some.one", "a+tag", "j\u00f6rg", "\u043f\u043e\u0447\u0442\u0430", "o'neil", "\u00e9l\u00e8ve",
+          "\u7528\u6237", "x_y-z", "\u03c9\u03bc\u03ad\u03b3\u03b1"]
+
+
+def canonical(address):
+    local, _, domain = address.rpartition("@")
+    local = unicodedata.normalize("NFC", unicodedata.normalize("NFC", local).lower())
+    return local + "@" + idna.encode(domain, uts46=True, std3_rules=True,
+                                     transitional=False).decode()
+
+
+def wide(text):
+    return "".join(chr(ord(c) + 0xFEE0) if "a" <= c <= "z" else c for c in text)
+
+
+def spellings(local, domain):
+    """The same mailbox, written otherwise."""
+    ascii_form = idna.encode(domain, uts46=True).decode()
+    domains = [domain, ascii_form, ascii_form.upper(), unicodedata.normalize("NFD", domain)]
+    if "\u00df" not in domain:  # its capital form is SS, which is another name
+        domains += [domain.upper(), unicodedata.normalize("NFD", domain.upper()), domain.title()]
+    for one in domains:
+        for name in (local, local.upper(), unicodedata.normalize("NFD", local), local.title()):
+            yield name + "@" + one
+
+
+def test_one_mailbox_is_one_key():
+    rng = random.Random(26)
+    mailboxes = [(local, "%s.%s" % (label, rng.choice(LABELS))) for local in LOCALS
+                 for label in LABELS]
+    inputs, keys = [], []
+    for local, domain in mailboxes:
+        key = canonical(local + "@" + domain)
+        for one in spellings(local, domain):
+            inputs.append(one)
+            keys.append(key)
+    answers = odd.ask([{"op": "address", "text": one} for one in inputs])
+    assert len(inputs) > 4000
+    odd.compare("address", [(one, answer["strict"], key)
+                            for one, answer, key in zip(inputs, answers, keys)])
+
+
+def test_two_mailboxes_are_two_keys():
+    others = ["strasse@example.org", "stra\u00dfe@example.org", "a@strasse.example",
+              "a@stra\u00dfe.example", "a.b@example.org", "ab@example.org", "a+b@example.org",
+              "a@example.com", "a@sub.example.org", "\u0430@example.org", "a@example.org"]
+    answers = odd.ask([{"op": "address", "text": one} for one in others])
+    assert len({answer["key"] for answer in answers}) == len(others)
+
+
+def test_a_key_is_its_own_key():
+    first = odd.ask([{"op": "address", "text": one} for label in LABELS
+                     for one in spellings("J\u00f6rg", label + ".example")])
+    again = odd.ask([{"op": "address", "text": answer["key"]} for answer in first])
+    assert [answer["key"] for answer in first] == [answer["key"] for answer in again]
+
+
+def test_a_request_is_stored_under_the_key():
+    text = '{"id":"1","type":"t","title":"x","to":{"email":"BOB@B\u00dcCHER.example"}}'
+    (answer,) = odd.ask([{"op": "decode", "text": text}])
+    assert answer["to"] == "bob@xn--bcher-kva.example"
