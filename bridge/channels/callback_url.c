@@ -135,6 +135,49 @@ static bool try_spelling(struct trial *trial, struct spelling *spelling, bool ha
     return false;
 }
 
+/* What the encoders of the usual languages leave as it is, besides letters, digits, - . and _ */
+static const struct {
+    const char *raw;
+    bool is_plus;
+} ENCODERS[] = {
+    {"'@:/?!()*,;$~[]|^`{}\"<>\\ \x80", false}, /* nobody: as it was typed */
+    {"'@:/?!()*,;$~[]|^`{}\"<>\\ ", false},
+    {"@:/?!()*,;$~[]|^`{}\\", false},  /* WHATWG URL, of an https URL */
+    {"'@:/?!()*,;$~[]|^`{}\\", false}, /* the same, of others */
+    {"!'()*~", false},                 /* encodeURIComponent */
+    {"!'()*~;/?:@$,", false},          /* encodeURI */
+    {"~", false},                      /* RFC 3986: Python, Go, PHP's rawurlencode */
+    {"", false},
+    {"*", true}, /* forms: Java, browsers */
+    {"~", true}, /* Python's quote_plus, Go's QueryEscape */
+    {"", true},  /* PHP's urlencode */
+    {"/~", false},
+};
+
+static bool try_encoders(struct trial *trial)
+{
+    struct spelling spelling = {0};
+
+    for (size_t n = 0; n < sizeof ENCODERS / sizeof ENCODERS[0]; n++) {
+        const char *raw = ENCODERS[n].raw;
+
+        for (int kind = 0; kind < KIND_COUNT; kind++)
+            spelling.forms[kind] =
+                strchr(raw, KINDS[kind]) || strchr("-._", KINDS[kind]) ? WRITTEN_OUT : ENCODED;
+        spelling.forms[KIND_FOREIGN] = strchr(raw, '\x80') ? WRITTEN_OUT : ENCODED;
+        spelling.forms[KIND_LETTER] = WRITTEN_OUT;
+        spelling.is_plus = ENCODERS[n].is_plus;
+        for (int lower = 0; lower < 2 && trial->left; lower++) {
+            spelling.is_lower = lower;
+            trial->left--;
+            spell(&trial->text, trial->url, &spelling);
+            if (trial->fits(trial->ctx, buf_text(&trial->text)))
+                return true;
+        }
+    }
+    return false;
+}
+
 static bool try_all(struct trial *trial, const int kinds[], size_t count)
 {
     size_t chosen = count < CHOSEN_MAX ? count : CHOSEN_MAX, combinations = 1;
@@ -173,7 +216,7 @@ bool callback_url_fits(const char *url, size_t most, bool (*fits)(void *ctx, con
     bool is_good = fits(ctx, url);
 
     if (!is_good && trial.left)
-        is_good = try_all(&trial, kinds, find_kinds(url, kinds));
+        is_good = try_encoders(&trial) || try_all(&trial, kinds, find_kinds(url, kinds));
     buf_fini(&trial.text);
     return is_good;
 }

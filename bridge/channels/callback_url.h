@@ -6,12 +6,11 @@
  * apostrophe goes out as %27, a blank as + or %20, %2f as %2F.  RFC 3986 calls these one URL, and a
  * signature over any of them proves the request.
  *
- * Strategy:  the URL as it came first; then each kind of character that may stand in a query either
- *            way is tried as it came, written out and percent-encoded, in all combinations up to
- *            CALLBACK_SPELLINGS_MAX.  The characters that divide a query (& = + # %) keep their
- *            form, so that every spelling names the same parameters with the same values: what is
- *            believed is what is then read.
- * Purity:    no I/O.
+ * Strategy:  the URL as it came; then as the encoders of the usual languages write it; then each
+ *            kind of character that may stand in a query either way as it came, written out and
+ *            percent-encoded, in all combinations up to CALLBACK_SPELLINGS_MAX.  The characters
+ * that divide a query (& = + # %) keep their form, so that every spelling names the same parameters
+ * with the same values: what is believed is what is then read. Purity:    no I/O.
  */
 #ifndef TOCSIN_CHANNELS_CALLBACK_URL_H
 #define TOCSIN_CHANNELS_CALLBACK_URL_H
