@@ -10,9 +10,12 @@
 const struct pg_statement store_sql_status_head = {
     .name = "status_head",
     .params = 2,
-    .sql = "SELECT n.id, n.created_at, n.deliveries, n.type FROM request_key k"
+    .sql = "SELECT n.id, n.created_at, n.deliveries, n.type"
+           " FROM unnest($1::date[], $2::uuid[]) AS x(day, key)"
+           " CROSS JOIN LATERAL (SELECT notification FROM request_key"
+           "   WHERE day = x.day AND key = x.key LIMIT 1) k"
            " CROSS JOIN LATERAL (SELECT * FROM notification WHERE id = k.notification LIMIT 1) n"
-           " WHERE k.day = $1::int + '1970-01-01'::date AND k.key = $2::uuid",
+           " LIMIT 1",
 };
 
 /* A notification's deliveries have the ids after its own: $2 is past the last. */
@@ -75,12 +78,23 @@ int store_status_head(struct store *store, const struct request_key *key,
                       const struct status_call *call)
 {
     struct status_call *held = xmalloc(sizeof(*held));
+    struct pg_array days, keys;
     int err;
 
     *held = *call;
     pg_params_clear(&store->params);
-    pg_add_int4(&store->params, key->day);
-    pg_add_bytes(&store->params, key->key, sizeof(key->key));
+    pg_array_init(&days, PG_DATE);
+    pg_array_init(&keys, PG_UUID);
+    pg_array_add_date(&days, key->day);
+    pg_array_add_bytes(&keys, key->key, sizeof(key->key));
+    if (key->has_other) {
+        pg_array_add_date(&days, key->other_day);
+        pg_array_add_bytes(&keys, key->other_key, sizeof(key->other_key));
+    }
+    pg_add_array(&store->params, &days);
+    pg_add_array(&store->params, &keys);
+    pg_array_fini(&days);
+    pg_array_fini(&keys);
     err = pg_send(store->pg[STORE_CONTROL], &store_sql_status_head, &store->params, on_status_head,
                   held);
     if (err)

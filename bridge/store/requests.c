@@ -18,13 +18,11 @@
  * is stored, since claims compare and order by that time.  A batch sent under an epoch that is over
  * is stored as ready: any bridge may claim it.
  */
-#define INGEST(returning, more)                                                                \
+#define INGEST(keyed, returning, more)                                                         \
     "WITH k AS ("                                                                              \
     " INSERT INTO request_key (day, key, digest, notification)"                                \
     " SELECT x.day, x.key, x.digest, x.id"                                                     \
-    " FROM unnest($2::bigint[], $3::date[], $4::uuid[], $5::bigint[])"                         \
-    "   AS x(id, day, key, digest)"                                                            \
-    " ON CONFLICT DO NOTHING RETURNING notification),"                                         \
+    " FROM " keyed " ON CONFLICT DO NOTHING RETURNING notification),"                          \
     "n AS ("                                                                                   \
     " INSERT INTO notification (id, service, request, type, priority, receipts, deliveries,"   \
     "   created_at, expires_at, collapse_key, retry, content)"                                 \
@@ -82,18 +80,25 @@ const struct pg_statement store_sql_ingest = {
     .name = "ingest",
     .is_durable = true,
     .params = 1 + INGEST_NOTIFICATION_COLUMNS + INGEST_DELIVERY_COLUMNS,
-    .sql = INGEST("", ""),
+    .sql = INGEST("unnest($2::bigint[], $3::date[], $4::uuid[], $5::bigint[])"
+                  "   AS x(id, day, key, digest)",
+                  "", ""),
 };
 
 /*
  * The same for a batch in which something has a collapse_key or expires, or is told to many (kind
- * 1 a role, 2 everybody): most have none of that, and need not pay for it.
+ * 1 a role, 2 everybody), or may be stored under another key ($27, $28): most have none of that,
+ * and need not pay for it.
  */
 const struct pg_statement store_sql_ingest_more = {
     .name = "ingest_more",
     .is_durable = true,
-    .params = 1 + INGEST_NOTIFICATION_COLUMNS + INGEST_DELIVERY_COLUMNS,
+    .params = 1 + INGEST_NOTIFICATION_COLUMNS + INGEST_DELIVERY_COLUMNS + 2,
     .sql = INGEST(
+        "unnest($2::bigint[], $3::date[], $4::uuid[], $5::bigint[], $27::date[], $28::uuid[])"
+        "   AS x(id, day, key, digest, other_day, other_key)"
+        " WHERE (SELECT r.day FROM request_key r WHERE r.day = x.other_day"
+        "   AND r.key = x.other_key LIMIT 1) IS NULL",
         " RETURNING id, service, expires_at, collapse_key",
         ",mk AS ("
         " INSERT INTO collapse (service, key, channel, recipient_kind, recipient, delivery)"
@@ -125,12 +130,20 @@ const struct pg_statement store_sql_reject = {
 };
 
 /*
- * How far a UUIDv7's own date may be from now to be believed; the partitions of request_key
- * reach as far.  Twice the seven days for which an id is remembered: an id used for the first
- * time within seven days of its date keeps its partition for as long as it matters.
+ * How far a UUIDv7's own date may be from now for it to be stored under that date; the partitions
+ * of request_key reach as far, and its week longer.  The answer changes while the id is remembered,
+ * which is for seven days:
+ *
+ *   dated one to eight days ahead   it may have been stored while it was more than eight ahead,
+ *                                   under the key of ids without a date
+ *   seven to fourteen days old      it may have been stored under its date, which was younger then
+ *
+ * These have another key, which is looked at as well.
  */
-#define KEY_PAST_MS   (14 * 86400000LL)
-#define KEY_FUTURE_MS (7 * 86400000LL)
+#define DAY_MS        86400000LL
+#define KEY_PAST_MS   (7 * DAY_MS)
+#define KEY_FUTURE_MS (8 * DAY_MS)
+#define REMEMBERED_MS (7 * DAY_MS)
 
 /* The milliseconds in a UUIDv7 (RFC 9562 5.7), or -1 for any other text. */
 static int64_t uuid7_ms(const char *id)
@@ -158,26 +171,39 @@ static int64_t uuid7_ms(const char *id)
     return ms;
 }
 
+/* Makes a key of hash that of its date. */
+static void date_key(int64_t ms, int32_t *day, unsigned char key[16])
+{
+    *day = (int32_t)(ms / DAY_MS);
+    for (unsigned i = 0; i < 6; i++)
+        key[i] = (unsigned char)(ms >> (40 - 8 * i));
+}
+
 void request_key_make(const char *service, const char *id, int64_t now_wall_ms,
                       struct request_key *key)
 {
     char text[TOPIC_ID_MAX + 1 + REQUEST_ID_MAX];
     unsigned char digest[DIGEST_BYTES];
     size_t service_bytes = strlen(service), id_bytes = strlen(id);
-    int64_t ms = uuid7_ms(id);
+    int64_t ms = uuid7_ms(id), ahead_ms = ms - now_wall_ms;
 
     /* The NUL between them cannot occur in either: no two pairs give one text. */
     ASSERT(service_bytes <= TOPIC_ID_MAX && id_bytes <= REQUEST_ID_MAX);
     memcpy(text, service, service_bytes + 1);
     memcpy(text + service_bytes + 1, id, id_bytes);
     digest_sha256(text, service_bytes + 1 + id_bytes, digest);
-    key->day = 0;
+    *key = (struct request_key){.day = 0};
     memcpy(key->key, digest, sizeof(key->key));
-    if (ms < 0 || ms < now_wall_ms - KEY_PAST_MS || ms > now_wall_ms + KEY_FUTURE_MS)
+    memcpy(key->other_key, digest, sizeof(key->other_key));
+    if (ms < 0 || ahead_ms < -KEY_PAST_MS - REMEMBERED_MS || ahead_ms > KEY_FUTURE_MS)
         return;
-    key->day = (int32_t)(ms / 86400000);
-    for (unsigned i = 0; i < 6; i++)
-        key->key[i] = (unsigned char)(ms >> (40 - 8 * i));
+    if (ahead_ms < -KEY_PAST_MS) {
+        key->has_other = true;
+        date_key(ms, &key->other_day, key->other_key);
+        return;
+    }
+    key->has_other = ahead_ms > KEY_FUTURE_MS - REMEMBERED_MS;
+    date_key(ms, &key->day, key->key);
 }
 
 void ingest_rows_init(struct ingest_rows *rows)
@@ -195,6 +221,8 @@ void ingest_rows_init(struct ingest_rows *rows)
         pg_array_init(&rows->notification[i], notification[i]);
     for (unsigned i = 0; i < INGEST_DELIVERY_COLUMNS; i++)
         pg_array_init(&rows->delivery[i], delivery[i]);
+    pg_array_init(&rows->other[0], PG_DATE);
+    pg_array_init(&rows->other[1], PG_UUID);
 }
 
 void ingest_rows_clear(struct ingest_rows *rows)
@@ -205,6 +233,8 @@ void ingest_rows_clear(struct ingest_rows *rows)
         pg_array_clear(&rows->notification[i]);
     for (unsigned i = 0; i < INGEST_DELIVERY_COLUMNS; i++)
         pg_array_clear(&rows->delivery[i]);
+    for (unsigned i = 0; i < 2; i++)
+        pg_array_clear(&rows->other[i]);
 }
 
 void ingest_rows_fini(struct ingest_rows *rows)
@@ -213,6 +243,8 @@ void ingest_rows_fini(struct ingest_rows *rows)
         pg_array_fini(&rows->notification[i]);
     for (unsigned i = 0; i < INGEST_DELIVERY_COLUMNS; i++)
         pg_array_fini(&rows->delivery[i]);
+    for (unsigned i = 0; i < 2; i++)
+        pg_array_fini(&rows->other[i]);
 }
 
 static int64_t time_or_null(int64_t wall_ms)
@@ -239,7 +271,14 @@ void ingest_rows_add(struct ingest_rows *rows, const struct notification_row *ro
     pg_array_add_text(&column[12], row->retry);
     pg_array_add_bytes(&column[13], row->content, row->content_bytes);
     rows->bytes += row->content_bytes;
-    rows->has_more = rows->has_more || row->collapse_key || row->expires_ms;
+    if (row->key.has_other) {
+        pg_array_add_date(&rows->other[0], row->key.other_day);
+        pg_array_add_bytes(&rows->other[1], row->key.other_key, sizeof(row->key.other_key));
+    } else {
+        pg_array_add_null(&rows->other[0]);
+        pg_array_add_null(&rows->other[1]);
+    }
+    rows->has_more = rows->has_more || row->collapse_key || row->expires_ms || row->key.has_other;
 }
 
 /* A column that began to matter late has nulls for the rows before. */
@@ -306,6 +345,8 @@ int store_ingest(struct store *store, int64_t epoch, const struct ingest_rows *r
         pg_add_array(params, &rows->notification[i]);
     for (unsigned i = 0; i < INGEST_DELIVERY_COLUMNS; i++)
         pg_add_array(params, &rows->delivery[i]);
+    for (unsigned i = 0; i < 2 && rows->has_more; i++)
+        pg_add_array(params, &rows->other[i]);
     err = pg_send(store->pg[STORE_INTAKE],
                   rows->has_more ? &store_sql_ingest_more : &store_sql_ingest, params, on_ingested,
                   call);
@@ -341,6 +382,11 @@ int store_key_lookup(struct store *store, const struct request_key *keys, size_t
         pg_array_add_int(&index, (int64_t)i);
         pg_array_add_date(&day, keys[i].day);
         pg_array_add_bytes(&key, keys[i].key, sizeof(keys[i].key));
+        if (!keys[i].has_other)
+            continue;
+        pg_array_add_int(&index, (int64_t)i);
+        pg_array_add_date(&day, keys[i].other_day);
+        pg_array_add_bytes(&key, keys[i].other_key, sizeof(keys[i].other_key));
     }
     pg_params_clear(&store->params);
     pg_add_array(&store->params, &index);

@@ -12,9 +12,13 @@
 #include "io/pg.h"
 #include "store/store.h"
 
+/* What one id is known by.  `other`: what it may have been stored under some days ago. */
 struct request_key {
     int32_t day; /* days since 1970; 0 for ids without a date */
     unsigned char key[16];
+    bool has_other;
+    int32_t other_day;
+    unsigned char other_key[16];
 };
 
 struct notification_row {
@@ -50,8 +54,9 @@ enum { INGEST_NOTIFICATION_COLUMNS = 14, INGEST_DELIVERY_COLUMNS = 11 };
 struct ingest_rows {
     struct pg_array notification[INGEST_NOTIFICATION_COLUMNS];
     struct pg_array delivery[INGEST_DELIVERY_COLUMNS];
-    size_t bytes;  /* of content, for the caller's bound */
-    bool has_more; /* some replace others, expire, or are told to many */
+    struct pg_array other[2]; /* days and keys; null where there is none */
+    size_t bytes;             /* of content, for the caller's bound */
+    bool has_more; /* some replace others, expire, are told to many, or have another key */
 };
 void ingest_rows_init(struct ingest_rows *rows);
 void ingest_rows_clear(struct ingest_rows *rows);

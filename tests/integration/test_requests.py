@@ -2,6 +2,7 @@
 """What a service asks for and what it is told: the lives of requests, good and bad."""
 import datetime
 import json
+import secrets
 import time
 
 import pytest
@@ -97,6 +98,30 @@ def test_the_same_id_again_has_no_second_effect(shop, alice):
     shop.publish("up/request", request("after twice", title="after twice"))
     inbox(alice, "after twice")
     assert len([m for m in alice.messages if m.json.get("title") == "once only"]) == 1
+
+
+def dated(ms):
+    """A UUIDv7 of that time (RFC 9562 5.7)."""
+    text = "%012x7abc8%015x" % (ms, secrets.randbits(60))
+    return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:32]))
+
+
+@pytest.mark.parametrize("edge", [8, -7], ids=["ahead", "old"])
+def test_an_id_whose_date_is_at_the_edge_of_what_is_believed_is_one_id(stack, shop, edge):
+    """The day an id is stored under depends on when it comes: a repeat comes later."""
+    ms = int(time.time() * 1000) + edge * 86400000 + 1500
+    name = dated(ms)
+    shop.publish("up/request", request(name, to={"user": "edge"}))
+    first = shop.receipt(name, "accepted")
+    wait_until(lambda: time.time() * 1000 > ms - edge * 86400000 + 200, 10, "the edge to pass")
+    shop.publish("up/request", request(name, to={"user": "edge"}))
+    wait_until(lambda: len([r for r in shop.receipts(name) if r["status"] == "accepted"]) == 2, 10,
+               "the repeat to be accepted")
+    assert {r["notification"] for r in shop.receipts(name) if r["status"] == "accepted"} == {
+        first["notification"]}
+    assert stack.postgres.value("select count(*) from notification where request = '%s'" % name) == "1"
+    state = shop.rpc("request.status", {"id": name})
+    assert state["result"]["notification"] == first["notification"]
 
 
 def test_the_same_id_for_another_request_is_refused(shop, alice):

@@ -35,7 +35,7 @@ def claim(bridge, destination=1, room=10, priority=2):
 
 
 def ingest(world, bridge, number, users=(), mails=(), name="ingest", state=0, key=None, collapse=None,
-           expires=None, day="1970-01-01", other=None):
+           expires=None, day="1970-01-01"):
     """One notification with in-app deliveries for users and mails, with the ids after its own."""
     ids = list(range(number + 1, number + 1 + len(users) + len(mails)))
     many = len(ids)
@@ -45,7 +45,8 @@ def ingest(world, bridge, number, users=(), mails=(), name="ingest", state=0, ke
                 [world.id(n) for n in ids], [world.id(number)] * many, ["epoch"] * many,
                 [7] * len(users) + [1] * len(mails), [0] * len(users) + [3] * len(mails),
                 [2] * many, [state] * many, [0] * len(users) + [4] * len(mails),
-                list(users) + list(mails), [], [], *([] if other is None else other))
+                list(users) + list(mails), [], [],
+                *([[None], [None]] if name == "ingest_more" else []))
 
 
 def wake(bridge, *users):
