@@ -8,7 +8,7 @@
 
 struct cache_entry {
     unsigned char hash[SHA256_DIGEST_LENGTH];
-    int64_t issued_s, valid_from_s, expires_s, ends_s, max_lifetime_s;
+    int64_t issued_s, valid_from_s, expires_s, ends_s, max_ahead_s;
     uint64_t key_print;
     size_t name_len;
     char text[]; /* name and jti, both terminated */
@@ -51,7 +51,7 @@ static void take_out(const struct cache_entry *entry, struct token *out)
     out->valid_from_s = entry->valid_from_s;
     out->expires_s = entry->expires_s;
     out->ends_s = entry->ends_s;
-    out->max_lifetime_s = entry->max_lifetime_s;
+    out->max_ahead_s = entry->max_ahead_s;
     out->key_print = entry->key_print;
     out->roles_left_out = 0;
 }
@@ -69,7 +69,7 @@ static void put_in(struct cache_entry **set, const unsigned char *hash, const st
     entry->valid_from_s = tok->valid_from_s;
     entry->expires_s = tok->expires_s;
     entry->ends_s = tok->ends_s;
-    entry->max_lifetime_s = tok->max_lifetime_s;
+    entry->max_ahead_s = tok->max_ahead_s;
     entry->key_print = tok->key_print;
     entry->name_len = name_len;
     memcpy(entry->text, tok->name, name_len + 1);

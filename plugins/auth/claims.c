@@ -76,8 +76,13 @@ static enum refusal read_times(const struct issuer *iss, json_t *payload, int64_
     int64_t from = not_before > out->issued_s ? not_before : out->issued_s;
     out->valid_from_s = from - iss->clock_skew_s;
     out->ends_s = out->expires_s + iss->leeway_s;
-    out->max_lifetime_s = iss->max_lifetime_s;
-    return token_check_time(out, now_s);
+    /* A token just issued by a clock that is ahead of ours is no longer for that. */
+    out->max_ahead_s = iss->max_lifetime_s ? iss->max_lifetime_s + iss->clock_skew_s : 0;
+    enum refusal why = token_check_time(out, now_s);
+    if (!why && iss->max_lifetime_s && out->issued_s > 0 &&
+        out->expires_s - out->issued_s > iss->max_lifetime_s)
+        why = REFUSAL_LIFETIME;
+    return why;
 }
 
 static bool is_audience(const struct issuer *iss, const char *text)
@@ -185,6 +190,8 @@ static enum refusal read_kind(const struct issuer *iss, json_t *payload, enum pr
         *out = PRINCIPAL_ADMIN;
     else if (any_rule_holds(payload, &iss->service_when))
         *out = PRINCIPAL_SERVICE;
+    else if (any_rule_holds(payload, &iss->user_when))
+        *out = PRINCIPAL_USER;
     else
         is_known = iss->default_kind && principal_kind_parse(iss->default_kind, out);
     return is_known && (iss->kinds & (1u << *out)) ? REFUSAL_NONE : REFUSAL_KIND;

@@ -47,6 +47,7 @@ static const struct row issuer_rows[] = {
     {"service_id_claim", ROW_TEXT, ISSUER(service_id_claim), 0, 0, 0},
     {"service_when", ROW_LIST, ISSUER(service_when), 0, 0, 0},
     {"typ", ROW_LIST, ISSUER(typs), 0, 0, 0},
+    {"user_when", ROW_LIST, ISSUER(user_when), 0, 0, 0},
 };
 
 #define OPTION(field) offsetof(struct options, field)
@@ -413,6 +414,7 @@ static int finish_issuer(struct issuer *iss, char *err)
     else if (resolve_names(iss, err) == 0 && check_default_kind(iss, err) == 0 &&
              check_rules(iss, &iss->admin_when, PRINCIPAL_ADMIN, "admin_when", err) == 0 &&
              check_rules(iss, &iss->service_when, PRINCIPAL_SERVICE, "service_when", err) == 0 &&
+             check_rules(iss, &iss->user_when, PRINCIPAL_USER, "user_when", err) == 0 &&
              check_claim(iss->audience_claim, "audience_claim", err) == 0 &&
              check_claim(iss->id_claim, "id_claim", err) == 0 &&
              check_claim(iss->service_id_claim, "service_id_claim", err) == 0 &&

@@ -42,7 +42,7 @@ struct issuer {
     char *id_claim, *service_id_claim, *id_prefix;
     char *roles_claim, *roles_prefix;
     char *kind_claim, *default_kind;
-    struct option_list admin_when, service_when; /* "claim=value" */
+    struct option_list admin_when, service_when, user_when; /* "claim=value" */
     struct option_list kind_names;
     unsigned kinds; /* set of 1 << enum principal_kind */
     int64_t leeway_s, clock_skew_s, max_lifetime_s;

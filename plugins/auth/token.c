@@ -101,9 +101,7 @@ enum refusal token_check_time(const struct token *tok, int64_t now_s)
         return REFUSAL_EXPIRED;
     if (now_s < tok->valid_from_s)
         return REFUSAL_NOT_YET;
-    if (tok->max_lifetime_s &&
-        (tok->expires_s > now_s + tok->max_lifetime_s ||
-         (tok->issued_s && tok->expires_s - tok->issued_s > tok->max_lifetime_s)))
+    if (tok->max_ahead_s && tok->expires_s > now_s + tok->max_ahead_s)
         return REFUSAL_LIFETIME;
     return REFUSAL_NONE;
 }

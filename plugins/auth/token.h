@@ -30,7 +30,7 @@ struct token {
     int64_t valid_from_s;           /* nbf and iat, skew allowed for */
     int64_t expires_s;              /* exp */
     int64_t ends_s;                 /* exp plus leeway: from then on it is refused */
-    int64_t max_lifetime_s;         /* its issuer's; 0: none */
+    int64_t max_ahead_s;            /* how far ahead exp may be; 0: no limit */
     uint64_t key_print;
     unsigned roles_left_out; /* that did not fit; 0 for a token verified earlier */
 };

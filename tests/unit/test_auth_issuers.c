@@ -201,6 +201,7 @@ static void kinds_come_from_what_providers_say(void **state)
         {"admin_when g=x", ",\"g\":null", "u:a:"},
         {"admin_when g=x", ",\"g\":\"x\\u0000\"", "u:a:"},
         {"service_when gty=cc", ",\"gty\":\"cc\"", "s:a:"},
+        {"admin_when user_when=x", ",\"user_when\":\"x\"", "a:a:"},
         /* A claim that only has the name of kind_claim. */
         {"admin_when g=x", ",\"kind\":\"ServiceAccount\"", "u:a:"},
         {"admin_when g=x", ",\"kind\":null", "u:a:"},
@@ -216,6 +217,18 @@ static void kinds_come_from_what_providers_say(void **state)
         snprintf(payload, sizeof(payload), CLAIMS("%s"), cases[i].claims);
         expect(lines, payload, cases[i].want);
     }
+}
+
+/* Without default_kind, those of whom no rule speaks are refused. */
+static void user_when_leaves_others_out(void **state)
+{
+    const char *lines[] = {ONE, "user_when hd=example.org", "service_when email=s@x", NULL};
+    (void)state;
+
+    expect(lines, CLAIMS(",\"hd\":\"example.org\""), "u:a:");
+    expect(lines, CLAIMS(",\"hd\":\"example.com\""), "kind");
+    expect(lines, CLAIMS(""), "kind");
+    expect(lines, CLAIMS(",\"email\":\"s@x\",\"hd\":\"example.org\""), "s:a:");
 }
 
 static void roles_come_in_several_shapes(void **state)
@@ -364,6 +377,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_section_that_holds_the_key_is_asked),
         cmocka_unit_test(kinds_come_from_what_providers_say),
+        cmocka_unit_test(user_when_leaves_others_out),
         cmocka_unit_test(roles_come_in_several_shapes),
         cmocka_unit_test(roles_that_do_not_fit_are_left_out),
         cmocka_unit_test(headers_are_those_of_providers),

@@ -102,7 +102,11 @@ static const struct {
     {HEADER, "{" BASE ",\"exp\":1799999990}", REFUSAL_EXPIRED},
     {HEADER, "{" BASE "," EXP ",\"nbf\":1800000006}", REFUSAL_NOT_YET},
     {HEADER, "{" BASE "," EXP ",\"iat\":1800000006}", REFUSAL_NOT_YET},
-    {HEADER, "{" BASE ",\"exp\":1800003601}", REFUSAL_LIFETIME},
+    {HEADER, "{" BASE ",\"exp\":1800003606}", REFUSAL_LIFETIME},
+    {HEADER, "{" BASE ",\"exp\":1800003605}", REFUSAL_NONE},
+    {HEADER, "{" BASE ",\"exp\":1800003605,\"iat\":1800000005}",
+     REFUSAL_NONE}, /* its clock is ahead */
+    {HEADER, "{" BASE ",\"exp\":1800003605,\"iat\":1800000004}", REFUSAL_LIFETIME},
     {HEADER, "{" BASE ",\"exp\":1800003000,\"iat\":1799999000}", REFUSAL_LIFETIME},
     {HEADER, "{" BASE "}", REFUSAL_CLAIMS},
     {HEADER, "{" BASE ",\"exp\":\"1800000600\"}", REFUSAL_CLAIMS},
