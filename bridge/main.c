@@ -343,7 +343,7 @@ static void open_lanes(struct bridge *bridge)
                                 bridge->metrics, &ingest_ops);
     bridge->events = events_new(bridge->loop, &events, bridge->store, &bridge->fence,
                                 bridge->metrics, &events_ops);
-    bridge->asks = asks_new(bridge->store, bridge->metrics, &asks_ops);
+    bridge->asks = asks_new(bridge->loop, bridge->store, bridge->metrics, &asks_ops);
     bridge->refusals = refusals_new(bridge->metrics, &refusals_ops);
     bridge->admin = admin_new(bridge->loop, &admin, bridge->asks, &admin_ops);
     bridge->requests_desk = requests_desk_new(bridge->asks, bridge->store);

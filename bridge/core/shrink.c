@@ -118,10 +118,10 @@ size_t shrink_message(const char *topic, const char *payload, size_t bytes, size
         kind = doc.root->kind;
     if (kind == JSON_KIND_ARRAY && ends_with(topic, "/down/receipt"))
         shrink_receipts(&shrink, doc.root);
+    else if (kind == JSON_KIND_OBJECT && strstr(topic, "/down/") && json_member(doc.root, "result"))
+        shrink_reply(&shrink, doc.root, bytes); /* on down/reply, or a Response Topic */
     else if (kind == JSON_KIND_OBJECT && ends_with(topic, "/down/receipt"))
         shrink_object(&shrink, doc.root, "detail");
-    else if (kind == JSON_KIND_OBJECT && ends_with(topic, "/down/reply"))
-        shrink_reply(&shrink, doc.root, bytes);
     else if (kind == JSON_KIND_OBJECT && strncmp(topic, DLQ_PREFIX, strlen(DLQ_PREFIX)) == 0)
         shrink_object(&shrink, doc.root, "content");
     buf_fini(&shrink.out);

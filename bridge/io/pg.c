@@ -682,6 +682,14 @@ static bool send_one(struct pg *pg, const struct pg_statement *statement,
            PQpipelineSync(pg->conn);
 }
 
+static size_t places_for(const struct pg *pg, enum pg_place place)
+{
+    size_t all = pg->config.queue_max;
+    size_t kept = place == PG_PLACE_CALL ? all / 4 : place == PG_PLACE_COMMON ? all / 8 : 0;
+
+    return all - kept;
+}
+
 int pg_send(struct pg *pg, const struct pg_statement *statement, const struct pg_params *params,
             pg_result_fn *on_result, void *ctx)
 {
@@ -689,7 +697,7 @@ int pg_send(struct pg *pg, const struct pg_statement *statement, const struct pg
 
     if (pg->state != PG_UP)
         return ERR_CLOSED;
-    if (pg->count == pg->config.queue_max)
+    if (pg->count >= places_for(pg, statement->place))
         return ERR_FULL;
     ASSERT(params->count == statement->params);
     if (!send_one(pg, statement, params)) {

@@ -32,12 +32,23 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/*
+ * Who may have how many of the places of a connection (pg_config.queue_max).  Calls are what others
+ * ask for as often as they like; what is kept free of them is for what must not wait behind them.
+ */
+enum pg_place {
+    PG_PLACE_COMMON, /* seven of eight */
+    PG_PLACE_CALL,   /* three of four */
+    PG_PLACE_KEPT    /* all: heartbeats, leases, batches that hold a lane */
+};
+
 struct pg_statement {
     const char *name;
     const char *sql;
     int params;      /* how many $n */
     bool is_durable; /* see above */
     bool is_watched; /* pg_oldest_ms() looks at it */
+    enum pg_place place;
 };
 
 struct pg_config {

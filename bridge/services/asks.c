@@ -7,13 +7,11 @@
 #include "base/timefmt.h"
 #include "core/id.h"
 #include "core/request.h"
+#include "services/asks_queue.h"
 #include "store/audit.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-/* Calls under way at once; past it the caller is told to try again. */
-#define UNDER_WAY_MAX 1000
 
 struct table {
     const struct method *methods;
@@ -22,29 +20,55 @@ struct table {
 };
 
 struct asks {
+    struct loop *loop;
     struct store *store;
     struct asks_ops ops;
     struct table tables[ASKS_TABLES];
     size_t table_count;
-    size_t under_way;
-    struct metric *received, *failed;
+    struct asks_queue *queue;
+    struct loop_deferred go_on;
+    struct metric *received, *failed, *busy, *waiting, *running;
 };
 
-struct asks *asks_new(struct store *store, struct metrics *metrics, const struct asks_ops *ops)
+static void run_next(void *ctx);
+
+struct asks *asks_new(struct loop *loop, struct store *store, struct metrics *metrics,
+                      const struct asks_ops *ops)
 {
     struct asks *asks = xcalloc(1, sizeof(*asks));
 
+    asks->loop = loop;
     asks->store = store;
+    asks->queue = asks_queue_new();
+    asks->go_on = (struct loop_deferred){.run = run_next, .ctx = asks};
     asks->ops = *ops;
     asks->received =
         metrics_get(metrics, METRIC_COUNTER, "tocsin_rpc_total", "Calls received.", NULL);
     asks->failed = metrics_get(metrics, METRIC_COUNTER, "tocsin_rpc_failed_total",
                                "Calls answered with an error.", NULL);
+    asks->busy = metrics_get(metrics, METRIC_COUNTER, "tocsin_rpc_busy_total",
+                             "Calls answered with busy: too many are under way.", NULL);
+    asks->waiting = metrics_get(metrics, METRIC_GAUGE, "tocsin_rpc_waiting",
+                                "Calls that wait for their turn.", NULL);
+    asks->running =
+        metrics_get(metrics, METRIC_GAUGE, "tocsin_rpc_running", "Calls under way.", NULL);
     return asks;
+}
+
+static void ask_free(struct ask *ask)
+{
+    buf_fini(&ask->out);
+    arena_free(ask->arena);
 }
 
 void asks_free(struct asks *asks)
 {
+    struct asks_place *place;
+
+    loop_defer_cancel(asks->loop, &asks->go_on);
+    while ((place = asks_queue_drop(asks->queue)))
+        ask_free(CONTAINER_OF(place, struct ask, place));
+    asks_queue_free(asks->queue);
     free(asks);
 }
 
@@ -68,15 +92,21 @@ void ask_answer(struct ask *ask)
     ask->reply.payload = buf_text(&ask->out);
     ask->reply.payload_bytes = ask->out.length;
     asks->ops.reply(asks->ops.ctx, &ask->reply);
-    asks->under_way--;
-    buf_fini(&ask->out);
-    arena_free(ask->arena);
+    if (ask->place.caller) {
+        asks_queue_end(asks->queue, &ask->place);
+        loop_defer(asks->loop, &asks->go_on);
+    }
+    ask_free(ask);
 }
 
 void ask_fail(struct ask *ask, int err)
 {
     if (err == ERR_NOT_FOUND)
         (void)rpc_fail(&ask->rpc, RPC_NOT_FOUND, "there is none of this id", "id");
+    else if (err == ERR_DATA)
+        (void)rpc_fail(&ask->rpc, "bad_value", "the database cannot store this", NULL);
+    else if ((err == ERR_FULL || err == ERR_CLOSED) && store_is_up(ask->asks->store))
+        (void)rpc_fail(&ask->rpc, RPC_BUSY, "the bridge has too much under way; try again", NULL);
     else
         (void)rpc_fail(&ask->rpc, RPC_UNAVAILABLE, "the database is away; try again", NULL);
     ask_answer(ask);
@@ -226,6 +256,40 @@ void ask_add_recipient(struct ask *ask, int kind, const char *recipient, const c
 
 /* ---- the door ---- */
 
+static void refuse_busy(struct ask *ask, bool is_own)
+{
+    static const char *const names[] = {
+        [TOPIC_SERVICE] = "too many requests of services are under way; try again",
+        [TOPIC_USER] = "too many requests of users are under way; try again",
+        [TOPIC_ADMIN] = "too many requests of admins are under way; try again",
+    };
+
+    metric_add(ask->asks->busy, 1);
+    (void)rpc_fail(&ask->rpc, RPC_BUSY,
+                   is_own ? "too many of your own requests are under way; wait for their answers"
+                          : names[ask->kind],
+                   NULL);
+    ask_answer(ask);
+}
+
+/* What waited while the database went away is answered now, and not when it is back. */
+static void run_next(void *ctx)
+{
+    struct asks *asks = ctx;
+    struct asks_place *place;
+
+    while ((place = asks_queue_next(asks->queue))) {
+        struct ask *ask = CONTAINER_OF(place, struct ask, place);
+
+        if (store_is_up(asks->store))
+            ask->method->run(ask);
+        else
+            ask_fail(ask, ERR_CLOSED);
+    }
+    metric_set(asks->waiting, (double)asks_queue_waiting(asks->queue));
+    metric_set(asks->running, (double)asks_queue_running(asks->queue));
+}
+
 static const struct method *find(const struct asks *asks, const struct topic_up *from,
                                  void **service)
 {
@@ -266,6 +330,7 @@ static const char *no_such_method(const struct asks *asks, const struct topic_up
 void asks_receive(struct asks *asks, const struct topic_up *from,
                   const struct mqtt_message *message)
 {
+    bool is_own = false;
     void *service = NULL;
     const struct method *method = find(asks, from, &service);
     struct arena *arena = arena_new(2048);
@@ -274,7 +339,6 @@ void asks_receive(struct asks *asks, const struct topic_up *from,
     const char *payload = arena_strndup(arena, message->payload, message->payload_bytes);
 
     metric_add(asks->received, 1);
-    asks->under_way++;
     ask->asks = asks;
     ask->arena = arena;
     ask->method = method;
@@ -292,10 +356,12 @@ void asks_receive(struct asks *asks, const struct topic_up *from,
     } else if (!method) {
         (void)rpc_fail(&ask->rpc, RPC_UNKNOWN_METHOD, no_such_method(asks, from, arena), NULL);
         ask_answer(ask);
-    } else if (asks->under_way > UNDER_WAY_MAX || !store_is_up(asks->store)) {
-        (void)rpc_fail(&ask->rpc, RPC_UNAVAILABLE, "too many asks, or the database is away", NULL);
-        ask_answer(ask);
+    } else if (!store_is_up(asks->store)) {
+        ask_fail(ask, ERR_CLOSED);
+    } else if (asks_queue_add(asks->queue, from->kind, from->id, message->payload_bytes,
+                              &ask->place, &is_own)) {
+        refuse_busy(ask, is_own);
     } else {
-        method->run(ask);
+        run_next(asks);
     }
 }

@@ -19,6 +19,8 @@
  *           ask_fail(ask, ERR_CLOSED);            later: ask_end(ask)
  *   }
  *
+ * Requests beyond what may run at once wait in turn (asks_queue.h); beyond that they are answered
+ * with `busy`, whose message says whether the caller's own are too many or those of all its kind.
  * Not here: what the methods do.
  */
 #ifndef TOCSIN_SERVICES_ASKS_H
@@ -27,6 +29,7 @@
 #include "core/rpc.h"
 #include "core/topic.h"
 #include "io/mqtt.h"
+#include "services/asks_queue.h"
 #include "services/reply.h"
 #include "store/store.h"
 
@@ -54,6 +57,7 @@ struct ask {
     /* From here on the module's own. */
     struct asks *asks;
     struct reply reply;
+    struct asks_place place;
 };
 
 /* Who may call a method. */
@@ -75,7 +79,8 @@ struct asks_ops {
     void *ctx;
 };
 
-struct asks *asks_new(struct store *store, struct metrics *metrics, const struct asks_ops *ops);
+struct asks *asks_new(struct loop *loop, struct store *store, struct metrics *metrics,
+                      const struct asks_ops *ops);
 void asks_free(struct asks *asks);
 /* The table is borrowed for as long as asks lives; at most ASKS_TABLES of them. */
 #define ASKS_TABLES 16
@@ -88,7 +93,10 @@ void asks_receive(struct asks *asks, const struct topic_up *from,
 
 /* Publishes what is in out, or the error that was set, and ends the call. */
 void ask_answer(struct ask *ask);
-/* Answers that the database is away; with ERR_NOT_FOUND that there is none of this id. */
+/*
+ * Answers `unavailable`: the database is away.  With ERR_NOT_FOUND `not_found`, with ERR_DATA
+ * `bad_value`; with ERR_FULL, or ERR_CLOSED while the database is there, `busy`: no place was free.
+ */
 void ask_fail(struct ask *ask, int err);
 /* Between them the method writes one JSON value to ask->out; ask_end() answers. */
 void ask_begin(struct ask *ask);

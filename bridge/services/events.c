@@ -19,6 +19,8 @@
 #define DOUBTED_MAX 10000
 /* Messages read one at a time after the database has refused the data of a batch. */
 #define CAREFUL_MESSAGES 1000
+/* How long a step waits for a place on the connection to the database. */
+#define FULL_RETRY_MS 20
 
 /* One notification whose service is to be told, and that was not in memory. */
 struct stranger {
@@ -53,6 +55,8 @@ struct events {
     uint64_t *ended; /* doubted, and perhaps gone */
     size_t ended_count;
     int64_t held_since_ms;
+    struct loop_timer again; /* a step that found no place; the lane is held meanwhile */
+    void (*step)(struct events *events);
     size_t batch_count; /* messages of the batch at hand */
     size_t careful;     /* batches of one message still to come */
     struct metric *refused;
@@ -183,9 +187,27 @@ static void reset(struct events *events)
     events->all_count = 0;
     events->stranger_count = 0;
     events->held_since_ms = 0;
+    loop_timer_stop(&events->again);
     events->generation++;
     events->ops.forget(events->ops.ctx);
     arena_reset(events->arena);
+}
+
+static void on_again(void *ctx)
+{
+    struct events *events = ctx;
+
+    events->step(events);
+}
+
+/*
+ * The connection to the database is full: the step is made again, and the broker keeps what comes.
+ * To discard the batch would only make the same work again.
+ */
+static void wait_for_place(struct events *events, void (*step)(struct events *events))
+{
+    events->step = step;
+    loop_timer_start(events->loop, &events->again, FULL_RETRY_MS, on_again, events);
 }
 
 static void release(struct events *events)
@@ -269,16 +291,21 @@ static void on_committed(void *ctx, int err)
 static void finish(struct events *events)
 {
     struct storing *storing;
+    int err;
 
     if (!events->ops.has_marks(events->ops.ctx)) {
         release(events);
         return;
     }
     storing = storing_new(events);
-    if (!events->ops.commit(events->ops.ctx, on_committed, storing))
+    err = events->ops.commit(events->ops.ctx, on_committed, storing);
+    if (!err)
         return;
     free(storing);
-    abandon(events, ERR_CLOSED);
+    if (err == ERR_FULL)
+        wait_for_place(events, finish);
+    else
+        abandon(events, err);
 }
 
 /* ---- deliveries of other bridges, or of before our start ---- */
@@ -335,6 +362,7 @@ static void ask_about(struct events *events)
     struct about_call call = {on_about, on_about_done, storing};
     uint64_t *ids = xmalloc(events->stranger_count * sizeof(*ids));
     size_t count = 0;
+    int err;
 
     for (size_t i = 0; i < events->stranger_count; i++)
         ids[i] = events->strangers[i].notification;
@@ -342,9 +370,14 @@ static void ask_about(struct events *events)
     for (size_t i = 0; i < events->stranger_count; i++)
         if (i == 0 || ids[i] != ids[i - 1])
             ids[count++] = ids[i];
-    if (store_about(events->store, ids, count, &call))
-        on_about_done(storing, ERR_CLOSED);
+    err = store_about(events->store, ids, count, &call);
     free(ids);
+    if (err == ERR_FULL) {
+        free(storing);
+        wait_for_place(events, ask_about);
+    } else if (err) {
+        on_about_done(storing, err);
+    }
 }
 
 /* ---- the batch ---- */
@@ -440,12 +473,16 @@ static void ask_ended(struct events *events)
 {
     struct storing *storing = storing_new(events);
     struct acked ended = {on_ended, on_ended_done, storing};
+    int err = store_ended(events->store, events->fence->epoch, events->ended, events->ended_count,
+                          &ended);
 
-    if (!store_ended(events->store, events->fence->epoch, events->ended, events->ended_count,
-                     &ended))
+    if (!err)
         return;
     free(storing);
-    abandon(events, ERR_CLOSED);
+    if (err == ERR_FULL)
+        wait_for_place(events, ask_ended);
+    else
+        abandon(events, err);
 }
 
 static void on_stored(void *ctx, int err)
@@ -478,6 +515,7 @@ static void store_acks(struct events *events)
 {
     struct storing *storing;
     struct acked acked;
+    int err;
 
     if (events->ack_count == 0 && events->all_count && collect_ended(events)) {
         ask_ended(events);
@@ -491,10 +529,14 @@ static void store_acks(struct events *events)
     qsort(events->acks, events->ack_count, sizeof(*events->acks), by_delivery);
     storing = storing_new(events);
     acked = (struct acked){on_acked, on_stored, storing};
-    if (store_ack(events->store, events->fence->epoch, events->acks, events->ack_count, &acked)) {
-        free(storing);
-        abandon(events, ERR_CLOSED);
-    }
+    err = store_ack(events->store, events->fence->epoch, events->acks, events->ack_count, &acked);
+    if (!err)
+        return;
+    free(storing);
+    if (err == ERR_FULL)
+        wait_for_place(events, store_acks);
+    else
+        abandon(events, err);
 }
 
 /* ---- who has read all has acknowledged all ---- */
@@ -523,26 +565,33 @@ static void on_unread_done(void *ctx, int err)
         store_acks(events);
 }
 
+static void find_unread(struct events *events)
+{
+    struct storing *storing = storing_new(events);
+    struct unread_call call = {on_unread, on_unread_done, storing};
+    int err = store_unread(events->store, events->alls, events->all_count, &call);
+
+    if (!err)
+        return;
+    free(storing);
+    if (err == ERR_FULL)
+        wait_for_place(events, find_unread);
+    else
+        abandon(events, err);
+}
+
 static void on_batch(void *ctx, size_t count)
 {
     struct events *events = ctx;
-    struct storing *storing;
-    struct unread_call call;
 
     if (events->is_stopping)
         return;
     events->batch_count = count;
     events->held_since_ms = loop_now_ms(events->loop);
-    if (events->all_count == 0) {
+    if (events->all_count == 0)
         store_acks(events);
-        return;
-    }
-    storing = storing_new(events);
-    call = (struct unread_call){on_unread, on_unread_done, storing};
-    if (store_unread(events->store, events->alls, events->all_count, &call)) {
-        free(storing);
-        abandon(events, ERR_CLOSED);
-    }
+    else
+        find_unread(events);
 }
 
 /* ---- the lane ---- */

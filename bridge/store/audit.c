@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 const struct pg_statement store_sql_audit_list = {
+    .place = PG_PLACE_CALL,
     .name = "audit_list",
     .params = 6,
     .sql = "SELECT id, at, admin, action, call, params, before, after, result FROM audit"

@@ -10,6 +10,7 @@
 #define STORE_REPORTED "'the provider took it, and reported this later'"
 
 const struct pg_statement store_sql_callbacks_keep = {
+    .place = PG_PLACE_CALL,
     .name = "callbacks_keep",
     .params = 11,
     .sql = "WITH n AS (INSERT INTO callback_event (destination, report, reason, at, key,"
@@ -239,6 +240,7 @@ const struct pg_statement store_sql_heard = {
 
 /* The address is kept as STORE_SUPPRESSED looks it up; reason 19 is opted_out. */
 const struct pg_statement store_sql_unsubscribe = {
+    .place = PG_PLACE_CALL,
     .name = "unsubscribe",
     .params = 4,
     .sql =

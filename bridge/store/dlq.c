@@ -24,6 +24,7 @@
     " AND ($9::smallint[] IS NULL OR l.status = ANY ($9::smallint[]))"
 
 const struct pg_statement store_sql_dlq_list = {
+    .place = PG_PLACE_CALL,
     .name = "dlq_list",
     .params = 12,
     .sql = "SELECT l.delivery, l.notification, l.channel, l.reason, l.status, l.attempts,"
@@ -39,12 +40,14 @@ const struct pg_statement store_sql_dlq_list = {
 };
 
 const struct pg_statement store_sql_dlq_count = {
+    .place = PG_PLACE_CALL,
     .name = "dlq_count",
     .params = 9,
     .sql = "SELECT count(*) FROM dead_letter l WHERE" FILTER,
 };
 
 const struct pg_statement store_sql_dlq_stats = {
+    .place = PG_PLACE_CALL,
     .name = "dlq_stats",
     .params = 10,
     .sql = "SELECT g, channel, reason, status, day, n, pending FROM ("
@@ -58,6 +61,7 @@ const struct pg_statement store_sql_dlq_stats = {
 };
 
 const struct pg_statement store_sql_dlq_tries = {
+    .place = PG_PLACE_CALL,
     .name = "dlq_tries",
     .params = 3,
     .sql = "SELECT a.number, a.outcome, a.reason, a.status, coalesce(a.state, -1)::int, a.at,"
@@ -84,6 +88,7 @@ const struct pg_statement store_sql_dlq_tries = {
 #define WALK_MAX "5000"
 
 const struct pg_statement store_sql_dlq_mark = {
+    .place = PG_PLACE_CALL,
     .name = "dlq_mark",
     .params = 23,
     .is_durable = true,

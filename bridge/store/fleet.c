@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 const struct pg_statement store_sql_register = {
+    .place = PG_PLACE_KEPT,
     .name = "register",
     .params = 4,
     .sql = "INSERT INTO bridge (epoch, node, name, host, lease_until)"
@@ -18,6 +19,7 @@ const struct pg_statement store_sql_register = {
 };
 
 const struct pg_statement store_sql_heartbeat = {
+    .place = PG_PLACE_KEPT,
     .name = "heartbeat",
     .params = 3,
     .sql =
@@ -32,6 +34,7 @@ const struct pg_statement store_sql_heartbeat = {
  * looked at again with the bridges of before, among whom one that has joined since is not.
  */
 const struct pg_statement store_sql_lanes = {
+    .place = PG_PLACE_KEPT,
     .name = "lanes",
     .params = 1,
     .sql = "WITH live AS (SELECT epoch FROM bridge WHERE lease_until > clock_timestamp()),"
@@ -48,6 +51,7 @@ const struct pg_statement store_sql_lanes = {
 };
 
 const struct pg_statement store_sql_lane_drop = {
+    .place = PG_PLACE_KEPT,
     .name = "lane_drop",
     .params = 2,
     .sql = "UPDATE lane SET epoch = NULL WHERE epoch = $1::bigint AND name = $2::text",
@@ -59,6 +63,7 @@ const struct pg_statement store_sql_lane_drop = {
  * parts have changed, so the three come together.
  */
 const struct pg_statement store_sql_reap = {
+    .place = PG_PLACE_KEPT,
     .name = "reap",
     .params = 4,
     .sql = "WITH x AS (DELETE FROM bridge WHERE epoch <> $1::bigint"
@@ -86,6 +91,7 @@ const struct pg_statement store_sql_reap = {
  * too.  An epoch that is over never comes back.
  */
 const struct pg_statement store_sql_sweep = {
+    .place = PG_PLACE_KEPT,
     .name = "sweep",
     .params = 0,
     .sql = "WITH orphan AS MATERIALIZED (SELECT o.id, o.epoch FROM delivery o WHERE o.state = 1"
@@ -96,6 +102,7 @@ const struct pg_statement store_sql_sweep = {
 };
 
 const struct pg_statement store_sql_leave = {
+    .place = PG_PLACE_KEPT,
     .name = "leave",
     .params = 2,
     .sql = "WITH d AS (UPDATE delivery SET state = 0, epoch = NULL"
@@ -108,6 +115,7 @@ const struct pg_statement store_sql_leave = {
 };
 
 const struct pg_statement store_sql_destination = {
+    .place = PG_PLACE_KEPT,
     .name = "destination",
     .params = 3,
     .sql = "WITH i AS (INSERT INTO destination (name, channel, adapter)"

@@ -29,6 +29,7 @@ _Static_assert(RECEIPTS_ALL == 1, "as in the statements");
     " ORDER BY x.user_id, x.seq"
 
 const struct pg_statement store_sql_inbox_mark = {
+    .place = PG_PLACE_KEPT,
     .name = "inbox_mark",
     .params = 7,
     .sql = "WITH m AS (SELECT * FROM unnest($1::text[], $2::bigint[], $3::smallint[],"
@@ -46,6 +47,7 @@ const struct pg_statement store_sql_inbox_mark = {
 };
 
 const struct pg_statement store_sql_inbox_mark_all = {
+    .place = PG_PLACE_KEPT,
     .name = "inbox_mark_all",
     .params = 10,
     .sql = "WITH u AS (SELECT user_id, last_seq FROM inbox_user WHERE user_id = $1::text"
@@ -89,9 +91,9 @@ const struct pg_statement store_sql_inbox_badges = {
     "     AS total) h LEFT JOIN p ON true ORDER BY p.seq " order
 
 const struct pg_statement store_sql_inbox_rising = {
-    .name = "inbox_rising", .params = 7, .sql = HISTORY("ASC")};
+    .place = PG_PLACE_CALL, .name = "inbox_rising", .params = 7, .sql = HISTORY("ASC")};
 const struct pg_statement store_sql_inbox_falling = {
-    .name = "inbox_falling", .params = 7, .sql = HISTORY("DESC")};
+    .place = PG_PLACE_CALL, .name = "inbox_falling", .params = 7, .sql = HISTORY("DESC")};
 
 /* ---- marking ---- */
 

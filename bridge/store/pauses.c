@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 const struct pg_statement store_sql_destinations = {
+    .place = PG_PLACE_CALL,
     .name = "destinations",
     .params = 0,
     .sql = "SELECT d.id, d.name, d.adapter, d.channel,"
@@ -35,6 +36,7 @@ const struct pg_statement store_sql_destinations = {
 #define ONE_CHANNEL     "WITH d AS (SELECT $1::smallint AS id),"
 
 const struct pg_statement store_sql_pause_destination = {
+    .place = PG_PLACE_CALL,
     .name = "pause_destination",
     .params = 6,
     .sql = ONE_DESTINATION "x AS (INSERT INTO admin_pause (destination, paused_by, note)"
@@ -43,6 +45,7 @@ const struct pg_statement store_sql_pause_destination = {
 };
 
 const struct pg_statement store_sql_pause_channel = {
+    .place = PG_PLACE_CALL,
     .name = "pause_channel",
     .params = 6,
     .sql = ONE_CHANNEL
@@ -52,6 +55,7 @@ const struct pg_statement store_sql_pause_channel = {
 };
 
 const struct pg_statement store_sql_resume_destination = {
+    .place = PG_PLACE_CALL,
     .name = "resume_destination",
     .params = 6,
     .sql = ONE_DESTINATION
@@ -60,6 +64,7 @@ const struct pg_statement store_sql_resume_destination = {
 };
 
 const struct pg_statement store_sql_resume_channel = {
+    .place = PG_PLACE_CALL,
     .name = "resume_channel",
     .params = 6,
     .sql = ONE_CHANNEL

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 const struct pg_statement store_sql_targets_put = {
+    .place = PG_PLACE_CALL,
     .name = "targets_put",
     .params = 14,
     .sql = "WITH n AS (SELECT * FROM unnest($2::smallint[], $3::smallint[], $4::text[],"
@@ -34,6 +35,7 @@ const struct pg_statement store_sql_targets_put = {
 };
 
 const struct pg_statement store_sql_targets = {
+    .place = PG_PLACE_CALL,
     .name = "targets",
     .params = 1,
     .sql = "SELECT channel, kind, platform, token, address, is_active, reason, created_at,"
@@ -42,6 +44,7 @@ const struct pg_statement store_sql_targets = {
 };
 
 const struct pg_statement store_sql_targets_drop = {
+    .place = PG_PLACE_CALL,
     .name = "targets_drop",
     .params = 10,
     .sql = "WITH x AS (DELETE FROM target WHERE user_id = $1::text"
@@ -76,6 +79,7 @@ const struct pg_statement store_sql_reach = {
 };
 
 const struct pg_statement store_sql_suppress = {
+    .place = PG_PLACE_CALL,
     .name = "suppress",
     .params = 12,
     .sql = "WITH x AS (INSERT INTO suppression (channel, address, scope, reason, source)"
@@ -86,6 +90,7 @@ const struct pg_statement store_sql_suppress = {
 };
 
 const struct pg_statement store_sql_unsuppress = {
+    .place = PG_PLACE_CALL,
     .name = "unsuppress",
     .params = 10,
     .sql = "WITH x AS (DELETE FROM suppression WHERE channel = $1::smallint AND address = $2::text"
@@ -98,6 +103,7 @@ const struct pg_statement store_sql_unsuppress = {
 };
 
 const struct pg_statement store_sql_suppressions = {
+    .place = PG_PLACE_CALL,
     .name = "suppressions",
     .params = 4,
     .sql = "SELECT id, channel, address, scope, reason, source, created_at FROM suppression"

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 const struct pg_statement store_sql_status_head = {
+    .place = PG_PLACE_CALL,
     .name = "status_head",
     .params = 2,
     .sql = "SELECT n.id, n.created_at, n.deliveries, n.type"
@@ -20,6 +21,7 @@ const struct pg_statement store_sql_status_head = {
 
 /* A notification's deliveries have the ids after its own: $2 is past the last. */
 const struct pg_statement store_sql_status = {
+    .place = PG_PLACE_CALL,
     .name = "status",
     .params = 3,
     .sql =

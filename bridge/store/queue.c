@@ -104,6 +104,7 @@ const struct pg_statement store_sql_wake = {
 };
 
 const struct pg_statement store_sql_reconcile = {
+    .place = PG_PLACE_KEPT,
     .name = "reconcile",
     .params = 2,
     .sql = "UPDATE delivery SET state = 0, epoch = NULL"
@@ -112,6 +113,7 @@ const struct pg_statement store_sql_reconcile = {
 };
 
 const struct pg_statement store_sql_settle = {
+    .place = PG_PLACE_KEPT,
     .name = "settle",
     .params = 15,
     .is_watched = true,
@@ -119,6 +121,7 @@ const struct pg_statement store_sql_settle = {
 };
 
 const struct pg_statement store_sql_retry = {
+    .place = PG_PLACE_KEPT,
     .name = "retry",
     .params = 14,
     .is_watched = true,
@@ -127,6 +130,7 @@ const struct pg_statement store_sql_retry = {
 
 /* Says that the request of an attempt may have left, before it does. */
 const struct pg_statement store_sql_start = {
+    .place = PG_PLACE_KEPT,
     .name = "start",
     .params = 14,
     .is_durable = true,
@@ -142,6 +146,7 @@ const struct pg_statement store_sql_start = {
 };
 
 const struct pg_statement store_sql_bury = {
+    .place = PG_PLACE_KEPT,
     .name = "bury",
     .params = 14,
     .is_watched = true,
@@ -149,6 +154,7 @@ const struct pg_statement store_sql_bury = {
 };
 
 const struct pg_statement store_sql_ack = {
+    .place = PG_PLACE_KEPT,
     .name = "ack",
     .params = 3,
     .is_watched = true,
@@ -156,6 +162,7 @@ const struct pg_statement store_sql_ack = {
 };
 
 const struct pg_statement store_sql_ended = {
+    .place = PG_PLACE_KEPT,
     .name = "ended",
     .params = 2,
     .sql = "SELECT delivery, notification, number, recipient, 4, 0 FROM attempt"
@@ -164,6 +171,7 @@ const struct pg_statement store_sql_ended = {
 };
 
 const struct pg_statement store_sql_recorded = {
+    .place = PG_PLACE_KEPT,
     .name = "recorded",
     .params = 2,
     .sql = "SELECT delivery, number, coalesce(state, -1) FROM attempt"
@@ -172,6 +180,7 @@ const struct pg_statement store_sql_recorded = {
 };
 
 const struct pg_statement store_sql_about = {
+    .place = PG_PLACE_KEPT,
     .name = "about",
     .params = 1,
     .sql = "SELECT n.id, n.receipts, n.service, n.request FROM unnest($1::bigint[]) AS x(id)"

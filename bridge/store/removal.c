@@ -122,6 +122,7 @@ const struct pg_statement store_sql_expire = {
 #define TELL_RETRACTED TELL_ENDED TELL_REMOVED("greatest(" BITE ", (SELECT count(*) FROM b))")
 
 const struct pg_statement store_sql_cancel = {
+    .place = PG_PLACE_CALL,
     .name = "cancel",
     .params = 3,
     .is_watched = true,
@@ -130,6 +131,7 @@ const struct pg_statement store_sql_cancel = {
 };
 
 const struct pg_statement store_sql_retract = {
+    .place = PG_PLACE_CALL,
     .name = "retract",
     .params = 3,
     .is_watched = true,

@@ -77,6 +77,7 @@
     " FROM s, l"
 
 const struct pg_statement store_sql_ingest = {
+    .place = PG_PLACE_KEPT,
     .name = "ingest",
     .is_durable = true,
     .params = 1 + INGEST_NOTIFICATION_COLUMNS + INGEST_DELIVERY_COLUMNS,
@@ -91,6 +92,7 @@ const struct pg_statement store_sql_ingest = {
  * and need not pay for it.
  */
 const struct pg_statement store_sql_ingest_more = {
+    .place = PG_PLACE_KEPT,
     .name = "ingest_more",
     .is_durable = true,
     .params = 1 + INGEST_NOTIFICATION_COLUMNS + INGEST_DELIVERY_COLUMNS + 2,
@@ -113,6 +115,7 @@ const struct pg_statement store_sql_ingest_more = {
 };
 
 const struct pg_statement store_sql_key_lookup = {
+    .place = PG_PLACE_KEPT,
     .name = "key_lookup",
     .is_durable = true,
     .params = 3,
@@ -124,6 +127,7 @@ const struct pg_statement store_sql_key_lookup = {
 };
 
 const struct pg_statement store_sql_reject = {
+    .place = PG_PLACE_KEPT,
     .name = "reject",
     .params = 3,
     .sql = "INSERT INTO ingest_reject (topic, why, payload) VALUES ($1::text, $2::text, $3::bytea)",

@@ -75,9 +75,9 @@
                                                                "BY p.seq " order
 
 const struct pg_statement store_sql_shared_rising = {
-    .name = "shared_rising", .params = 10, .sql = SHARED("ASC")};
+    .place = PG_PLACE_CALL, .name = "shared_rising", .params = 10, .sql = SHARED("ASC")};
 const struct pg_statement store_sql_shared_falling = {
-    .name = "shared_falling", .params = 10, .sql = SHARED("DESC")};
+    .place = PG_PLACE_CALL, .name = "shared_falling", .params = 10, .sql = SHARED("DESC")};
 
 /* As in store/inbox.c: x is what a mark makes of an entry. */
 #define WRITE_MARKED                                                                              \
@@ -91,6 +91,7 @@ const struct pg_statement store_sql_shared_falling = {
     " ORDER BY x.user_id, x.seq"
 
 const struct pg_statement store_sql_shared_mark = {
+    .place = PG_PLACE_KEPT,
     .name = "shared_mark",
     .params = 8,
     .sql = "WITH m AS (SELECT * FROM unnest($1::text[], $2::bigint[], $3::smallint[],"
@@ -108,6 +109,7 @@ const struct pg_statement store_sql_shared_mark = {
 };
 
 const struct pg_statement store_sql_shared_mark_all = {
+    .place = PG_PLACE_KEPT,
     .name = "shared_mark_all",
     .params = 11,
     .sql = "WITH q AS (SELECT s.seq, s.delivery, s.notification,"

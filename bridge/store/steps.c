@@ -63,6 +63,7 @@
                                     " UNION ALL SELECT id, notification, tries, NULL, NULL FROM x"
 
 const struct pg_statement store_sql_settle_steps = {
+    .place = PG_PLACE_KEPT,
     .name = "settle_steps",
     .params = 15,
     .is_watched = true,
@@ -70,6 +71,7 @@ const struct pg_statement store_sql_settle_steps = {
 };
 
 const struct pg_statement store_sql_retry_steps = {
+    .place = PG_PLACE_KEPT,
     .name = "retry_steps",
     .params = 14,
     .is_watched = true,
@@ -77,6 +79,7 @@ const struct pg_statement store_sql_retry_steps = {
 };
 
 const struct pg_statement store_sql_bury_steps = {
+    .place = PG_PLACE_KEPT,
     .name = "bury_steps",
     .params = 14,
     .is_watched = true,
@@ -97,6 +100,7 @@ const struct pg_statement store_sql_bury_steps = {
     "id, notification, destination, attempts, channel, recipient_kind, recipient, user_id"
 
 const struct pg_statement store_sql_ack_steps = {
+    .place = PG_PLACE_KEPT,
     .name = "ack_steps",
     .params = 3,
     .is_watched = true,
@@ -119,6 +123,7 @@ const struct pg_statement store_sql_ack_steps = {
 
 /* What an acknowledgement of one of these would end or call off; most have nothing left. */
 const struct pg_statement store_sql_unread = {
+    .place = PG_PLACE_KEPT,
     .name = "unread",
     .params = 3,
     .sql =

@@ -9,6 +9,7 @@
 
 /* Only the last end of each delivery: one that was dead and came back is not told as dead again. */
 const struct pg_statement store_sql_unsent = {
+    .place = PG_PLACE_KEPT,
     .name = "unsent",
     .params = 5,
     .sql = "SELECT a.delivery, a.notification, a.state, a.outcome, a.reason, a.number, n.receipts,"
@@ -24,6 +25,7 @@ const struct pg_statement store_sql_unsent = {
 };
 
 const struct pg_statement store_sql_told = {
+    .place = PG_PLACE_KEPT,
     .name = "told",
     .params = 2,
     .sql = "DELETE FROM untold WHERE epoch = $1::bigint AND teller = $2::bigint",

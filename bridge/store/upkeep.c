@@ -44,6 +44,7 @@ const struct pg_statement store_sql_stage = {
 
 /* On intake, whose planner does not take a queue for empty; `state + 0` as in claim. */
 const struct pg_statement store_sql_release = {
+    .place = PG_PLACE_KEPT,
     .name = "release",
     .params = 0,
     .sql = "WITH x AS (UPDATE delivery SET state = 0, due_at = now() WHERE id = ANY (ARRAY("

@@ -141,13 +141,23 @@ static void check_order(void *ctx, int err, const struct pg_result *result)
 
 static void answers_come_in_order_and_the_queue_is_bounded(void **state)
 {
+    struct pg_statement call = number, common = number, kept = number;
     struct scene scene;
 
     (void)state;
+    call.place = PG_PLACE_CALL;
+    common.place = PG_PLACE_COMMON;
+    kept.place = PG_PLACE_KEPT;
     scene_open(&scene);
-    for (int i = 0; i < 64; i++)
-        assert_int_equal(send_int(&scene, &number, i, check_order, &scene), 0);
-    assert_int_equal(send_int(&scene, &number, 64, check_order, &scene), ERR_FULL);
+    for (int i = 0; i < 48; i++)
+        assert_int_equal(send_int(&scene, &call, i, check_order, &scene), 0);
+    assert_int_equal(send_int(&scene, &call, 48, check_order, &scene), ERR_FULL);
+    for (int i = 48; i < 56; i++)
+        assert_int_equal(send_int(&scene, &common, i, check_order, &scene), 0);
+    assert_int_equal(send_int(&scene, &common, 56, check_order, &scene), ERR_FULL);
+    for (int i = 56; i < 64; i++)
+        assert_int_equal(send_int(&scene, &kept, i, check_order, &scene), 0);
+    assert_int_equal(send_int(&scene, &kept, 64, check_order, &scene), ERR_FULL);
     assert_int_equal(pg_pending(scene.pg), 64);
     run_until(&scene, is_idle, 5000);
     assert_int_equal(scene.calls, 64);
