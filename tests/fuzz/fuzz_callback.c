@@ -4,10 +4,13 @@
  * right (comparing and verifying always say yes here) and as if it had none.
  *
  * What comes out can be stored: keys and ids are printable and bounded, reports and reasons
- * known, and who said STOP has a phone.
+ * known, and who said STOP has a phone.  What is proved is never thrown away: a body that is not
+ * JSON where a provider sends JSON is unread, and an event beside any string, of whatever bytes,
+ * comes out.
  *
  * Input: reader, flags (a byte each), then the body, or for a GET the query; what follows a NUL is
- * the certificate that was fetched for it.
+ * the certificate that was fetched for it.  With bit 1 of the flags the text is a member of a good
+ * event in the middle of its provider's body.
  */
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
@@ -23,6 +26,7 @@
 #include "base/panic.h"
 #include "channels/callback.h"
 #include "channels/encode.h"
+#include "core/json.h"
 #include "core/syntax.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -190,12 +194,78 @@ static void check(const struct callback_result *result)
         check_text(event->name, 64);
         if (event->code)
             check_text(event->code, 31);
-        ASSERT(event->provider_id[0] && event->at_ms >= 0);
+        ASSERT((event->provider_id[0] || event->delivery) && event->at_ms >= 0);
     }
     if (result->word.keyword) {
         ASSERT(syntax_is_phone(result->word.address));
         check_text(result->word.key, 200);
     }
+}
+
+static bool is_json(const char *text, size_t length)
+{
+    struct arena *arena = arena_new(0);
+    struct json_doc doc;
+    bool is_good = json_read(text, length, 1000, arena, &doc) == 0;
+
+    arena_free(arena);
+    return is_good;
+}
+
+/* Those whose whole body is JSON and whose proof is not in it. */
+static bool sends_json(unsigned which)
+{
+    static const char *const names[] = {"bird", "vonage", "sendgrid", "postmark", "whatsapp"};
+
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (strcmp(NAMES[which], names[i]) == 0)
+            return true;
+    return false;
+}
+
+/* A good event with the text as a string beside its members; NULL for readers without. */
+static char *event_with(unsigned which, const char *text)
+{
+    static const char *const bodies[READERS][2] = {
+        [1] = {"{\"type\":\"sms.delivered\",\"data\":{\"sms_id\":\"m\"},\"x\":\"", "\"}"},
+        [3] = {"{\"x\":\"", "\",\"message_uuid\":\"m\",\"status\":\"delivered\"}"},
+        [SENDGRID] = {"[{\"event\":\"delivered\",\"x\":\"", "\",\"sg_message_id\":\"m\"}]"},
+        [7] = {"{\"RecordType\":\"Delivery\",\"x\":\"", "\",\"MessageID\":\"m\"}"},
+        [8] = {"{\"entry\":[{\"changes\":[{\"value\":{\"statuses\":[{\"x\":\"",
+               "\",\"id\":\"m\",\"status\":\"read\"}]}}]}]}"},
+    };
+    struct buf out = {0};
+
+    if (!bodies[which][0])
+        return NULL;
+    buf_add_text(&out, bodies[which][0]);
+    for (const char *at = text; *at; at++)
+        if (*at != '"' && (*at != '\\' || (at[1] && at[1] != '"' && at[1] != '\\')))
+            buf_add_char(&out, *at);
+    buf_add_text(&out, bodies[which][1]);
+    return out.data;
+}
+
+static void read_event(unsigned which, const char *text)
+{
+    char *body = event_with(which, text);
+    struct callback_request request = {.method = "POST",
+                                       .query = "",
+                                       .url = "https://hooks.example/callbacks/x",
+                                       .header = header,
+                                       .ctx = &accounts[which],
+                                       .body = body,
+                                       .body_bytes = body ? strlen(body) : 0,
+                                       .now_ms = NOW_MS};
+    struct callback_result result = {.arena = arena_new(0)};
+
+    if (body) {
+        ASSERT(accounts[which].reader->read(&accounts[which], &request, &result) == CALLBACK_GOOD);
+        check(&result);
+        ASSERT(result.count == 1 && strcmp(result.events[0].provider_id, "m") == 0);
+    }
+    arena_free(result.arena);
+    free(body);
 }
 
 static void read_once(unsigned which, unsigned flags, const char *text, size_t length,
@@ -224,7 +294,9 @@ static void read_once(unsigned which, unsigned flags, const char *text, size_t l
     }
     if (verdict == CALLBACK_GOOD)
         check(&result);
-    else
+    if (verdict == CALLBACK_GOOD && !is_get && sends_json(which) && !is_json(text, length))
+        ASSERT(result.unread_count > 0);
+    if (verdict != CALLBACK_GOOD)
         ASSERT(verdict == CALLBACK_FETCH || result.why);
     ASSERT(is_believed || verdict != CALLBACK_GOOD || is_get);
     arena_free(result.arena);
@@ -243,6 +315,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     length = strlen(text);
     fetched = length < size - 2 ? text + length + 1 : NULL;
     is_believed = true;
+    if (data[1] & 2)
+        read_event(data[0] % READERS, text);
     read_once(data[0] % READERS, data[1], text, length, fetched);
     is_believed = false;
     read_once(data[0] % READERS, data[1], text, length, fetched);
