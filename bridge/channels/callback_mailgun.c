@@ -5,6 +5,7 @@
  * The signature covers a time and a token, and not what is said; the token is good for one
  * event, which is why it is the event's key: whoever replays it with other words is not heard.
  */
+#include "channels/bounce.h"
 #include "channels/callback_tools.h"
 #include <string.h>
 
@@ -27,17 +28,33 @@ static bool is_signed(const struct callback_account *account, struct answer *bod
     return is_good;
 }
 
-static void judge_failed(struct callback_event *event, const char *severity, const char *reason)
+/* Mailgun calls any refusal for good a bounce; what the server said is beside it. */
+static void judge_bounce(struct callback_event *event, struct answer *body)
 {
+    const char *said = answer_text(body, "event-data/delivery-status/message");
+
+    if (!said || !said[0])
+        said = answer_text(body, "event-data/delivery-status/description");
+    callback_bounced(event,
+                     bounce_is_proof(BOUNCE_HARD,
+                                     answer_text(body, "event-data/delivery-status/enhanced-code"),
+                                     said));
+}
+
+static void judge_failed(struct callback_event *event, struct answer *body)
+{
+    const char *severity = answer_text(body, "event-data/severity");
+    const char *reason = answer_text(body, "event-data/reason");
+
     event->report = REPORT_FAILED;
     event->reason = REASON_PROVIDER_REJECTED;
     if (severity && strcmp(severity, "temporary") == 0) {
         event->report = REPORT_SENT; /* Mailgun tries again */
         event->reason = REASON_NONE;
-    } else if (reason &&
-               (strcmp(reason, "bounce") == 0 || strcmp(reason, "suppress-bounce") == 0)) {
-        event->report = REPORT_BOUNCED;
-        event->reason = REASON_BOUNCED;
+    } else if (reason && strcmp(reason, "bounce") == 0) {
+        judge_bounce(event, body);
+    } else if (reason && strcmp(reason, "suppress-bounce") == 0) {
+        callback_bounced(event, true);
     } else if (reason && strcmp(reason, "suppress-complaint") == 0) {
         event->report = REPORT_COMPLAINED;
         event->reason = REASON_COMPLAINED;
@@ -63,8 +80,7 @@ static bool judge(struct callback_event *event, struct answer *body)
     } else if (strcmp(name, "opened") == 0) {
         event->report = REPORT_READ;
     } else if (strcmp(name, "failed") == 0) {
-        judge_failed(event, answer_text(body, "event-data/severity"),
-                     answer_text(body, "event-data/reason"));
+        judge_failed(event, body);
     } else if (strcmp(name, "rejected") == 0) {
         event->report = REPORT_FAILED;
         event->reason = REASON_PROVIDER_REJECTED;

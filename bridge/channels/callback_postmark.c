@@ -2,6 +2,7 @@
 /*
  * callback_postmark - Postmark's webhooks, which are not signed: HTTP Basic is the proof
  */
+#include "channels/bounce.h"
 #include "channels/callback_tools.h"
 #include "base/timefmt.h"
 #include "channels/encode.h"
@@ -36,7 +37,7 @@ static const struct {
 } TYPES[] = {
     {"HardBounce", REPORT_BOUNCED, REASON_BOUNCED},
     {"BadEmailAddress", REPORT_BOUNCED, REASON_BOUNCED},
-    {"SpamNotification", REPORT_COMPLAINED, REASON_COMPLAINED},
+    {"SpamNotification", REPORT_FAILED, REASON_PROVIDER_REJECTED}, /* a filter's word */
     {"SpamComplaint", REPORT_COMPLAINED, REASON_COMPLAINED},
     {"ManualSuppression", REPORT_OPTED_OUT, REASON_OPTED_OUT},
     {"Unsubscribe", REPORT_OPTED_OUT, REASON_OPTED_OUT},
@@ -84,8 +85,14 @@ static bool judge(struct callback_event *event, struct answer *body)
         event->report = REPORT_READ;
         return true;
     }
-    if (strcmp(record, "Bounce") == 0)
-        return judge_bounce(event, answer_text(body, "Type"));
+    if (strcmp(record, "Bounce") == 0) {
+        bool is_known = judge_bounce(event, answer_text(body, "Type"));
+
+        if (is_known && event->report == REPORT_BOUNCED)
+            callback_bounced(
+                event, bounce_is_proof(BOUNCE_NO_MAILBOX, NULL, answer_text(body, "Details")));
+        return is_known;
+    }
     if (strcmp(record, "SpamComplaint") == 0)
         return judge_bounce(event, "SpamComplaint");
     if (strcmp(record, "SubscriptionChange") != 0)

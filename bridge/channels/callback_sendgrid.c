@@ -5,6 +5,7 @@
  * The signature covers the time stamp and the bytes of the body, the line end behind it
  * included.  SendGrid repeats for a day and says in each event which one it is.
  */
+#include "channels/bounce.h"
 #include "channels/callback_tools.h"
 #include "channels/encode.h"
 #include <openssl/evp.h>
@@ -72,9 +73,10 @@ static void judge_dropped(struct callback_event *event, const char *reason)
 {
     event->report = REPORT_FAILED;
     event->reason = REASON_PROVIDER_REJECTED;
-    if (is_among(reason, "Bounced Address", "Invalid", "Invalid Address")) {
-        event->report = REPORT_BOUNCED;
-        event->reason = REASON_BOUNCED;
+    if (is_among(reason, "Bounced Address", "Bounced", "bounced address")) {
+        callback_bounced(event, true);
+    } else if (is_among(reason, "Invalid", "Invalid Address", "Invalid Address")) {
+        event->reason = REASON_TARGET_INVALID;
     } else if (is_among(reason, "Unsubscribed Address", "Group Unsubscribe", "Unsubscribed")) {
         event->report = REPORT_OPTED_OUT;
         event->reason = REASON_OPTED_OUT;
@@ -84,13 +86,27 @@ static void judge_dropped(struct callback_event *event, const char *reason)
     }
 }
 
+/* "blocked" is about us, "expired" about time; a bounce that has a class is one of that class. */
+static enum bounce_class class_of(struct answer *body)
+{
+    const char *type = answer_text(body, "type");
+    const char *class = answer_text(body, "bounce_classification");
+
+    if (type && strcmp(type, "bounce") != 0)
+        return BOUNCE_OTHER;
+    if (!class || !class[0])
+        return BOUNCE_HARD;
+    return is_among(class, "Invalid Address", "invalid", "Invalid") ? BOUNCE_NO_MAILBOX
+                                                                    : BOUNCE_OTHER;
+}
+
 /* Of no interest: clicks, and those who come back. */
 static const char *const IGNORED[] = {"click", "group_resubscribe", "resubscribe", NULL};
 
 /* False for a name that is none of SendGrid's. */
-static bool judge(struct callback_event *event, const char *type, const char *reason)
+static bool judge(struct callback_event *event, struct answer *body)
 {
-    const char *name = event->name;
+    const char *name = event->name, *reason = answer_text(body, "reason");
 
     if (is_among(name, "processed", "deferred", "deferred")) {
         event->report = REPORT_SENT;
@@ -99,10 +115,7 @@ static bool judge(struct callback_event *event, const char *type, const char *re
     } else if (strcmp(name, "open") == 0) {
         event->report = REPORT_READ;
     } else if (strcmp(name, "bounce") == 0) {
-        bool is_soft = is_among(type, "blocked", "expired", "expired");
-
-        event->report = is_soft ? REPORT_FAILED : REPORT_BOUNCED;
-        event->reason = is_soft ? REASON_PROVIDER_REJECTED : REASON_BOUNCED;
+        callback_bounced(event, bounce_is_proof(class_of(body), event->code, reason));
     } else if (strcmp(name, "dropped") == 0) {
         judge_dropped(event, reason);
     } else if (strcmp(name, "spamreport") == 0) {
@@ -165,7 +178,7 @@ static void read_event(struct callback_result *result, const char *json)
         .raw = json,
         .at_ms = callback_seconds(answer_text(body, "timestamp"))};
 
-    if (event.name && judge(&event, answer_text(body, "type"), answer_text(body, "reason")))
+    if (event.name && judge(&event, body))
         callback_add(result, &event);
     else if (!callback_is_among(event.name, IGNORED))
         callback_unread(result, json);

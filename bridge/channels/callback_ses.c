@@ -7,6 +7,7 @@
  * TLS from there, and the envelope only if it is of our own topic: anybody with an AWS account
  * can have SNS sign something.
  */
+#include "channels/bounce.h"
 #include "channels/callback_tools.h"
 #include "base/timefmt.h"
 #include "channels/encode.h"
@@ -103,6 +104,24 @@ static bool is_word(const char *text, const char *word)
     return text && strcmp(text, word) == 0;
 }
 
+/* "Suppressed" and "OnAccountSuppressionList": Amazon did not send, since it bounced before. */
+static void judge_bounce(struct callback_event *event, struct answer *mail)
+{
+    const char *kind = answer_text(mail, "bounce/bounceSubType");
+    bool is_listed = is_word(kind, "Suppressed") || is_word(kind, "OnAccountSuppressionList");
+    enum bounce_class class = is_word(kind, "NoEmail") ? BOUNCE_NO_MAILBOX : BOUNCE_HARD;
+
+    event->code = kind;
+    if (!is_word(answer_text(mail, "bounce/bounceType"), "Permanent"))
+        class = BOUNCE_OTHER;
+    callback_bounced(
+        event,
+        class != BOUNCE_OTHER &&
+            (is_listed ||
+             bounce_is_proof(class, answer_text(mail, "bounce/bouncedRecipients/0/status"),
+                             answer_text(mail, "bounce/bouncedRecipients/0/diagnosticCode"))));
+}
+
 /* False for what we do not know. */
 static bool judge(struct callback_event *event, struct answer *mail)
 {
@@ -115,11 +134,7 @@ static bool judge(struct callback_event *event, struct answer *mail)
     } else if (is_word(name, "Open")) {
         event->report = REPORT_READ;
     } else if (is_word(name, "Bounce")) {
-        bool is_hard = is_word(answer_text(mail, "bounce/bounceType"), "Permanent");
-
-        event->report = is_hard ? REPORT_BOUNCED : REPORT_FAILED;
-        event->reason = is_hard ? REASON_BOUNCED : REASON_PROVIDER_REJECTED;
-        event->code = answer_text(mail, "bounce/bounceSubType");
+        judge_bounce(event, mail);
     } else if (is_word(name, "Complaint")) {
         event->report = REPORT_COMPLAINED;
         event->reason = REASON_COMPLAINED;

@@ -222,6 +222,12 @@ enum reason callback_reason(const char *adapter, const char *code, enum reason o
     return row && row->codes && reason ? reason : otherwise;
 }
 
+void callback_bounced(struct callback_event *event, bool is_proof)
+{
+    event->report = is_proof ? REPORT_BOUNCED : REPORT_FAILED;
+    event->reason = is_proof ? REASON_BOUNCED : REASON_PROVIDER_REJECTED;
+}
+
 int64_t callback_seconds(const char *text)
 {
     double seconds = text ? strtod(text, NULL) : 0;

@@ -55,6 +55,9 @@ void callback_hear(struct callback_result *result, const char *from, const char 
  */
 enum reason callback_reason(const char *adapter, const char *code, enum reason otherwise);
 
+/* A bounce: it suppresses the address if it is a proof (channels/bounce.h), else it has failed. */
+void callback_bounced(struct callback_event *event, bool is_proof);
+
 /* Milliseconds of a number of seconds since 1970; 0 when it is none, or no time of this age. */
 int64_t callback_seconds(const char *text);
 

@@ -179,6 +179,7 @@ struct facts error_row_facts(const struct error_row *row)
                           .trouble = row->trouble,
                           .processed = row->processed ? row->processed : FACT_NO,
                           .is_target_only = row->is_target_only,
+                          .is_unsure = row->is_unsure,
                           .reason = row->reason,
                           .wait_ms = row->wait_ms ? row->wait_ms : -1};
 }

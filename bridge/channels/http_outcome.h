@@ -34,6 +34,7 @@ struct error_row {
     const char *note;    /* for people: what it means */
     int64_t wait_ms;     /* when the provider names no time itself; 0: none */
     bool is_target_only; /* says nothing about the destination */
+    bool is_unsure;      /* may say nothing about it: the answer is the same for a target's limit */
 };
 
 struct error_table {

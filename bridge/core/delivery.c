@@ -5,6 +5,7 @@
 
 #define RETRY_AFTER_MIN_MS 1000
 #define RETRY_AFTER_MAX_MS 3600000
+#define NAMED_ROUNDS       3 /* so often a named time is believed */
 #define BIT(state)         (1U << (state))
 
 static const char *const state_names[DELIVERY_STATE_COUNT] = {
@@ -95,33 +96,55 @@ static int64_t floor_ms(const struct outcome *outcome)
                                                         : RETRY_AFTER_MAX_MS;
 }
 
-/* The outcomes that ask for another try. */
-static struct verdict judge_again(const struct outcome *outcome, const struct retry_policy *policy,
-                                  int attempts, int64_t now_wall_ms, int64_t expires_at_ms,
-                                  uint64_t random)
+static bool is_free(const struct outcome *outcome)
 {
-    struct verdict verdict = settle(DELIVERY_READY, true);
     bool is_provider_away = outcome->is_connection && !outcome->is_target_only;
 
-    if (outcome->kind == OUTCOME_THROTTLE || outcome->kind == OUTCOME_AUTH_CONFIG_ERROR ||
-        outcome->reason == REASON_RATE_LIMITED || is_provider_away)
-        verdict.costs_attempt = false;
-    if (verdict.costs_attempt && attempts >= policy->attempts)
-        return settle(DELIVERY_DEAD, true);
+    if (outcome->is_counted)
+        return false;
+    return outcome->kind == OUTCOME_THROTTLE || outcome->kind == OUTCOME_AUTH_CONFIG_ERROR ||
+           outcome->reason == REASON_RATE_LIMITED || is_provider_away;
+}
+
+/* A time that is named is kept; named again and again without effect, it is too short. */
+static int64_t named_ms(const struct outcome *outcome, const struct retry_policy *policy, int round,
+                        uint64_t random)
+{
+    int64_t named = clamp_retry_after(outcome->retry_after_ms);
+    int64_t grown = round > NAMED_ROUNDS ? backoff_ms(policy, round - NAMED_ROUNDS, random) : 0;
+
+    return grown > named ? grown : named;
+}
+
+static int64_t delay_ms(const struct outcome *outcome, const struct retry_policy *policy, int round,
+                        uint64_t random)
+{
     if (outcome->kind == OUTCOME_AUTH_CONFIG_ERROR)
-        verdict.delay_ms = policy->max_ms > 0 ? policy->max_ms : 1;
-    else if (outcome->retry_after_ms >= 0 &&
-             (outcome->kind == OUTCOME_RETRY_AFTER || outcome->kind == OUTCOME_THROTTLE))
-        verdict.delay_ms = clamp_retry_after(outcome->retry_after_ms);
-    else
-        verdict.delay_ms = backoff_ms(policy, attempts, random) + floor_ms(outcome);
+        return policy->max_ms > 0 ? policy->max_ms : 1;
+    if (outcome->retry_after_ms >= 0 &&
+        (outcome->kind == OUTCOME_RETRY_AFTER || outcome->kind == OUTCOME_THROTTLE))
+        return named_ms(outcome, policy, round, random);
+    return backoff_ms(policy, round, random) + floor_ms(outcome);
+}
+
+/* The outcomes that ask for another try. */
+static struct verdict judge_again(const struct outcome *outcome, const struct retry_policy *policy,
+                                  struct tries tries, int64_t now_wall_ms, int64_t expires_at_ms,
+                                  uint64_t random)
+{
+    struct verdict verdict = settle(DELIVERY_READY, !is_free(outcome));
+    int round = verdict.costs_attempt ? tries.attempts : tries.deferrals;
+
+    if (round >= (verdict.costs_attempt ? policy->attempts : DELIVERY_DEFERRALS_MAX))
+        return settle(DELIVERY_DEAD, true);
+    verdict.delay_ms = delay_ms(outcome, policy, round, random);
     if (expires_at_ms > 0 && verdict.delay_ms >= expires_at_ms - now_wall_ms)
         return settle(DELIVERY_EXPIRED, verdict.costs_attempt);
     return verdict;
 }
 
 struct verdict delivery_judge(const struct outcome *outcome, const struct retry_policy *policy,
-                              int attempts, int64_t now_wall_ms, int64_t expires_at_ms,
+                              struct tries tries, int64_t now_wall_ms, int64_t expires_at_ms,
                               uint64_t random)
 {
     switch (outcome->kind) {
@@ -144,7 +167,7 @@ struct verdict delivery_judge(const struct outcome *outcome, const struct retry_
     case OUTCOME_THROTTLE:
     case OUTCOME_AUTH_CONFIG_ERROR:
     case OUTCOME_UNKNOWN:
-        return judge_again(outcome, policy, attempts, now_wall_ms, expires_at_ms, random);
+        return judge_again(outcome, policy, tries, now_wall_ms, expires_at_ms, random);
     case OUTCOME_REPORTED:
     case OUTCOME_COUNT:
         break;

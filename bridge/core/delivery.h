@@ -46,8 +46,17 @@ struct verdict {
     bool costs_attempt;
 };
 
+/* What has cost no attempt so often, ends. */
+#define DELIVERY_DEFERRALS_MAX 500
+
+/* What was tried before, this time included. */
+struct tries {
+    int attempts;
+    int deferrals; /* tries that cost no attempt; counts this one as if it were one */
+};
+
 /*
- * Pure: outcome + attempts already made (this one included) + expiry -> what now.
+ * Pure: outcome + what was tried + expiry -> what now.
  * random is 64 fresh random bits for the jitter.
  *
  *   delivered, accepted      DELIVERED, SENT
@@ -56,18 +65,21 @@ struct verdict {
  *                            attempts are used up.  A retry with retry_after_ms, its provider's
  *                            floor (FCM 10 s, APNs 15 min), waits that long besides, 1 h at most
  *   retry_after              the same, but after the time named, clamped to [1 s, 1 h]; costs no
- *                            attempt when the reason is rate_limited
- *   throttle                 like retry_after, and costs no attempt
+ *                            attempt when the reason is rate_limited and the outcome is not counted
+ *   throttle                 like retry_after, and costs no attempt unless it is counted
  *   auth_config_error        READY after max: kept until somebody mends the destination; costs
  *                            no attempt
  *   expired, cancelled, suppressed   that state; costs no attempt
+ *
+ * What costs no attempt waits longer each time, as if it had, also where a short time is named
+ * again and again, and is DEAD after DELIVERY_DEFERRALS_MAX of them.
  *
  * A connection that never came about (is_connection) costs no attempt either, unless the target
  * is its own server (is_target_only): a webhook that nobody answers ends, a provider comes back.  A
  * delay that reaches expires_at_ms (0: never) ends as EXPIRED at once.
  */
 struct verdict delivery_judge(const struct outcome *outcome, const struct retry_policy *policy,
-                              int attempts, int64_t now_wall_ms, int64_t expires_at_ms,
+                              struct tries tries, int64_t now_wall_ms, int64_t expires_at_ms,
                               uint64_t random);
 
 /* What becomes of an in-app notification whose user could not be shown it. */

@@ -64,4 +64,5 @@ void outcome_of_facts(struct outcome *outcome, const struct facts *facts, const 
     outcome_set(outcome, kind_of(facts), reason_of(facts), detail);
     outcome->retry_after_ms = facts->wait_ms;
     outcome->is_target_only = facts->is_target_only;
+    outcome->is_unsure = facts->is_unsure;
 }

@@ -50,6 +50,7 @@ struct facts {
     enum trouble trouble;  /* the destination's, or with is_target_only that target's */
     enum fact processed;   /* FACT_UNKNOWN: the message may have gone out */
     bool is_target_only;   /* trouble of the target alone */
+    bool is_unsure;        /* trouble of the target alone, perhaps */
     enum reason reason;    /* of all but a proof */
     int64_t wait_ms;       /* the least wait that the answer asks for; -1: none */
     bool is_own_sender;    /* the request chose the sender */

@@ -37,8 +37,66 @@ void throttle_init(struct throttle *throttle, const struct throttle_config *conf
         .config = config,
         .window = start_window(config),
         .shut_ms = config->shut_min_ms,
+        .good_ms = -1,
     };
 }
+
+/* ---- witnesses ---- */
+
+static bool is_anybody(const struct witness *witness)
+{
+    return !witness || (!witness->address && !witness->content);
+}
+
+static bool has_other_address(const struct witness *a, const struct witness *b)
+{
+    return is_anybody(a) || is_anybody(b) || a->address != b->address;
+}
+
+static bool is_other(const struct witness *a, const struct witness *b)
+{
+    return has_other_address(a, b) && (is_anybody(a) || is_anybody(b) || a->content != b->content);
+}
+
+/* Remembers the first message that met this; true when there was one before. */
+static bool charge(struct throttle *throttle, enum charge charge, const struct witness *witness)
+{
+    if (throttle->is_charged[charge])
+        return true;
+    throttle->is_charged[charge] = true;
+    throttle->first[charge] = witness ? *witness : (struct witness){0};
+    return false;
+}
+
+/* A second message, by its address, meets the same. */
+static bool is_second(struct throttle *throttle, enum charge kind, const struct witness *witness)
+{
+    return charge(throttle, kind, witness) && has_other_address(&throttle->first[kind], witness);
+}
+
+static void acquit(struct throttle *throttle)
+{
+    throttle->strikes = 0;
+    throttle->has_other_address = false;
+    throttle->is_setup_confirmed = false;
+    for (int i = 0; i < CHARGE_COUNT; i++)
+        throttle->is_charged[i] = false;
+}
+
+bool throttle_is_own_fault(const struct throttle *throttle, int64_t since_ms)
+{
+    return throttle->good_ms > since_ms && !throttle->is_setup_confirmed;
+}
+
+bool throttle_is_impartial(const struct throttle *throttle, const struct witness *witness)
+{
+    for (int i = 0; i < CHARGE_COUNT; i++)
+        if (throttle->is_charged[i] && !is_other(&throttle->first[i], witness))
+            return false;
+    return true;
+}
+
+/* ---- window and breaker ---- */
 
 static void move_to(struct throttle *throttle, enum breaker breaker)
 {
@@ -99,7 +157,7 @@ static void open_breaker(struct throttle *throttle, int64_t now_ms)
 
 static void on_answer(struct throttle *throttle)
 {
-    throttle->strikes = 0;
+    acquit(throttle);
     if (throttle->breaker == BREAKER_OPEN)
         return; /* a straggler; the probe decides */
     if (throttle->breaker == BREAKER_HALF_OPEN) {
@@ -110,13 +168,41 @@ static void on_answer(struct throttle *throttle)
         throttle->window++;
 }
 
-static void on_failure(struct throttle *throttle, int64_t now_ms)
+/* So many in a row, and not all of one address. */
+static bool is_struck(const struct throttle *throttle)
+{
+    return throttle->config->max_strikes > 0 && throttle->has_other_address &&
+           throttle->strikes >= throttle->config->max_strikes;
+}
+
+static void strike(struct throttle *throttle, const struct outcome *outcome,
+                   const struct witness *witness)
 {
     throttle->strikes++;
+    if (outcome->is_connection || throttle->config->max_strikes == 1 ||
+        is_second(throttle, CHARGE_FAILURE, witness))
+        throttle->has_other_address = true;
+}
+
+static void on_failure(struct throttle *throttle, const struct outcome *outcome,
+                       const struct witness *witness, int64_t now_ms)
+{
+    strike(throttle, outcome, witness);
     if (throttle->config->max_strikes == 0)
         return;
-    if (throttle->breaker == BREAKER_HALF_OPEN ||
-        throttle->strikes >= throttle->config->max_strikes)
+    if (throttle->breaker == BREAKER_HALF_OPEN || is_struck(throttle))
+        open_breaker(throttle, now_ms);
+}
+
+static void on_setup_error(struct throttle *throttle, const struct outcome *outcome,
+                           const struct witness *witness, int64_t now_ms)
+{
+    strike(throttle, outcome, witness);
+    if (charge(throttle, CHARGE_SETUP, witness) &&
+        is_other(&throttle->first[CHARGE_SETUP], witness))
+        throttle->is_setup_confirmed = true;
+    if (throttle->breaker == BREAKER_HALF_OPEN || throttle->is_setup_confirmed ||
+        is_struck(throttle))
         open_breaker(throttle, now_ms);
 }
 
@@ -130,12 +216,33 @@ static void pause_for(struct throttle *throttle, int64_t wait_ms, int64_t now_ms
         throttle->paused_until_ms = now_ms + wait_ms;
 }
 
+static void settle_one(struct throttle *throttle)
+{
+    if (throttle->settling > 0)
+        throttle->settling--;
+}
+
+/* The account's own rate is believed at once; anything else when a second address meets it. */
+static void on_named_time(struct throttle *throttle, const struct outcome *outcome,
+                          const struct witness *witness, int64_t now_ms)
+{
+    bool is_sure = outcome->reason == REASON_RATE_LIMITED && !outcome->is_unsure;
+
+    if (is_second(throttle, CHARGE_RATE, witness) || is_sure || is_anybody(witness))
+        pause_for(throttle, outcome->retry_after_ms, now_ms);
+}
+
 /*
  * A full window that is refused answers as often as it was wide.  Only the first answer halves:
  * those that were under way with it (settling) tell of the same moment.
  */
-static void on_throttled(struct throttle *throttle, const struct outcome *outcome, int64_t now_ms)
+static void on_throttled(struct throttle *throttle, const struct outcome *outcome,
+                         const struct witness *witness, int64_t now_ms)
 {
+    if (!is_second(throttle, CHARGE_RATE, witness) && outcome->is_unsure) {
+        settle_one(throttle);
+        return;
+    }
     if (throttle->settling == 0) {
         unsigned window = current_window(throttle);
 
@@ -151,7 +258,8 @@ static void on_throttled(struct throttle *throttle, const struct outcome *outcom
         pause_for(throttle, outcome->retry_after_ms, now_ms);
 }
 
-void throttle_give(struct throttle *throttle, const struct outcome *outcome, int64_t now_ms)
+void throttle_give(struct throttle *throttle, const struct outcome *outcome,
+                   const struct witness *witness, int64_t now_ms)
 {
     /* What is about the target alone is, for the destination, an answer. */
     enum outcome_kind kind = outcome->is_target_only ? OUTCOME_PERMANENT : outcome->kind;
@@ -161,26 +269,28 @@ void throttle_give(struct throttle *throttle, const struct outcome *outcome, int
     switch (kind) {
     case OUTCOME_DELIVERED:
     case OUTCOME_ACCEPTED:
+        throttle->good_ms = now_ms;
+        on_answer(throttle);
+        break;
     case OUTCOME_PERMANENT:
     case OUTCOME_DEAD_TARGET:
         on_answer(throttle);
         break;
     case OUTCOME_RETRY:
     case OUTCOME_UNKNOWN:
-        on_failure(throttle, now_ms);
+        on_failure(throttle, outcome, witness, now_ms);
         break;
     case OUTCOME_RETRY_AFTER:
         if (outcome->retry_after_ms < 0)
-            on_failure(throttle, now_ms);
+            on_failure(throttle, outcome, witness, now_ms);
         else
-            pause_for(throttle, outcome->retry_after_ms, now_ms);
+            on_named_time(throttle, outcome, witness, now_ms);
         break;
     case OUTCOME_THROTTLE:
-        on_throttled(throttle, outcome, now_ms);
+        on_throttled(throttle, outcome, witness, now_ms);
         break;
     case OUTCOME_AUTH_CONFIG_ERROR:
-        throttle->strikes++;
-        open_breaker(throttle, now_ms);
+        on_setup_error(throttle, outcome, witness, now_ms);
         break;
     case OUTCOME_EXPIRED:
     case OUTCOME_CANCELLED:
@@ -189,8 +299,8 @@ void throttle_give(struct throttle *throttle, const struct outcome *outcome, int
     case OUTCOME_COUNT:
         break; /* nobody was asked */
     }
-    if (kind != OUTCOME_THROTTLE && throttle->settling > 0)
-        throttle->settling--;
+    if (kind != OUTCOME_THROTTLE)
+        settle_one(throttle);
     throttle->is_probing = false;
 }
 

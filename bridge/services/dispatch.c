@@ -469,7 +469,17 @@ static enum target_kind target_kind_of(enum recipient_kind kind)
     return kinds[kind];
 }
 
-static void on_outcome(void *ctx, const struct outcome *outcome)
+static void note_breaker(const struct destination *destination, enum breaker before,
+                         const struct outcome *outcome)
+{
+    if (before != destination->throttle.breaker)
+        log_warn("destination.breaker", LOG_STR("destination", destination->config.name),
+                 LOG_STR("now", breaker_name(destination->throttle.breaker)),
+                 LOG_STR("reason", reason_name(outcome->reason)),
+                 LOG_STR("detail", outcome->detail));
+}
+
+static void on_outcome(void *ctx, const struct outcome *given)
 {
     struct attempt *attempt = ctx;
     struct dispatch *dispatch = attempt->dispatch;
@@ -479,19 +489,18 @@ static void on_outcome(void *ctx, const struct outcome *outcome)
     enum breaker before = destination->throttle.breaker;
     int64_t paused_ms = destination->throttle.paused_until_ms;
     bool is_current = attempt->generation == dispatch->generation;
+    struct outcome blamed = dispatch_blame(destination, task, given);
+    const struct outcome *outcome = &blamed;
+    struct witness witness = dispatch_witness(task, outcome);
 
     opened_done(attempt->opened);
     free(attempt);
     dispatch->sending--;
-    throttle_give(&destination->throttle, outcome, loop_now_ms(dispatch->loop));
+    throttle_give(&destination->throttle, outcome, &witness, loop_now_ms(dispatch->loop));
     dispatch_share_pause(dispatch, destination, paused_ms);
     metric_add(destination->outcomes[outcome->kind], 1);
     metric_observe(destination->took, (double)took_us / 1e6);
-    if (before != destination->throttle.breaker)
-        log_warn("destination.breaker", LOG_STR("destination", destination->config.name),
-                 LOG_STR("now", breaker_name(destination->throttle.breaker)),
-                 LOG_STR("reason", reason_name(outcome->reason)),
-                 LOG_STR("detail", outcome->detail));
+    note_breaker(destination, before, outcome);
     task->is_sending = false;
     log_debug("delivery.attempt", LOG_ID("delivery", task->id),
               LOG_STR("destination", destination->config.name), LOG_ADDR("to", task->recipient),
@@ -635,7 +644,7 @@ static int64_t run_destination(struct dispatch *dispatch, struct destination *de
         }
         if (!may_send(destination, now_ms, &wait_ms))
             return wait_ms;
-        task = CONTAINER_OF(active_pop(destination->queue), struct task, entry);
+        task = dispatch_next(dispatch, destination);
         if (judge_untried(dispatch, task))
             continue;
         if (!task->is_started && dispatch_must_record(dispatch, task)) {

@@ -11,6 +11,7 @@
  * breaker is open is not asked for: its deliveries stay where they are.
  */
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "base/crash.h"
 #include "base/log.h"
 #include "services/dispatch_internal.h"
@@ -70,6 +71,8 @@ struct task *dispatch_make(struct note **before, const struct claimed *row)
     task->channel = row->channel;
     task->recipient_kind = (enum recipient_kind)row->recipient_kind;
     task->attempts = row->attempts;
+    task->deferrals = row->deferrals;
+    task->deferred_ms = clock_boot_ms() - row->deferred_ago_ms;
     task->desk = row->desk;
     task->is_replay = row->is_replay;
     /* What was dead has lost its head, and those after it may still wait. */

@@ -130,6 +130,14 @@ static inline int64_t dispatch_wall_ms(const struct dispatch *dispatch)
 }
 /* Removes the task from memory and gives its room back. */
 void dispatch_forget(struct dispatch *dispatch, struct task *task);
+/* dispatch_probe.c */
+/* Which message had this outcome, as far as it matters. */
+struct witness dispatch_witness(const struct task *task, const struct outcome *outcome);
+/* The outcome, PERMANENT where the message alone is at fault for it. */
+struct outcome dispatch_blame(const struct destination *destination, const struct task *task,
+                              const struct outcome *outcome);
+/* Takes the next task of a queue that is not empty; for a probe, one that proves something. */
+struct task *dispatch_next(struct dispatch *dispatch, struct destination *destination);
 /* dispatch_rates.c */
 void dispatch_rates_turn(struct dispatch *dispatch);
 /* Gives back to the database what waits for a destination that is held and has no stand-in. */

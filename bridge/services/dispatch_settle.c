@@ -61,8 +61,9 @@ static struct outcome known(struct dispatch *dispatch, const struct task *task,
 
 /* Where the type says so, a user who is not there is waited for. */
 static struct verdict judge(struct dispatch *dispatch, const struct task *task,
-                            const struct outcome *outcome, int tries, int64_t now_ms)
+                            const struct outcome *outcome, int attempts, int64_t now_ms)
 {
+    struct tries tries = {.attempts = attempts, .deferrals = task->deferrals + 1};
     struct retry_policy policy = dispatch_policy(dispatch, task);
     const struct type_config *type = dispatch_type(dispatch, task->note->type);
     struct verdict verdict = delivery_judge(outcome, &policy, tries, now_ms, task->note->expires_ms,

@@ -398,6 +398,12 @@ static void mailgun_carries_its_signature(void **unused)
         {MAILGUN("\"event\":\"failed\",\"severity\":\"temporary\""), REPORT_SENT, 0},
         {MAILGUN("\"event\":\"failed\",\"severity\":\"permanent\",\"reason\":\"bounce\""),
          REPORT_BOUNCED, REASON_BOUNCED},
+        {MAILGUN("\"event\":\"failed\",\"severity\":\"permanent\",\"reason\":\"bounce\","
+                 "\"delivery-status\":{\"code\":550,\"message\":\"5.7.1 blocked by policy\"}"),
+         REPORT_FAILED, REASON_PROVIDER_REJECTED},
+        {MAILGUN("\"event\":\"failed\",\"severity\":\"permanent\",\"reason\":\"bounce\","
+                 "\"delivery-status\":{\"code\":550,\"message\":\"in an RBL\"}"),
+         REPORT_FAILED, REASON_PROVIDER_REJECTED},
         {MAILGUN("\"event\":\"failed\",\"severity\":\"permanent\",\"reason\":\"generic\""),
          REPORT_FAILED, REASON_PROVIDER_REJECTED},
         {MAILGUN("\"event\":\"failed\",\"reason\":\"suppress-unsubscribe\""), REPORT_OPTED_OUT,
@@ -553,6 +559,11 @@ static void postmark_is_known_by_its_password(void **unused)
         {"{\"RecordType\":\"Delivery\",\"MessageID\":\"p-1\"}", REPORT_DELIVERED, 0},
         {"{\"RecordType\":\"Bounce\",\"Type\":\"HardBounce\",\"MessageID\":\"p-1\"}",
          REPORT_BOUNCED, REASON_BOUNCED},
+        {"{\"RecordType\":\"Bounce\",\"Type\":\"HardBounce\",\"MessageID\":\"p-1\",\"Details\":"
+         "\"smtp;550 5.7.1 listed at an RBL\"}",
+         REPORT_FAILED, REASON_PROVIDER_REJECTED},
+        {"{\"RecordType\":\"Bounce\",\"Type\":\"SpamNotification\",\"MessageID\":\"p-1\"}",
+         REPORT_FAILED, REASON_PROVIDER_REJECTED},
         {"{\"RecordType\":\"Bounce\",\"Type\":\"Transient\",\"MessageID\":\"p-1\"}", REPORT_SENT,
          0},
         {"{\"RecordType\":\"SpamComplaint\",\"MessageID\":\"p-1\"}", REPORT_COMPLAINED,

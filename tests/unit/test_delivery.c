@@ -188,7 +188,7 @@ static void every_outcome_has_its_verdict(void **state)
         outcome.retry_after_ms = c->retry_after_ms;
         outcome.is_connection = c->is_connection;
         outcome.is_target_only = c->is_target_only;
-        verdict = delivery_judge(&outcome, &steady, c->attempts, NOW,
+        verdict = delivery_judge(&outcome, &steady, (struct tries){c->attempts, c->attempts}, NOW,
                                  c->expires_in_ms ? NOW + c->expires_in_ms : 0, 12345);
         if (verdict.state != c->state || verdict.delay_ms != c->delay_ms ||
             verdict.costs_attempt != c->costs_attempt)
@@ -239,7 +239,8 @@ static void jitter_is_uniform_above_zero_and_never_longer_than_the_backoff(void 
     policy.is_jittered = true;
     outcome_set(&outcome, OUTCOME_RETRY, REASON_NETWORK_TIMEOUT, "");
     for (uint64_t random = 0; random < 4000; random++) {
-        struct verdict verdict = delivery_judge(&outcome, &policy, 2, NOW, 0, random);
+        struct verdict verdict =
+            delivery_judge(&outcome, &policy, (struct tries){2, 1}, NOW, 0, random);
 
         least = verdict.delay_ms < least ? verdict.delay_ms : least;
         most = verdict.delay_ms > most ? verdict.delay_ms : most;
@@ -259,14 +260,62 @@ static void backoff_stops_growing_at_its_cap(void **state)
 
     (void)state;
     outcome_set(&outcome, OUTCOME_RETRY, REASON_NETWORK_TIMEOUT, "");
-    assert_int_equal(delivery_judge(&outcome, &long_one, 999999, NOW, 0, 1).delay_ms, 60000);
-    assert_int_equal(delivery_judge(&outcome, &flat, 999999, NOW, 0, 1).delay_ms, 500);
-    assert_int_equal(delivery_judge(&outcome, &no_wait, 1, NOW, 0, 1).delay_ms, 1);
+    assert_int_equal(
+        delivery_judge(&outcome, &long_one, (struct tries){999999, 1}, NOW, 0, 1).delay_ms, 60000);
+    assert_int_equal(delivery_judge(&outcome, &flat, (struct tries){999999, 1}, NOW, 0, 1).delay_ms,
+                     500);
+    assert_int_equal(delivery_judge(&outcome, &no_wait, (struct tries){1, 1}, NOW, 0, 1).delay_ms,
+                     1);
+}
+
+static void what_costs_no_attempt_waits_longer_and_ends(void **state)
+{
+    static const struct {
+        enum outcome_kind kind;
+        int64_t named_ms;
+    } cases[] = {{OUTCOME_THROTTLE, -1}, {OUTCOME_THROTTLE, 1000}, {OUTCOME_RETRY_AFTER, 1000}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        int64_t before_ms = 0;
+        struct outcome outcome;
+
+        outcome_set(&outcome, cases[i].kind, REASON_RATE_LIMITED, "");
+        outcome.retry_after_ms = cases[i].named_ms;
+        for (int n = 1; n < DELIVERY_DEFERRALS_MAX; n++) {
+            struct verdict verdict =
+                delivery_judge(&outcome, &steady, (struct tries){1, n}, NOW, 0, 1);
+
+            assert_int_equal(verdict.state, DELIVERY_READY);
+            assert_false(verdict.costs_attempt);
+            assert_true(verdict.delay_ms >= before_ms);
+            before_ms = verdict.delay_ms;
+        }
+        assert_int_equal(before_ms, steady.max_ms);
+        assert_int_equal(
+            delivery_judge(&outcome, &steady, (struct tries){1, DELIVERY_DEFERRALS_MAX}, NOW, 0, 1)
+                .state,
+            DELIVERY_DEAD);
+    }
+}
+
+static void a_limit_of_a_targets_own_server_costs_attempts(void **state)
+{
+    struct outcome outcome;
+
+    (void)state;
+    outcome_set(&outcome, OUTCOME_THROTTLE, REASON_RATE_LIMITED, "");
+    outcome.is_counted = outcome.is_target_only = true;
+    assert_true(delivery_judge(&outcome, &steady, (struct tries){1, 1}, NOW, 0, 1).costs_attempt);
+    assert_int_equal(delivery_judge(&outcome, &steady, (struct tries){3, 1}, NOW, 0, 1).state,
+                     DELIVERY_DEAD);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_costs_no_attempt_waits_longer_and_ends),
+        cmocka_unit_test(a_limit_of_a_targets_own_server_costs_attempts),
         cmocka_unit_test(the_table_of_moves_is_the_one_in_the_document),
         cmocka_unit_test(only_the_dead_leave_a_final_state),
         cmocka_unit_test(an_illegal_move_panics),

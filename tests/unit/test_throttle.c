@@ -18,7 +18,7 @@ static void give(struct throttle *throttle, enum outcome_kind kind, int64_t afte
 
     outcome_set(&outcome, kind, REASON_NONE, "");
     outcome.retry_after_ms = after_ms;
-    throttle_give(throttle, &outcome, now);
+    throttle_give(throttle, &outcome, NULL, now);
 }
 
 static void one(struct throttle *throttle, enum outcome_kind kind, int64_t after_ms, int64_t now)
@@ -208,18 +208,128 @@ static void stragglers_neither_close_nor_lengthen_an_open_breaker(void **state)
     assert_int_equal(throttle_next_ms(&throttle, 500), 1000);
 }
 
-static void a_misconfigured_destination_is_shut_at_once(void **state)
+static void a_misconfigured_destination_is_shut_at_the_second_witness(void **state)
 {
     struct throttle throttle;
 
     (void)state;
     throttle_init(&throttle, &config);
     one(&throttle, OUTCOME_AUTH_CONFIG_ERROR, -1, 0);
+    assert_int_equal(throttle.breaker, BREAKER_CLOSED);
+    one(&throttle, OUTCOME_AUTH_CONFIG_ERROR, -1, 0);
     assert_int_equal(throttle.breaker, BREAKER_OPEN);
     assert_false(throttle_take(&throttle, 999));
     assert_true(throttle_take(&throttle, 1000));
     give(&throttle, OUTCOME_AUTH_CONFIG_ERROR, -1, 1000);
     assert_int_equal(throttle_next_ms(&throttle, 1000), 3000);
+}
+
+static void meets(struct throttle *throttle, enum outcome_kind kind, enum reason reason,
+                  int64_t after_ms, struct witness witness, int64_t now)
+{
+    struct outcome outcome;
+
+    outcome_set(&outcome, kind, reason, "");
+    outcome.retry_after_ms = after_ms;
+    outcome.is_unsure = reason == REASON_RATE_LIMITED;
+    assert_true(throttle_take(throttle, now));
+    throttle_give(throttle, &outcome, &witness, now);
+}
+
+static void one_message_never_stops_the_others_however_often_it_comes(void **state)
+{
+    static const enum outcome_kind kinds[] = {
+        OUTCOME_RETRY,      OUTCOME_UNKNOWN,           OUTCOME_RETRY_AFTER,
+        OUTCOME_THROTTLE,   OUTCOME_AUTH_CONFIG_ERROR, OUTCOME_PERMANENT,
+        OUTCOME_DEAD_TARGET};
+
+    (void)state;
+    for (size_t k = 0; k < sizeof kinds / sizeof kinds[0]; k++) {
+        for (int64_t after_ms = -1; after_ms < 60001; after_ms += 60001) {
+            struct throttle throttle;
+
+            throttle_init(&throttle, &config);
+            for (int i = 0; i < 100; i++)
+                meets(&throttle, kinds[k], REASON_RATE_LIMITED, after_ms, (struct witness){7, 8},
+                      i);
+            assert_int_equal(throttle.breaker, BREAKER_CLOSED);
+            assert_true(throttle_room(&throttle, 100) >= 20);
+        }
+    }
+}
+
+static void one_address_or_one_content_is_one_witness(void **state)
+{
+    struct throttle throttle;
+
+    (void)state;
+    throttle_init(&throttle, &config);
+    for (uint64_t i = 1; i < 4; i++)
+        meets(&throttle, OUTCOME_AUTH_CONFIG_ERROR, 0, -1, (struct witness){7, i}, 0);
+    for (uint64_t i = 1; i < 2; i++)
+        meets(&throttle, OUTCOME_AUTH_CONFIG_ERROR, 0, -1, (struct witness){i, 1}, 0);
+    assert_int_equal(throttle.breaker, BREAKER_CLOSED);
+    meets(&throttle, OUTCOME_AUTH_CONFIG_ERROR, 0, -1, (struct witness){9, 9}, 0);
+    assert_int_equal(throttle.breaker, BREAKER_OPEN);
+}
+
+static void an_outage_needs_two_addresses_but_no_two_contents(void **state)
+{
+    struct throttle throttle;
+
+    (void)state;
+    throttle_init(&throttle, &config);
+    for (uint64_t i = 0; i < 4; i++)
+        meets(&throttle, OUTCOME_RETRY, 0, -1, (struct witness){1, 1}, 0);
+    assert_int_equal(throttle.breaker, BREAKER_CLOSED);
+    meets(&throttle, OUTCOME_RETRY, 0, -1, (struct witness){2, 1}, 0);
+    assert_int_equal(throttle.breaker, BREAKER_OPEN);
+}
+
+static void a_limit_that_may_be_of_one_target_needs_a_second_address(void **state)
+{
+    struct throttle throttle;
+
+    (void)state;
+    throttle_init(&throttle, &config);
+    meets(&throttle, OUTCOME_THROTTLE, REASON_RATE_LIMITED, 5000, (struct witness){1, 1}, 0);
+    assert_int_equal(throttle_room(&throttle, 0), 20);
+    meets(&throttle, OUTCOME_THROTTLE, REASON_RATE_LIMITED, 5000, (struct witness){2, 1}, 0);
+    assert_int_equal(throttle_room(&throttle, 0), 0);
+    assert_int_equal(throttle_next_ms(&throttle, 0), 5000);
+}
+
+static void a_second_refusal_by_one_that_takes_others_is_its_own_fault(void **state)
+{
+    struct witness bad = {1, 1}, good = {2, 2}, other = {3, 3};
+    struct throttle throttle;
+
+    (void)state;
+    throttle_init(&throttle, &config);
+    meets(&throttle, OUTCOME_AUTH_CONFIG_ERROR, 0, -1, bad, 100);
+    assert_false(throttle_is_own_fault(&throttle, 100)); /* nobody was taken since */
+    meets(&throttle, OUTCOME_PERMANENT, 0, -1, good, 200);
+    assert_false(throttle_is_own_fault(&throttle, 100));
+    meets(&throttle, OUTCOME_ACCEPTED, 0, -1, good, 200);
+    assert_true(throttle_is_own_fault(&throttle, 100));
+    assert_false(throttle_is_own_fault(&throttle, 300));
+    meets(&throttle, OUTCOME_AUTH_CONFIG_ERROR, 0, -1, other, 400);
+    assert_true(throttle_is_own_fault(&throttle, 100));
+    meets(&throttle, OUTCOME_AUTH_CONFIG_ERROR, 0, -1, good, 400); /* now it is the destination */
+    assert_false(throttle_is_own_fault(&throttle, 100));
+}
+
+static void a_probe_is_none_of_those_that_accuse(void **state)
+{
+    struct throttle throttle;
+
+    (void)state;
+    throttle_init(&throttle, &config);
+    assert_true(throttle_is_impartial(&throttle, &(struct witness){1, 1}));
+    meets(&throttle, OUTCOME_RETRY, 0, -1, (struct witness){1, 1}, 0);
+    assert_false(throttle_is_impartial(&throttle, &(struct witness){1, 2}));
+    assert_false(throttle_is_impartial(&throttle, &(struct witness){2, 1}));
+    assert_true(throttle_is_impartial(&throttle, &(struct witness){2, 2}));
 }
 
 static void with_no_strikes_allowed_one_target_never_stops_the_others(void **state)
@@ -249,6 +359,7 @@ static void a_slot_that_was_not_used_says_nothing_of_the_destination(void **stat
     }
     assert_int_equal(throttle.inflight, 0);
     assert_int_equal(throttle_room(&throttle, 0), 20);
+    one(&throttle, OUTCOME_AUTH_CONFIG_ERROR, -1, 0);
     one(&throttle, OUTCOME_AUTH_CONFIG_ERROR, -1, 0);
     assert_true(throttle_take(&throttle, 1000));
     throttle_cancel(&throttle);
@@ -371,7 +482,13 @@ int main(void)
         cmocka_unit_test(strikes_in_a_row_open_the_breaker_and_an_answer_forgives_them),
         cmocka_unit_test(an_open_breaker_lets_one_probe_through_and_doubles_the_wait),
         cmocka_unit_test(stragglers_neither_close_nor_lengthen_an_open_breaker),
-        cmocka_unit_test(a_misconfigured_destination_is_shut_at_once),
+        cmocka_unit_test(a_misconfigured_destination_is_shut_at_the_second_witness),
+        cmocka_unit_test(one_message_never_stops_the_others_however_often_it_comes),
+        cmocka_unit_test(one_address_or_one_content_is_one_witness),
+        cmocka_unit_test(an_outage_needs_two_addresses_but_no_two_contents),
+        cmocka_unit_test(a_limit_that_may_be_of_one_target_needs_a_second_address),
+        cmocka_unit_test(a_second_refusal_by_one_that_takes_others_is_its_own_fault),
+        cmocka_unit_test(a_probe_is_none_of_those_that_accuse),
         cmocka_unit_test(with_no_strikes_allowed_one_target_never_stops_the_others),
         cmocka_unit_test(a_slot_that_was_not_used_says_nothing_of_the_destination),
         cmocka_unit_test(a_maximum_lowered_at_reload_holds_at_once),

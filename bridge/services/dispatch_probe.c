@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * dispatch_probe - whose fault a refusal is, and which message tells whether a destination works
+ *
+ * A message that a destination refuses for its settings, and refuses again although it has taken
+ * others meanwhile, is at fault itself.
+ *
+ * After the breaker has been open, one message is tried.  The oldest would often be the one that
+ * opened it, so that a few bad messages could keep the breaker open for good.  A probe is drawn
+ * among the next in the queue, from those that have not been deferred and that differ in address
+ * and content from the messages that accuse the destination.  Only when there is no such message
+ * is any other one tried.
+ */
+#include "base/log.h"
+#include "services/dispatch_internal.h"
+
+#include <string.h>
+
+/* So many are looked at, so that a long queue costs no more than a short one. */
+#define PROBE_LOOKS 64
+
+static uint64_t hash_of(const void *bytes, size_t length)
+{
+    const unsigned char *at = bytes;
+    uint64_t hash = UINT64_C(14695981039346656037); /* FNV-1a */
+
+    for (size_t i = 0; i < length; i++)
+        hash = (hash ^ at[i]) * UINT64_C(1099511628211);
+    return hash ? hash : 1;
+}
+
+static struct witness witness_of(const struct task *task)
+{
+    return (struct witness){
+        .address = hash_of(task->recipient, strlen(task->recipient)),
+        .content = hash_of(task->note->content, task->note->content_bytes),
+    };
+}
+
+/* Good outcomes accuse nobody: their content is not read. */
+struct witness dispatch_witness(const struct task *task, const struct outcome *outcome)
+{
+    if (outcome->kind == OUTCOME_DELIVERED || outcome->kind == OUTCOME_ACCEPTED)
+        return (struct witness){0};
+    return witness_of(task);
+}
+
+struct outcome dispatch_blame(const struct destination *destination, const struct task *task,
+                              const struct outcome *outcome)
+{
+    struct outcome blamed = *outcome;
+
+    if (outcome->kind != OUTCOME_AUTH_CONFIG_ERROR || task->deferrals == 0 ||
+        !throttle_is_own_fault(&destination->throttle, task->deferred_ms))
+        return blamed;
+    blamed.kind = OUTCOME_PERMANENT;
+    log_info("delivery.own_fault", LOG_ID("delivery", task->id),
+             LOG_STR("destination", destination->config.name), LOG_STR("code", outcome->code),
+             LOG_STR("why", "refused twice while others were taken"));
+    return blamed;
+}
+
+static struct task *pop(struct destination *destination)
+{
+    return CONTAINER_OF(active_pop(destination->queue), struct task, entry);
+}
+
+static bool is_fit(const struct destination *destination, const struct task *task)
+{
+    struct witness witness = witness_of(task);
+
+    return task->deferrals == 0 && throttle_is_impartial(&destination->throttle, &witness);
+}
+
+struct task *dispatch_next(struct dispatch *dispatch, struct destination *destination)
+{
+    size_t count = active_count(destination->queue), skip;
+    struct task *task;
+
+    if (destination->throttle.breaker != BREAKER_HALF_OPEN || count == 1)
+        return pop(destination);
+    if (count > PROBE_LOOKS)
+        count = PROBE_LOOKS;
+    /* Bad messages come in rows: the draw keeps a row from being probed one by one. */
+    skip = (size_t)rng_below(&dispatch->rng, count);
+    for (size_t i = 0; i < 2 * count; i++) {
+        task = pop(destination);
+        if (i >= skip && is_fit(destination, task))
+            return task;
+        dispatch_queue(destination, task);
+    }
+    return pop(destination);
+}

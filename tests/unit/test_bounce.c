@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: MIT */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+
+#include "channels/bounce.h"
+
+#define HARD    BOUNCE_HARD
+#define UNKNOWN BOUNCE_NO_MAILBOX
+
+static const struct {
+    enum bounce_class class;
+    const char *code, *text;
+    bool is_proof;
+} cases[] = {
+    {HARD, "5.1.1", NULL, true},
+    {HARD, "5.1.10", "550 5.1.10 null MX", true},
+    {HARD, NULL, "smtp; 550 5.1.1 user unknown", true},
+    {HARD, "5.1.1", "550 5.1.1 no such user 192.0.2.7", true},
+    {HARD, "5.0.0", "550 5.1.1 no such user", true},
+    {HARD, NULL, NULL, true}, /* the provider's word alone */
+    {HARD, "5.0.0", "", true},
+    {HARD, "5.7.1", NULL, false},
+    {HARD, "5.1.1", "550 5.7.1 blocked", false}, /* a relay's code, another server's reason */
+    {HARD, NULL, "550 JunkMail rejected - in an RBL", false},
+    {HARD, NULL, "550 unbekannter Empfaenger", false}, /* a text that proves nothing */
+    {HARD, NULL, "550 5.2.2 full", false},
+    {UNKNOWN, NULL, NULL, true},
+    {UNKNOWN, NULL, "550 No such user here", true},
+    {UNKNOWN, NULL, "550 marble street is empty", true}, /* no word begins with rbl */
+    {UNKNOWN, NULL, "550 host 192.0.2.7 is in an RBL", false},
+    {UNKNOWN, NULL, "550 Blocked by policy", false},
+    {UNKNOWN, NULL, "smtp;550 5.7.1 refused", false},
+    {UNKNOWN, NULL, "550 version 5.1.1.7 of the filter", true}, /* no code: four parts */
+    {BOUNCE_OTHER, "5.1.1", "550 5.1.1 no such user", false},
+};
+
+static void a_bounce_is_a_proof_only_when_it_says_that_there_is_no_mailbox(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        if (bounce_is_proof(cases[i].class, cases[i].code, cases[i].text) != cases[i].is_proof)
+            fail_msg("case %zu: %s %s", i, cases[i].code ? cases[i].code : "-",
+                     cases[i].text ? cases[i].text : "-");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_bounce_is_a_proof_only_when_it_says_that_there_is_no_mailbox),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
