@@ -9,6 +9,7 @@ or the one merge that is named.
 """
 import argparse
 import concurrent.futures
+import itertools
 import os
 import sys
 import tempfile
@@ -49,7 +50,8 @@ def work(url, create, number, everything, only, merge):
     runner = driver.Runner(where)
     try:
         done, found = [], []
-        chosen = [spec for spec in specs.all_specs(where, everything) if only in (None, spec.name)]
+        chosen = [spec for spec in specs.all_specs(where, everything)
+                  if is_chosen(spec, only)]
         for spec in chosen[number::create]:
             orders = [order for order in spec.merges() if spec.label(order) == merge] if merge \
                 else spec.chosen(everything)
@@ -99,13 +101,24 @@ def judge(failures, name, is_bad, ran, bad):
             failures.add(name, "and %d more merges" % (len(bad) - 3))
 
 
+def spec_and_order(words):
+    """A spec's name may have blanks, quoted or not; the steps of an order have points."""
+    words = " ".join(words).replace("'", "").split()
+    name = list(itertools.takewhile(lambda word: "." not in word, words))
+    return " ".join(name) or None, " ".join(words[len(name):]) or None
+
+
+def is_chosen(spec, only):
+    """A name also stands for both ends of its first transaction."""
+    return only in (None, spec.name) or spec.name in ("%s commit" % only, "%s rollback" % only)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--all", action="store_true")
-    parser.add_argument("spec", nargs="?")
-    parser.add_argument("merge", nargs="?")
+    parser.add_argument("words", nargs="*", metavar="SPEC [ORDER]")
     args = parser.parse_args()
-    failed = run(args.all, args.spec, args.merge)
+    failed = run(args.all, *spec_and_order(args.words))
     print("%d failed" % len(failed))
     return 1 if failed else 0
 

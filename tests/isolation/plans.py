@@ -105,6 +105,17 @@ def plan_of(world, statement):
     return plan
 
 
+def changed(world, statement):
+    """The tables that a statement changes, or whose rows it locks."""
+    tables = set()
+    for node in everywhere(plan_of(world, statement)):
+        if node["Node Type"] == "ModifyTable":
+            tables.add(family(node["Relation Name"]))
+        elif node["Node Type"] == "LockRows":
+            tables |= {one for one in sources(node) if not one.startswith("cte ")}
+    return tables
+
+
 def found(world, statements):
     return {(name, table, joined) for name, one in statements.items()
             for table, joined in shapes(plan_of(world, one))}

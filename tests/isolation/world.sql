@@ -130,16 +130,38 @@ CREATE FUNCTION iso_wrong() RETURNS TABLE (what text, detail text) LANGUAGE sql 
                               AND l.row->>0 = a.row->>0)
 $$;
 
--- A gate inside a statement: with iso.waits set, the clock stands until the lock 77 is free.  What
--- runs into it has its snapshot already.  Sessions look here first (search_path).
+-- A gate inside a statement: with iso.waits set, it stands where it asks the clock and where it
+-- begins to update or delete, until the lock 77 is free.  What runs into it has its snapshot
+-- already.  Sessions look here first (search_path).
 CREATE SCHEMA iso;
-CREATE FUNCTION iso.clock_timestamp() RETURNS timestamptz LANGUAGE plpgsql VOLATILE AS $$
+CREATE FUNCTION iso.wait() RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     IF current_setting('iso.waits', true) = 'yes' THEN
         PERFORM pg_advisory_lock_shared(77);
         PERFORM pg_advisory_unlock_shared(77);
     END IF;
+END $$;
+CREATE FUNCTION iso.clock_timestamp() RETURNS timestamptz LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+    PERFORM iso.wait();
     RETURN pg_catalog.clock_timestamp();
+END $$;
+CREATE FUNCTION iso.wait_before() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM iso.wait();
+    RETURN NULL;
+END $$;
+DO $$
+DECLARE
+    t text;
+BEGIN
+    FOREACH t IN ARRAY ARRAY['bridge', 'callback_event', 'dead_letter', 'delivery', 'lane', 'scheduled',
+                             'sent', 'untold']
+    LOOP
+        EXECUTE format('CREATE TRIGGER iso_wait BEFORE UPDATE OR DELETE ON %I FOR EACH STATEMENT'
+                       ' WHEN (current_setting(''iso.waits'', true) = ''yes'')'
+                       ' EXECUTE FUNCTION iso.wait_before()', t);
+    END LOOP;
 END $$;
 
 -- What most pairs of statements can meet on: something of everything.
