@@ -75,8 +75,9 @@ static const char *names_nothing(const struct topic_up *from, struct arena *aren
 {
     static const char *const there_is[] = {
         [TOPIC_SERVICE] = "a service publishes to up/request and up/rpc/{method}",
-        [TOPIC_USER] = "a user publishes to up/ack, read, unread, archive, delete, click, seen and "
-                       "up/rpc/{method}",
+        [TOPIC_USER] =
+            ("a user publishes to up/ack, read, unread, archive, delete, click, seen and "
+             "up/rpc/{method}"),
         [TOPIC_ADMIN] = "an admin publishes to up/rpc/{method}",
     };
     const char *near = near_name(from);
