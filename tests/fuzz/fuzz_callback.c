@@ -206,7 +206,8 @@ static bool is_json(const char *text, size_t length)
 {
     struct arena *arena = arena_new(0);
     struct json_doc doc;
-    bool is_good = json_read(text, length, 1000, arena, &doc) == 0;
+    size_t mark = strncmp(text, "\xef\xbb\xbf", 3) == 0 ? 3 : 0; /* a byte order mark */
+    bool is_good = json_read(text + mark, length - mark, 64, arena, &doc) == 0;
 
     arena_free(arena);
     return is_good;
