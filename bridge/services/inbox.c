@@ -263,7 +263,7 @@ static int write_step(struct batch *batch)
     struct store *store = batch->inbox->store;
     struct inbox_mark_call call = {on_row, on_step, batch};
     struct step *step = &batch->steps[batch->at];
-    struct inbox_mark *marks = batch->marks + step->first;
+    struct inbox_mark *marks = step->user ? NULL : batch->marks + step->first;
     struct inbox_range all = {step->user,      step->before, step->after_seq,
                               step->until_seq, MARK_BITE,    step->roles};
 
@@ -280,7 +280,7 @@ static int write_step(struct batch *batch)
 static bool begin_shared(struct batch *batch)
 {
     struct step *step = &batch->steps[batch->at];
-    struct inbox_mark *marks = batch->marks + step->first;
+    struct inbox_mark *marks;
     size_t left = 0;
 
     batch->is_shared = true;
@@ -288,6 +288,7 @@ static bool begin_shared(struct batch *batch)
     step->until_seq = INT64_MAX;
     if (step->user)
         return true;
+    marks = batch->marks + step->first;
     for (size_t i = 0; i < step->count; i++)
         if (!marks[i].is_found)
             marks[left++] = marks[i];
