@@ -142,6 +142,8 @@ struct events_ops bridge_events_ops(struct bridge *bridge);
 struct asks_ops bridge_asks_ops(struct bridge *bridge);
 struct refusals_ops bridge_refusals_ops(struct bridge *bridge);
 struct admin_ops bridge_admin_ops(struct bridge *bridge);
+/* Is a service (its encoded id) in a list of the configuration, or does the list name all? */
+bool bridge_list_has(const char *list, const char *service);
 void bridge_refuse(void *ctx, const struct topic_up *from, const struct mqtt_message *message,
                    const struct rejection *rejection);
 struct presence_ops bridge_presence_ops(struct bridge *bridge);

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * bridge_answers - how answers to calls, and to what cannot be read, leave
+ * bridge_answers - how answers to calls, and to what cannot be read, leave; which services may
  */
 #include "bridge.h"
+
+#include <string.h>
 
 static void publish_reply(void *ctx, const struct reply *reply)
 {
@@ -27,9 +29,42 @@ void bridge_refuse(void *ctx, const struct topic_up *from, const struct mqtt_mes
     refusals_answer(bridge->refusals, from, message, rejection);
 }
 
+/* A word is an id as the token has it, or percent-encoded: so an id with a blank can be named. */
+static bool is_service(const char *word, size_t length, const char *service)
+{
+    char raw[3 * TOPIC_ID_MAX + 1], id[TOPIC_ID_MAX + 1];
+
+    if (length == strlen(service) && memcmp(word, service, length) == 0)
+        return true;
+    if (length >= sizeof(raw))
+        return false;
+    memcpy(raw, word, length);
+    raw[length] = '\0';
+    return topic_encode_id(raw, id) == 0 && strcmp(id, service) == 0;
+}
+
+bool bridge_list_has(const char *list, const char *service)
+{
+    for (const char *at = list; *at; at += strspn(at, " ")) {
+        size_t span = strcspn(at, " ");
+
+        if ((span == 1 && *at == '*') || is_service(at, span, service))
+            return true;
+        at += span;
+    }
+    return false;
+}
+
+static bool is_named(void *ctx, const char *service)
+{
+    struct bridge *bridge = ctx;
+
+    return bridge_list_has(bridge->config->requests.people, service);
+}
+
 struct asks_ops bridge_asks_ops(struct bridge *bridge)
 {
-    return (struct asks_ops){publish_reply, bridge};
+    return (struct asks_ops){publish_reply, is_named, bridge};
 }
 
 struct refusals_ops bridge_refusals_ops(struct bridge *bridge)

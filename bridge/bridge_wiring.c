@@ -213,28 +213,13 @@ static const struct route_type *type_route(void *ctx, const char *type)
     return dispatch_type_route(bridge->dispatch, type);
 }
 
-/* Is word in a list that is separated by spaces, or does the list name all? */
-static bool list_has(const char *list, const char *word)
-{
-    size_t length = strlen(word);
-
-    for (const char *at = list; *at; at += strspn(at, " ")) {
-        size_t span = strcspn(at, " ");
-
-        if ((span == 1 && *at == '*') || (span == length && memcmp(at, word, length) == 0))
-            return true;
-        at += span;
-    }
-    return false;
-}
-
 static bool may_reach(void *ctx, const char *service, enum recipient_kind kind)
 {
     struct bridge *bridge = ctx;
     const struct config *config = bridge->config;
 
-    return list_has(kind == RECIPIENT_ROLE ? config->requests.roles : config->requests.broadcast,
-                    service);
+    return bridge_list_has(
+        kind == RECIPIENT_ROLE ? config->requests.roles : config->requests.broadcast, service);
 }
 
 static int choose(void *ctx, enum channel channel, enum recipient_kind kind, const char *recipient,

@@ -81,12 +81,13 @@ static const struct key keys[] = {
      "where providers and mail readers reach http.listen."},
     {"http", "public_url", KIND_TEXT, AT(http.public_url), NULL, 0, 0,
      "What providers put before /callbacks/{destination} to reach us, https://host; part of what "
-     "some of them sign, and told to those that want it with each message. Default: http:// and "
-     "http.listen."},
+     "some sign, and sent to those that want it. Default: http:// and http.listen."},
     {"requests", "broadcast", KIND_TEXT, AT(requests.broadcast), "*", 0, 0,
      "The services that may ask for broadcasts, separated by spaces; * for all, - for none."},
     {"requests", "roles", KIND_TEXT, AT(requests.roles), "*", 0, 0,
      "The services that may address roles; as requests.broadcast."},
+    {"requests", "people", KIND_TEXT, AT(requests.people), "*", 0, 0,
+     "The services that may read and change contacts and suppression; as requests.broadcast."},
     {"queue", "active_limit", KIND_NUMBER, AT(queue.active_limit), "20000", 10, 1e6,
      "Deliveries in memory at most; the rest stays in the database."},
     {"queue", "active_bytes", KIND_BYTES, AT(queue.active_bytes), "16777216", 65536, 1e10,

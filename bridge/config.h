@@ -64,7 +64,7 @@ struct config {
         const char *listen, *health_listen, *public_url;
     } http;
     struct {
-        const char *broadcast, *roles;
+        const char *broadcast, *roles, *people;
     } requests;
     struct {
         int64_t active_limit, active_bytes, poll_min_ms, poll_max_ms, settle_batch;

@@ -201,16 +201,17 @@ const struct audited *ask_audited(struct ask *ask, const char *counted)
 {
     struct audited *audited;
 
-    if (!ask->admin)
+    if (ask->kind == TOPIC_USER)
         return NULL;
     audited = arena_zalloc(ask->arena, sizeof(*audited));
-    *audited = (struct audited){.admin = ask->admin,
-                                .action = ask->method->name,
-                                .call = ask->rpc.rpc,
-                                .params = ask_params(ask),
-                                .before = ask->before,
-                                .after = ask->after,
-                                .counted = counted};
+    *audited = (struct audited){
+        .author = ask->admin ? ask->admin : arena_printf(ask->arena, "service/%s", ask->from),
+        .action = ask->method->name,
+        .call = ask->rpc.rpc,
+        .params = ask_params(ask),
+        .before = ask->before,
+        .after = ask->after,
+        .counted = counted};
     return audited;
 }
 
@@ -327,6 +328,14 @@ static const char *no_such_method(const struct asks *asks, const struct topic_up
     return none;
 }
 
+static bool is_allowed(const struct asks *asks, const struct method *method,
+                       const struct topic_up *from)
+{
+    return from->kind != TOPIC_SERVICE ||
+           (method->kinds & ASK_NAMED_SERVICES) != ASK_NAMED_SERVICES ||
+           asks->ops.is_named(asks->ops.ctx, from->id);
+}
+
 void asks_receive(struct asks *asks, const struct topic_up *from,
                   const struct mqtt_message *message)
 {
@@ -355,6 +364,10 @@ void asks_receive(struct asks *asks, const struct topic_up *from,
         ask_answer(ask);
     } else if (!method) {
         (void)rpc_fail(&ask->rpc, RPC_UNKNOWN_METHOD, no_such_method(asks, from, arena), NULL);
+        ask_answer(ask);
+    } else if (!is_allowed(asks, method, from)) {
+        (void)rpc_fail(&ask->rpc, RPC_NOT_ALLOWED,
+                       "this service is not among those that may (requests.people)", NULL);
         ask_answer(ask);
     } else if (!store_is_up(asks->store)) {
         ask_fail(ask, ERR_CLOSED);

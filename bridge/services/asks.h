@@ -67,6 +67,9 @@ enum {
     ASK_ADMINS = 1 << TOPIC_ADMIN
 };
 
+/* Besides: of services only those that the configuration names (requests.people). */
+#define ASK_NAMED_SERVICES (1 << 8 | ASK_SERVICES)
+
 struct method {
     const char *name;
     unsigned kinds;
@@ -76,6 +79,7 @@ struct method {
 
 struct asks_ops {
     void (*reply)(void *ctx, const struct reply *reply); /* payload and all are copied */
+    bool (*is_named)(void *ctx, const char *service);    /* in requests.people */
     void *ctx;
 };
 
@@ -104,8 +108,8 @@ void ask_end(struct ask *ask);
 /* Ends {"...":[ and answers; next is where the next page goes on, 0: this was the last. */
 void ask_end_page(struct ask *ask, uint64_t next);
 /*
- * The row of the audit for a change that an admin is about to make, which counts what `counted`
- * says; NULL where it is no admin's.  Lives as long as the ask.
+ * The row of the audit for a change that an admin or a service is about to make, which counts what
+ * `counted` says; NULL for a user's, which concerns themselves.  Lives as long as the ask.
  */
 const struct audited *ask_audited(struct ask *ask, const char *counted);
 /* Answers a change that is committed with {name: count}. */

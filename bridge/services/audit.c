@@ -34,6 +34,7 @@ static void on_entry(void *ctx, const struct audit_entry *entry)
     list->last = entry->id;
     ask_add_time(ask, "at", entry->at_ms);
     buf_add_member(out, "admin", entry->admin);
+    buf_add_member(out, "service", entry->service);
     buf_add_member(out, "action", entry->action);
     buf_add_member(out, "call", entry->call);
     add_json(out, "params", entry->params);
@@ -63,6 +64,7 @@ static void audit_list(struct ask *ask)
 
     list->limit = ASK_LIST_DEFAULT;
     if (!rpc_text(&ask->rpc, "admin", RPC_OPTIONAL, TOPIC_ID_MAX, &filter.admin) ||
+        !rpc_text(&ask->rpc, "service", RPC_OPTIONAL, TOPIC_ID_MAX, &filter.service) ||
         !rpc_text(&ask->rpc, "action", RPC_OPTIONAL, 64, &filter.action) ||
         !rpc_time(&ask->rpc, "since", RPC_OPTIONAL, &filter.since_ms) ||
         !rpc_time(&ask->rpc, "until", RPC_OPTIONAL, &filter.until_ms) ||

@@ -33,6 +33,8 @@ struct want {
     struct target targets[LISTS_MAX * PEOPLE_TARGETS_MAX];
     size_t count;
     unsigned replaced;
+    size_t kept_count; /* of those given, as many are there and in use */
+    bool is_changed;   /* one goes, or comes into use again */
     /* lists */
     size_t rows;
     int64_t limit;
@@ -47,6 +49,7 @@ static struct want *begin(struct ask *ask)
     want->ask = ask;
     want->source = arena_printf(ask->arena, "%s/%s", ask->admin ? "admin" : "service", ask->from);
     want->user = ask->from;
+    want->is_changed = true;
     return want;
 }
 
@@ -63,10 +66,23 @@ static void add_seen(struct buf *out, const struct target *target, bool is_activ
     buf_add_char(out, '}');
 }
 
+static bool is_given(const struct want *want, const struct target *target)
+{
+    for (size_t i = 0; i < want->count; i++)
+        if (want->targets[i].channel == target->channel &&
+            strcmp(want->targets[i].token, target->token) == 0)
+            return strcmp(want->targets[i].address, target->address) == 0;
+    return false;
+}
+
 static void on_seen(void *ctx, const struct target *target)
 {
     struct want *want = ctx;
 
+    if (is_given(want, target) && target->is_active)
+        want->kept_count++;
+    else if (want->replaced & 1u << target->channel)
+        want->is_changed = true;
     add_seen(&want->seen, target, target->is_active);
     if (!(want->replaced & 1u << target->channel))
         add_seen(&want->kept, target, target->is_active);
@@ -96,10 +112,14 @@ static void on_all_seen(void *ctx, int err)
 {
     struct want *want = ctx;
     const char *before, *after;
+    size_t given = 0;
 
     for (size_t i = 0; i < want->count; i++)
-        if (!is_given_before(want, i))
+        if (!is_given_before(want, i)) {
             add_seen(&want->kept, &want->targets[i], true);
+            given++;
+        }
+    want->is_changed = want->is_changed || err || given != want->kept_count;
     before = take_list(want, &want->seen);
     after = take_list(want, &want->kept);
     if (err) { /* the change matters more */
@@ -111,21 +131,19 @@ static void on_all_seen(void *ctx, int err)
     want->then(want);
 }
 
-/* Looks at the user's targets and goes on; at once when no admin asks. */
+/* Looks at the user's targets and goes on. */
 static void look_then(struct want *want, void (*then)(struct want *want))
 {
     struct targets_call rows = {on_seen, on_all_seen, want};
 
     want->then = then;
-    if (!want->ask->admin) {
-        then(want);
-        return;
-    }
+    want->is_changed = false;
     buf_add_char(&want->seen, '[');
     buf_add_char(&want->kept, '[');
     if (store_targets(want->people->store, want->user, &rows)) {
         buf_fini(&want->seen);
         buf_fini(&want->kept);
+        want->is_changed = true;
         then(want);
     }
 }
@@ -140,9 +158,10 @@ static void on_changed(void *ctx, int err, int64_t count)
         ask_changed(want->ask, want->result, count);
 }
 
+/* A service that says again what is so already, as at each login, leaves no row. */
 static const struct audited *audited(struct want *want)
 {
-    return ask_audited(want->ask, want->result);
+    return want->ask->admin || want->is_changed ? ask_audited(want->ask, want->result) : NULL;
 }
 
 /* ---- targets ---- */
@@ -464,6 +483,21 @@ static void suppression_add(struct ask *ask)
         ask_fail(want->ask, ERR_CLOSED);
 }
 
+static void on_removed(void *ctx, int err, int64_t count)
+{
+    struct want *want = ctx;
+
+    if (!err && count < 0) {
+        (void)rpc_fail(&want->ask->rpc, RPC_NOT_ALLOWED,
+                       "its recipient, a provider, an admin or another service has said so; an "
+                       "admin can remove it",
+                       "address");
+        ask_answer(want->ask);
+        return;
+    }
+    on_changed(want, err, count);
+}
+
 static void suppression_remove(struct ask *ask)
 {
     struct want *want = begin(ask);
@@ -475,7 +509,8 @@ static void suppression_remove(struct ask *ask)
     }
     want->result = "removed";
     if (store_unsuppress(want->people->store, suppression.channel, suppression.address,
-                         suppression.scope, audited(want), on_changed, want))
+                         suppression.scope, ask->admin ? NULL : want->source, audited(want),
+                         on_removed, want))
         ask_fail(want->ask, ERR_CLOSED);
 }
 
@@ -535,12 +570,13 @@ static void suppression_list(struct ask *ask)
 /* ---- the table ---- */
 
 static const struct method methods[] = {
-    {"user.upsert", ASK_SERVICES | ASK_ADMINS, sizeof(struct want), user_upsert},
-    {"user.get", ASK_SERVICES | ASK_ADMINS, sizeof(struct want), user_get},
-    {"user.delete", ASK_SERVICES | ASK_ADMINS, sizeof(struct want), user_delete},
-    {"suppression.add", ASK_SERVICES | ASK_ADMINS, sizeof(struct want), suppression_add},
-    {"suppression.remove", ASK_SERVICES | ASK_ADMINS, sizeof(struct want), suppression_remove},
-    {"suppression.list", ASK_SERVICES | ASK_ADMINS, sizeof(struct want), suppression_list},
+    {"user.upsert", ASK_NAMED_SERVICES | ASK_ADMINS, sizeof(struct want), user_upsert},
+    {"user.get", ASK_NAMED_SERVICES | ASK_ADMINS, sizeof(struct want), user_get},
+    {"user.delete", ASK_NAMED_SERVICES | ASK_ADMINS, sizeof(struct want), user_delete},
+    {"suppression.add", ASK_NAMED_SERVICES | ASK_ADMINS, sizeof(struct want), suppression_add},
+    {"suppression.remove", ASK_NAMED_SERVICES | ASK_ADMINS, sizeof(struct want),
+     suppression_remove},
+    {"suppression.list", ASK_NAMED_SERVICES | ASK_ADMINS, sizeof(struct want), suppression_list},
     {"device.register", ASK_USERS, sizeof(struct want), device_register},
     {"device.unregister", ASK_USERS, sizeof(struct want), device_unregister},
 };

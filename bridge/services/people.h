@@ -6,8 +6,9 @@
  *                      suppression.add  suppression.remove  suppression.list
  *   users              device.register  device.unregister
  *
- * Who asks is taken from the topic.  Services see addresses masked, admins see them whole; what an
- * admin changes is written to the audit table.
+ * Who asks is taken from the topic.  Services need to be named (requests.people), see addresses
+ * masked, and remove only what they have suppressed themselves; admins see addresses whole.  What
+ * either changes is written to the audit table.
  */
 #ifndef TOCSIN_SERVICES_PEOPLE_H
 #define TOCSIN_SERVICES_PEOPLE_H

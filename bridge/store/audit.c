@@ -9,23 +9,24 @@
 const struct pg_statement store_sql_audit_list = {
     .place = PG_PLACE_CALL,
     .name = "audit_list",
-    .params = 6,
-    .sql = "SELECT id, at, admin, action, call, params, before, after, result FROM audit"
+    .params = 7,
+    .sql = "SELECT id, at, admin, action, call, params, before, after, result, service FROM audit"
            " WHERE ($1::text IS NULL OR admin = $1::text)"
            " AND ($2::text IS NULL OR action = $2::text)"
            " AND ($3::timestamptz IS NULL OR at >= $3::timestamptz)"
            " AND ($4::timestamptz IS NULL OR at < $4::timestamptz)"
            " AND ($5::bigint IS NULL OR id < $5::bigint)"
+           " AND ($7::text IS NULL OR service = $7::text)"
            " ORDER BY id DESC LIMIT $6::int",
 };
 
 void store_add_audited(struct store *store, const struct audited *audited)
 {
-    static const struct audited nobody = {.admin = NULL};
+    static const struct audited nobody = {.author = NULL};
     struct pg_params *params = &store->params;
 
     audited = audited ? audited : &nobody;
-    pg_add_text(params, audited->admin);
+    pg_add_text(params, audited->author);
     pg_add_text(params, audited->action);
     pg_add_text(params, audited->call);
     pg_add_text(params, audited->params);
@@ -44,7 +45,8 @@ static void on_listed(void *ctx, int err, const struct pg_result *result)
         struct audit_entry entry = {
             .id = (uint64_t)pg_int(result, i, 0),
             .at_ms = pg_time_us(result, i, 1) / 1000,
-            .admin = pg_text(result, i, 2),
+            .admin = pg_text_or_null(result, i, 2),
+            .service = pg_text_or_null(result, i, 9),
             .action = pg_text(result, i, 3),
             .call = pg_text_or_null(result, i, 4),
             .params = pg_text(result, i, 5),
@@ -76,6 +78,7 @@ int store_audit_list(struct store *store, const struct audit_filter *filter,
     else
         pg_add_null(params);
     pg_add_int4(params, filter->limit);
+    pg_add_text(params, filter->service);
     err = pg_send(store->pg[STORE_DESK], &store_sql_audit_list, params, on_listed, held);
     if (err)
         free(held);

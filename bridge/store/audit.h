@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * audit - what admins changed: written and read, never changed (a trigger refuses)
+ * audit - what admins, and services, changed: written and read, never changed (a trigger refuses)
  */
 #ifndef TOCSIN_STORE_AUDIT_H
 #define TOCSIN_STORE_AUDIT_H
@@ -10,19 +10,21 @@
 struct audit_entry {
     uint64_t id;
     int64_t at_ms;
-    const char *admin, *action, *call, *params, *before, *after, *result;
+    const char *admin, *service; /* one of them; the other NULL */
+    const char *action, *call, *params, *before, *after, *result;
 };
 
 /*
  * What a statement that changes something writes beside it, in its transaction; the result is
- * {counted: how many}.  Strings borrowed, NULL where there is none.
+ * {counted: how many}.  author: an admin's id, or "service/" and a service's.  Strings borrowed,
+ * NULL where there is none.
  */
 struct audited {
-    const char *admin, *action, *call, *params, *before, *after, *counted;
+    const char *author, *action, *call, *params, *before, *after, *counted;
 };
 
 struct audit_filter { /* 0 or NULL: any */
-    const char *admin, *action;
+    const char *admin, *service, *action;
     int64_t since_ms, until_ms;
     uint64_t before; /* only what was written before this one */
     int limit;

@@ -113,8 +113,8 @@ const struct pg_statement store_sql_callbacks_fold = {
         "   FROM a WHERE t.address = ANY (ARRAY(SELECT recipient FROM a)) AND t.is_active"
         "   AND t.channel = a.channel AND t.address = a.recipient),"
         "w AS (INSERT INTO suppression (channel, address, reason, source)"
-        "   SELECT channel, recipient, reason, 'provider' FROM a ORDER BY 1, 2"
-        "   ON CONFLICT DO NOTHING),"
+        "   SELECT channel, recipient, reason, 'provider' FROM a"
+        "   ORDER BY 1, 2" STORE_SUPPRESS_ABOVE_SERVICES "),"
         "x AS MATERIALIZED (SELECT DISTINCT ON (delivery) * FROM b WHERE report = 20"
         "   AND before < 20 AND destination <> 0 ORDER BY delivery, id),"
         "y AS MATERIALIZED (SELECT DISTINCT ON (delivery) * FROM b WHERE report BETWEEN 30 AND 45"
@@ -228,7 +228,8 @@ const struct pg_statement store_sql_heard = {
            "     $4::text, '', CASE WHEN $2::boolean THEN 'STOP' ELSE 'START' END, '', NULL)"
            "   ON CONFLICT (destination, key) DO NOTHING RETURNING 1),"
            "w AS (INSERT INTO suppression (channel, address, reason, source)"
-           "   SELECT 2, $3::text, 19, 'keyword' FROM n WHERE $2::boolean ON CONFLICT DO NOTHING),"
+           "   SELECT 2, $3::text, 19, 'keyword' FROM n"
+           "   WHERE $2::boolean" STORE_SUPPRESS_ABOVE_SERVICES "),"
            "d AS (DELETE FROM suppression WHERE channel = 2 AND address = $3::text AND scope = ''"
            "   AND reason = 19 AND source IN ('keyword', 'provider') AND NOT $2::boolean"
            "   AND EXISTS (SELECT FROM n)),"
@@ -245,7 +246,8 @@ const struct pg_statement store_sql_unsubscribe = {
     .params = 4,
     .sql =
         "WITH w AS (INSERT INTO suppression (channel, address, scope, reason, source)"
-        "   VALUES ($2::smallint, $3::text, $4::text, 19, 'unsubscribe') ON CONFLICT DO NOTHING)"
+        "   SELECT $2::smallint, $3::text, $4::text, 19,"
+        "   'unsubscribe'" STORE_SUPPRESS_ABOVE_SERVICES ")"
         "INSERT INTO callback_event (destination, report, reason, at, key, provider_id, name, raw)"
         " VALUES (0, 60, 19, now(), 'unsubscribe ' || $1::bigint, $1::bigint::text,"
         "   'unsubscribe', '') ON CONFLICT (destination, key) DO NOTHING",

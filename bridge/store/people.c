@@ -83,23 +83,32 @@ const struct pg_statement store_sql_suppress = {
     .name = "suppress",
     .params = 12,
     .sql = "WITH x AS (INSERT INTO suppression (channel, address, scope, reason, source)"
-           "   VALUES ($1::smallint, $2::text, $3::text, $4::smallint, $5::text)"
-           "   ON CONFLICT DO NOTHING RETURNING 1)," STORE_AUDIT(
-               "$6", "$7", "$8", "$9", "$10", "$11", "$12",
-               "SELECT count(*) FROM x") "SELECT count(*) FROM x",
+           "   VALUES ($1::smallint, $2::text, $3::text, $4::smallint, "
+           "$5::text)" STORE_SUPPRESS_ABOVE_SERVICES
+           " RETURNING 1)," STORE_AUDIT("$6", "$7", "$8", "$9", "$10", "$11", "$12",
+                                        "SELECT count(*) FROM x") "SELECT count(*) FROM x",
 };
 
+/*
+ * $4 the only source whose entries may be removed; NULL: any.  One of another source, and nothing
+ * is removed: the answer is -1 then.
+ */
 const struct pg_statement store_sql_unsuppress = {
     .place = PG_PLACE_CALL,
     .name = "unsuppress",
-    .params = 10,
-    .sql = "WITH x AS (DELETE FROM suppression WHERE channel = $1::smallint AND address = $2::text"
-           "   AND ($3::text IS NULL OR scope = $3::text) RETURNING 1),"
+    .params = 11,
+    .sql = "WITH others AS (SELECT 1 FROM suppression WHERE channel = $1::smallint"
+           "   AND address = $2::text AND ($3::text IS NULL OR scope = $3::text)"
+           "   AND source <> $4::text LIMIT 1),"
+           "x AS (DELETE FROM suppression WHERE channel = $1::smallint AND address = $2::text"
+           "   AND ($3::text IS NULL OR scope = $3::text) AND NOT EXISTS (SELECT FROM others)"
+           "   AND ($4::text IS NULL OR source = $4::text) RETURNING 1),"
            "t AS (UPDATE target SET is_active = true, reason = 0, changed_at = now()"
            "   WHERE channel = $1::smallint AND address = $2::text AND NOT is_active"
-           "   AND reason BETWEEN 19 AND 21)," STORE_AUDIT(
-               "$4", "$5", "$6", "$7", "$8", "$9", "$10",
-               "SELECT count(*) FROM x") "SELECT count(*) FROM x",
+           "   AND reason BETWEEN 19 AND 21 AND NOT EXISTS (SELECT FROM others))," STORE_AUDIT(
+               "$5", "$6", "$7", "$8", "$9", "$10", "$11",
+               "SELECT count(*) FROM x") "SELECT CASE WHEN EXISTS (SELECT FROM others) THEN -1"
+                                         "   ELSE (SELECT count(*) FROM x) END",
 };
 
 const struct pg_statement store_sql_suppressions = {
@@ -287,13 +296,14 @@ int store_suppress(struct store *store, const struct suppression *suppression,
 }
 
 int store_unsuppress(struct store *store, enum channel channel, const char *address,
-                     const char *scope, const struct audited *audited,
+                     const char *scope, const char *source, const struct audited *audited,
                      store_people_count_fn *on_done, void *ctx)
 {
     pg_params_clear(&store->params);
     pg_add_int2(&store->params, (int16_t)channel);
     pg_add_text(&store->params, address);
     pg_add_text(&store->params, scope);
+    pg_add_text(&store->params, source);
     store_add_audited(store, audited);
     return store_send(store, STORE_CONTROL, &store_sql_unsuppress, &store->params, on_count,
                       (void (*)(void))on_done, ctx);

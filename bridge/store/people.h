@@ -95,11 +95,12 @@ NODISCARD int store_suppress(struct store *store, const struct suppression *supp
                              const struct audited *audited, store_people_count_fn *on_done,
                              void *ctx);
 /*
- * scope NULL: all of them.  Targets that a provider's refusal of this kind had put out of use are
- * used again.
+ * scope NULL: all of them.  source: only entries of it may be removed, NULL for any; where there is
+ * one of another, nothing is, and the count is -1.  Targets that a provider's refusal of this kind
+ * had put out of use are used again.
  */
 NODISCARD int store_unsuppress(struct store *store, enum channel channel, const char *address,
-                               const char *scope, const struct audited *audited,
+                               const char *scope, const char *source, const struct audited *audited,
                                store_people_count_fn *on_done, void *ctx);
 
 struct suppression_filter {

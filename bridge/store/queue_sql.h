@@ -24,9 +24,10 @@
     "     AND x.channel = t.channel AND x.recipient = t.address"                            \
     "     AND (x.due IS NULL OR x.due >= t.last_seen))),"                                   \
     "w AS (INSERT INTO suppression (channel, address, reason, source)"                      \
-    "   SELECT channel, recipient, reason, 'provider' FROM x WHERE outcome = 6"             \
+    "   SELECT DISTINCT ON (channel, recipient) channel, recipient, reason, 'provider'"     \
+    "   FROM x WHERE outcome = 6"                                                           \
     "   AND reason BETWEEN 19 AND 21 AND recipient_kind >= 4 AND length(recipient) <= 2048" \
-    "   ORDER BY 1, 2 ON CONFLICT DO NOTHING),"
+    "   ORDER BY channel, recipient, reason DESC" STORE_SUPPRESS_ABOVE_SERVICES "),"
 
 #define SETTLE_COLUMNS                                                                           \
     "unnest($2::bigint[], $3::smallint[], $4::smallint[], $5::smallint[], $6::timestamptz[],"    \

@@ -47,14 +47,26 @@ enum {
     "   AND status = 1 AND NOT is_dead)"
 
 /*
- * A common table expression that writes an admin's row of the audit; none where there is no admin.
- * The first seven are the parameters of store_add_audited(), in order.
+ * What its recipient, a provider or an admin says of an address stands above what a service said:
+ * the service cannot take that back.
  */
-#define STORE_AUDIT(admin, action, call, params, before, after, counted, count)            \
-    "au AS (INSERT INTO audit (admin, action, call, params, before, after, result)"        \
-    " SELECT " admin "::text, " action "::text, " call "::text, " params "::text, " before \
-    "::text, " after "::text, '{\"' || " counted "::text || '\":' || (" count ") || '}'"   \
-    " WHERE " admin "::text IS NOT NULL)"
+#define STORE_SUPPRESS_ABOVE_SERVICES                                                \
+    " ON CONFLICT (channel, address, scope) DO UPDATE SET source = excluded.source," \
+    "   reason = excluded.reason WHERE suppression.source LIKE 'service/%'"          \
+    "   AND excluded.source NOT LIKE 'service/%'"
+
+/*
+ * A common table expression that writes a row of the audit; none where there is no author.  An
+ * author is an admin's id or "service/" and a service's: an id has no slash.  The first seven are
+ * the parameters of store_add_audited(), in order.
+ */
+#define STORE_AUDIT(author, action, call, params, before, after, counted, count)                 \
+    "au AS (INSERT INTO audit (admin, service, action, call, params, before, after, result)"     \
+    " SELECT CASE WHEN " author "::text NOT LIKE 'service/%' THEN " author "::text END,"         \
+    " CASE WHEN " author "::text LIKE 'service/%' THEN substr(" author "::text, 9) END, " action \
+    "::text, " call "::text, " params "::text, " before "::text, " after                         \
+    "::text, '{\"' || " counted "::text || '\":' || (" count ") || '}'"                          \
+    " WHERE " author "::text IS NOT NULL)"
 
 struct store {
     struct pg *pg[STORE_CONNECTIONS];

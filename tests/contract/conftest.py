@@ -5,7 +5,9 @@ import pytest
 import servers
 from client import Client
 
-SETTINGS = {}
+# Of services, those that may reach people: by their ids as tokens have them, or percent-encoded.
+NAMED = "contract orders:eu caf\u00e9 two%20words"
+SETTINGS = {"requests.people": NAMED, "requests.roles": NAMED, "requests.broadcast": NAMED}
 
 
 @pytest.fixture(scope="session")

@@ -126,7 +126,7 @@ def published_methods():
     found = re.findall(r"notify/v1/(\w+)s/\{\w+\}/up/rpc/\{method\}:\n    description: >-\n"
                        r"((?:      .*\n)+)", text)
     return [(kind, method) for kind, words in found
-            for method in re.findall(r"\b[a-z]+\.[a-z]+\b(?!\.)|\bhistory\b|\bbadge\b",
+            for method in re.findall(r"\b[a-z]+\.[a-z]+\b(?!\.[a-z])|\bhistory\b|\bbadge\b",
                                      re.sub(r"\(.*?\)", "", words, flags=re.S))]
 
 
