@@ -112,7 +112,7 @@ static bool find(struct rpc_call *call, const char *name, enum rpc_need need,
             call->asked |= bit;
             return true;
         }
-    *is_good = need == RPC_OPTIONAL || rpc_fail(call, "missing_field", "this is required", name);
+    *is_good = need == RPC_OPTIONAL || rpc_fail(call, "missing_field", "is required", name);
     return false;
 }
 
@@ -130,7 +130,7 @@ bool rpc_text(struct rpc_call *call, const char *name, enum rpc_need need, size_
         fields_text(&fields, value, 1, max, NULL, "", out))
         return true;
     return fail_at(call, REJECT_BAD_VALUE, value,
-                   arena_printf(call->arena, "this is text of 1 to %zu characters", max));
+                   arena_printf(call->arena, "must be text of 1 to %zu characters", max));
 }
 
 bool rpc_int(struct rpc_call *call, const char *name, enum rpc_need need, int64_t min, int64_t max,
@@ -146,7 +146,7 @@ bool rpc_int(struct rpc_call *call, const char *name, enum rpc_need need, int64_
         return is_good;
     if (!fields_integer(&fields, value, min, max, "", &number))
         return fail_at(call, REJECT_BAD_VALUE, value,
-                       arena_printf(call->arena, "this is an integer from %lld to %lld",
+                       arena_printf(call->arena, "must be an integer from %lld to %lld",
                                     (long long)min, (long long)max));
     *out = number;
     return true;
@@ -160,7 +160,7 @@ bool rpc_bool(struct rpc_call *call, const char *name, enum rpc_need need, bool 
     if (!find(call, name, need, &value, &is_good))
         return is_good;
     if (value->kind != JSON_KIND_BOOL)
-        return fail_at(call, REJECT_BAD_VALUE, value, "this is true or false");
+        return fail_at(call, REJECT_BAD_VALUE, value, "must be true or false");
     *out = value->value.boolean;
     return true;
 }
@@ -175,7 +175,7 @@ bool rpc_time(struct rpc_call *call, const char *name, enum rpc_need need, int64
 
     if (!find(call, name, need, &value, &is_good))
         return is_good;
-    if (!fields_time(&fields, value, "this is an RFC 3339 time with an offset", &wall_ms))
+    if (!fields_time(&fields, value, "must be an RFC 3339 time with an offset", &wall_ms))
         return set_error(call, &rejection);
     *out = wall_ms ? wall_ms : -1;
     return true;
@@ -193,7 +193,7 @@ bool rpc_duration(struct rpc_call *call, const char *name, enum rpc_need need, i
     if (!find(call, name, need, &value, &is_good))
         return is_good;
     if (!fields_duration(&fields, value, min_ms, max_ms,
-                         "this is a duration such as 30s or 2h, within its limits", &ms))
+                         "must be a duration such as 30s or 2h, within its limits", &ms))
         return set_error(call, &rejection);
     *out = ms;
     return true;
@@ -207,7 +207,7 @@ bool rpc_id(struct rpc_call *call, const char *name, enum rpc_need need, uint64_
     if (!find(call, name, need, &value, &is_good))
         return is_good;
     if (value->kind != JSON_KIND_STRING || id_parse(value->text, out) != 0)
-        return fail_at(call, REJECT_BAD_VALUE, value, "this is an id of 16 hex digits");
+        return fail_at(call, REJECT_BAD_VALUE, value, "must be an id of 16 hex digits");
     return true;
 }
 
@@ -220,7 +220,7 @@ static bool find_list(struct rpc_call *call, const char *name, enum rpc_need nee
     if ((*list)->kind == JSON_KIND_ARRAY && (*list)->count > 0 && (*list)->count <= max)
         return true;
     *is_good = fail_at(call, REJECT_BAD_VALUE, *list,
-                       arena_printf(call->arena, "this is a list of 1 to %zu", max));
+                       arena_printf(call->arena, "must be a list of 1 to %zu", max));
     return false;
 }
 
@@ -237,7 +237,7 @@ bool rpc_ids(struct rpc_call *call, const char *name, enum rpc_need need, size_t
     ids = arena_alloc(call->arena, list->count * sizeof *ids);
     for (const struct json *at = list->first; at; at = at->next)
         if (at->kind != JSON_KIND_STRING || id_parse(at->text, &ids[used++]) != 0)
-            return fail_at(call, REJECT_BAD_VALUE, at, "this is an id of 16 hex digits");
+            return fail_at(call, REJECT_BAD_VALUE, at, "must be an id of 16 hex digits");
     *out = ids;
     *count = used;
     return true;
@@ -257,7 +257,7 @@ bool rpc_texts(struct rpc_call *call, const char *name, enum rpc_need need, size
         return is_good;
     texts = arena_alloc(call->arena, list->count * sizeof *texts);
     for (const struct json *at = list->first; at; at = at->next)
-        if (!fields_text(&fields, at, 1, max_length, NULL, "this is text, and not too long",
+        if (!fields_text(&fields, at, 1, max_length, NULL, "must be text, and not too long",
                          &texts[used++]))
             return set_error(call, &rejection);
     *out = texts;
@@ -278,7 +278,7 @@ bool rpc_choice(struct rpc_call *call, const char *name, enum rpc_need need,
         return is_good;
     if (fields_choice(&fields, value, names, "", out))
         return true;
-    buf_add_text(&message, "this is one of");
+    buf_add_text(&message, "must be one of");
     for (size_t i = 0; names[i]; i++)
         buf_printf(&message, "%s %s", i ? "," : "", names[i]);
     (void)fail_at(call, REJECT_BAD_VALUE, value, arena_strdup(call->arena, buf_text(&message)));
@@ -307,7 +307,7 @@ bool rpc_object(struct rpc_call *call, const char *name, enum rpc_need need, str
     if (!find(call, name, need, &value, &is_good))
         return is_good;
     if (value->kind != JSON_KIND_OBJECT || value->count > RPC_PARAMS_MAX)
-        return fail_at(call, REJECT_BAD_VALUE, value, "this is an object");
+        return fail_at(call, REJECT_BAD_VALUE, value, "must be an object");
     inner->params = value;
     return true;
 }
@@ -324,11 +324,11 @@ bool rpc_objects(struct rpc_call *call, const char *name, enum rpc_need need, si
         return is_good;
     if (list->kind != JSON_KIND_ARRAY || list->count > max)
         return fail_at(call, REJECT_BAD_VALUE, list,
-                       arena_printf(call->arena, "this is a list of at most %zu objects", max));
+                       arena_printf(call->arena, "must be a list of at most %zu objects", max));
     calls = arena_zalloc(call->arena, (list->count + 1) * sizeof *calls);
     for (const struct json *at = list->first; at; at = at->next) {
         if (at->kind != JSON_KIND_OBJECT || at->count > RPC_PARAMS_MAX)
-            return fail_at(call, REJECT_BAD_VALUE, at, "this is an object");
+            return fail_at(call, REJECT_BAD_VALUE, at, "must be an object");
         calls[used++] = (struct rpc_call){
             .error = call->error, .root = call->root, .params = at, .arena = call->arena};
     }

@@ -15,6 +15,9 @@ const struct opt config_options[] = {
     {"stack", OPT_STRING, "DIR", "take the URL from DIR/stack.json", NULL},
     {"ws", OPT_FLAG, NULL, "with --stack: connect over WebSocket", NULL},
     {"token-file", OPT_STRING, "FILE", "the JWT to log in with", NULL},
+    {"kind", OPT_STRING, "KIND", "what the token is of, where it does not say so",
+     "user|service|admin"},
+    {"as", OPT_STRING, "ID", "whose token it is, where the claim sub does not say so", NULL},
     {"ca-file", OPT_STRING, "FILE", "trust only the authorities in this PEM file", NULL},
     {"connect-timeout", OPT_DURATION, "TIME", "give up the first connection after (10s)", NULL},
     {"keepalive", OPT_DURATION, "TIME", "how soon a dead connection is noticed (30s)", NULL},
@@ -143,11 +146,36 @@ static int check_ca_file(struct config *conf, const char *ca_file)
     return -1;
 }
 
-int config_load(struct config *conf, const json_t *args, unsigned kinds)
+/* Borrowed; NULL when neither is given. */
+static const char *option_or_env(const json_t *args, const char *option, const char *variable)
 {
+    const char *value = arg_str(args, option);
+
+    if (!value)
+        value = getenv(variable);
+    return value && *value ? value : NULL;
+}
+
+static int read_principal(const struct config *conf, struct principal *out)
+{
+    struct principal_hint hint = {conf->kind, conf->id, conf->kinds};
     const char *error;
 
+    if (principal_from_token(out, conf->token, &hint, &error) == 0)
+        return 0;
+    say_error("%s", error);
+    return -1;
+}
+
+int config_load(struct config *conf, const json_t *args, unsigned kinds)
+{
+    const char *kind = option_or_env(args, "kind", "TOCSIN_KIND");
+    const char *id = option_or_env(args, "as", "TOCSIN_ID");
+
     *conf = (struct config){
+        .kinds = kinds,
+        .kind = kind ? xstrdup(kind) : NULL,
+        .id = id ? xstrdup(id) : NULL,
         .connect_timeout_ms = arg_int(args, "connect-timeout", 10000),
         .keepalive_s = arg_int(args, "keepalive", 30000) / 1000,
     };
@@ -159,13 +187,12 @@ int config_load(struct config *conf, const json_t *args, unsigned kinds)
     if (!conf->url || check_url(conf) || check_ca_file(conf, arg_str(args, "ca-file")) ||
         load_token(conf, args))
         return -1;
-    if (principal_from_token(&conf->principal, conf->token, &error)) {
-        say_error("%s", error);
+    if (read_principal(conf, &conf->principal))
         return -1;
-    }
     if (!(conf->principal.kind & kinds)) {
-        say_error("this needs the token of %s; the token given is of kind '%s'", kinds_text(kinds),
-                  conf->principal.kind_name);
+        say_error(
+            "this needs the token of %s; the token given is of kind '%s' (--kind says otherwise)",
+            kinds_text(kinds), conf->principal.kind_name);
         return -1;
     }
     return 0;
@@ -173,6 +200,7 @@ int config_load(struct config *conf, const json_t *args, unsigned kinds)
 
 int config_reload_token(struct config *conf)
 {
+    struct principal_hint hint = {conf->kind, conf->id, conf->kinds};
     struct principal now;
     const char *error;
 
@@ -182,7 +210,7 @@ int config_reload_token(struct config *conf)
     if (!token)
         return -1;
     /* The topics are built on who we are: a token of somebody else will not do. */
-    if (principal_from_token(&now, token, &error) || now.kind != conf->principal.kind ||
+    if (principal_from_token(&now, token, &hint, &error) || now.kind != conf->principal.kind ||
         strcmp(now.id, conf->principal.id) != 0) {
         say_error("%s: now holds no token, or another principal's; keeping the old one",
                   conf->token_file);
@@ -203,5 +231,7 @@ void config_fini(struct config *conf)
     free(conf->ca_file);
     free(conf->token_file);
     free_secret(conf->token);
+    free(conf->kind);
+    free(conf->id);
     principal_fini(&conf->principal);
 }

@@ -6,6 +6,8 @@
  *           stack.json in --stack or TOCSIN_STACK
  *   token   --token-file, else TOCSIN_TOKEN_FILE, else TOCSIN_TOKEN.
  *           Never an option's value: everybody on the machine can read those.
+ *   kind    --kind, else TOCSIN_KIND, else by the token (principal.h)
+ *   id      --id is the request's; so --as, else TOCSIN_ID, else by the token
  *
  * A token file is read again before every connect, so that whatever renews
  * tokens only has to replace the file.
@@ -24,6 +26,8 @@ struct config {
     char *ca_file;    /* or NULL: the system's authorities */
     char *token_file; /* or NULL: the token came by environment */
     char *token;      /* secret */
+    char *kind, *id;  /* or NULL: as the token says */
+    unsigned kinds;   /* of principals that the command works for */
     struct principal principal;
     int64_t connect_timeout_ms; /* for the first connection */
     int64_t keepalive_s;

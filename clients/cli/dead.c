@@ -40,6 +40,7 @@ void show_dead_list(const json_t *result)
         return;
     }
     table_init(&t, sizeof(headings) / sizeof(headings[0]), headings);
+    t.ranks = "959~1~023";
     json_array_foreach(entries, i, e)
     {
         const char *user = text_of(e, "user");
@@ -222,6 +223,7 @@ void show_audit(const json_t *result)
         return;
     }
     table_init(&t, sizeof(headings) / sizeof(headings[0]), headings);
+    t.ranks = "99~9~012";
     json_array_foreach(entries, i, e)
     {
         table_add(&t, text_of(e, "id"));

@@ -16,13 +16,14 @@ const struct opt desk_options[] = {
 
 /* Parameters of the same name, in every call that takes a filter. */
 const struct opt desk_filter_options[] = {
-    {"channel", OPT_STRING, "CHANNEL", "only of this channel", NULL},
-    {"reason", OPT_STRING, "REASON", "only those that died of this", NULL},
+    {"channel", OPT_STRING, "CHANNEL", "only of this channel",
+     "in_app|push|sms|email|chat|webhook"},
+    {"reason", OPT_STRING, "REASON", "only those that died of this; a wrong one lists them", NULL},
     {"type", OPT_STRING, "TYPE", "only of this notification type", NULL},
     {"service", OPT_STRING, "SERVICE", "only those asked for by this service", NULL},
     {"user", OPT_STRING, "USER", "only those for this user", NULL},
-    {"since", OPT_STRING, "TIME", "died since: RFC 3339, or 2h for two hours ago", NULL},
-    {"until", OPT_STRING, "TIME", "died before", NULL},
+    {"since", OPT_STRING, "TIME", "died since 2026-01-31T12:00:00Z, or 2h for two hours ago", NULL},
+    {"until", OPT_STRING, "TIME", "died before, in the same forms", NULL},
     {"status", OPT_STRING, "STATUS", "only with this status, or any",
      "pending_review|retrying|resolved|ignored|any"},
     {NULL, OPT_FLAG, NULL, NULL, NULL}};
@@ -36,7 +37,8 @@ const struct opt desk_list_options[] = {
 
 const struct opt desk_retry_options[] = {
     {"all", OPT_FLAG, NULL, "everything, where neither ids nor a filter are given", NULL},
-    {"note", OPT_STRING, "TEXT", "why, for whoever looks later", NULL},
+    {"dry-run", OPT_FLAG, NULL, "change nothing: say how many it would be", NULL},
+    {"note", OPT_STRING, "TEXT", "why, for those who look later", NULL},
     {"destination", OPT_STRING, "NAME", "by this destination of the channel", NULL},
     {"content", OPT_JSON, "JSON", "with this content, as dlq show prints it; for ids", NULL},
     {"timeout", OPT_DURATION, "TIME", "how long to wait for the answer (60s)", NULL},
@@ -44,15 +46,16 @@ const struct opt desk_retry_options[] = {
 
 const struct opt desk_verdict_options[] = {
     {"all", OPT_FLAG, NULL, "everything, where neither ids nor a filter are given", NULL},
-    {"note", OPT_STRING, "TEXT", "why, for whoever looks later", NULL},
+    {"dry-run", OPT_FLAG, NULL, "change nothing: say how many it would be", NULL},
+    {"note", OPT_STRING, "TEXT", "why, for those who look later", NULL},
     {"timeout", OPT_DURATION, "TIME", "how long to wait for the answer (60s)", NULL},
     {NULL, OPT_FLAG, NULL, NULL, NULL}};
 
 const struct opt desk_audit_options[] = {
     {"admin", OPT_STRING, "ADMIN", "only what this admin did", NULL},
     {"action", OPT_STRING, "METHOD", "only this action, dlq.retry say", NULL},
-    {"since", OPT_STRING, "TIME", "since: RFC 3339, or 2h for two hours ago", NULL},
-    {"until", OPT_STRING, "TIME", "before", NULL},
+    {"since", OPT_STRING, "TIME", "since 2026-01-31T12:00:00Z, or 2h for two hours ago", NULL},
+    {"until", OPT_STRING, "TIME", "before, in the same forms", NULL},
     {NULL, OPT_FLAG, NULL, NULL, NULL}};
 
 /* ---- results ---- */
@@ -204,6 +207,36 @@ static json_t *time_param(const char *text)
     return json_string(out);
 }
 
+/* The beginning of an RFC 3339 time: the bridge judges the rest. */
+static bool is_time(const char *text)
+{
+    int year, month, day, used = 0;
+
+    return sscanf(text, "%4d-%2d-%2d%n", &year, &month, &day, &used) == 3 && used == 10 &&
+           strchr("Tt ", text[10]);
+}
+
+static int check_times(const json_t *args)
+{
+    static const char *const names[] = {"since", "until"};
+    int64_t ago_ms;
+
+    for (size_t i = 0; i < 2; i++) {
+        const char *text = arg_str(args, names[i]);
+
+        if (!text || is_time(text) || parse_duration(text, &ago_ms) == 0)
+            continue;
+        char *clean = clean_text(text);
+        say_error(
+            "--%s: '%s' must be a time such as 2026-01-31T12:00:00Z, or how long ago, such as "
+            "30m, 2h or 7d",
+            names[i], clean);
+        free(clean);
+        return -1;
+    }
+    return 0;
+}
+
 static void add_filters(json_t *to, const json_t *args, const struct opt *options)
 {
     for (const struct opt *o = options; o->name; o++) {
@@ -253,6 +286,8 @@ int desk_params(const struct cli *cli, const struct desk_call *call, json_t *par
     for (const char *const *name = call->params; name && *name; name++)
         if (json_object_get(cli->args, *name))
             json_object_set(params, *name, json_object_get(cli->args, *name));
+    if (check_times(cli->args))
+        rc = -1;
     bool is_chosen = json_object_size(filter) || json_object_get(params, "ids");
     if (json_object_size(filter) && json_object_get(params, "ids")) {
         say_error("give ids or a filter, not both");
@@ -315,6 +350,29 @@ static enum cli_exit call_all(struct cli *cli, struct rpc *rpc, json_t *params)
     return CLI_OK;
 }
 
+/* dlq.count takes the filter flat, and means what a change would move by `status`. */
+static enum cli_exit count_only(struct cli *cli, struct rpc *rpc, const json_t *params)
+{
+    json_t *asked = json_object(), *result = NULL;
+    json_t *ids = json_object_get(params, "ids");
+    enum cli_exit status;
+
+    json_object_update(asked, json_object_get(params, "filter"));
+    if (ids)
+        json_object_set(asked, "ids", ids);
+    if (!json_object_get(asked, "status"))
+        json_object_set_new(asked, "status", json_string(ids ? "any" : "pending_review"));
+    status = rpc_call(rpc, "dlq.count", asked, &result);
+    if (status == CLI_OK && cli->is_json)
+        say_json(result);
+    else if (status == CLI_OK)
+        say("%lld dead letters, and nothing was changed\n",
+            (long long)json_integer_value(json_object_get(result, "count")));
+    json_decref(result);
+    json_decref(asked);
+    return status;
+}
+
 /* A method is one topic level of letters, digits, dots, dashes and underscores. */
 static bool is_method(const char *text)
 {
@@ -336,7 +394,12 @@ enum cli_exit desk_run(struct cli *cli)
     if (desk_params(cli, call, params))
         goto out;
     rpc = rpc_open(cli, arg_int(cli->args, "timeout", call->timeout_ms ? call->timeout_ms : 10000));
-    status = rpc ? call_all(cli, rpc, params) : CLI_ERROR;
+    if (!rpc)
+        status = CLI_ERROR;
+    else if (arg_flag(cli->args, "dry-run"))
+        status = count_only(cli, rpc, params);
+    else
+        status = call_all(cli, rpc, params);
 out:
     rpc_close(rpc);
     json_decref(params);

@@ -11,6 +11,12 @@
 #define CLI_DESK_H
 #include "cli.h"
 
+/* The reasons of dead letters, as core/outcome.c of the bridge has them. */
+#define DESK_REASONS                                                                         \
+    "user_offline, ack_timeout, no_target, target_invalid, target_dead, provider_rejected, " \
+    "provider_auth, provider_unavailable, network_timeout, connection_lost, rate_limited, "  \
+    "content_invalid, payload_too_large, template_error, outcome_unknown, poison, internal"
+
 enum desk_words {
     WORDS_NONE,
     WORDS_ID,  /* one: params.id */

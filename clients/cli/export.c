@@ -19,41 +19,75 @@ static const char *const paging[] = {"after", NULL};
 const struct desk_call export_call = {
     .method = "dlq.export", .filter = FILTER_FLAT, .params = paging, .list = "entries"};
 
-/* `is_free`: written by strangers; a spreadsheet must not take it for a formula. */
+/*
+ * `is_ours`: made by the bridge itself, of digits, letters, dashes and colons; it never begins like
+ * a formula. All else comes from services, users, admins and providers: addresses, ids, and what is
+ * new in a later bridge.
+ */
 static const struct column {
     const char *name;
-    bool is_free, is_content; /* is_content: a member of the content */
+    bool is_ours, is_content; /* is_content: a member of the content */
 } columns[] = {
-    {"delivery", false, false},   {"notification", false, false}, {"service", false, false},
-    {"request", true, false},     {"type", false, false},         {"priority", false, false},
-    {"channel", false, false},    {"destination", false, false},  {"user", false, false},
-    {"target", false, false},     {"reason", false, false},       {"code", true, false},
-    {"detail", true, false},      {"attempts", false, false},     {"retries", false, false},
-    {"status", false, false},     {"died_at", false, false},      {"changed_at", false, false},
-    {"changed_by", false, false}, {"resolved_by", false, false},  {"note", true, false},
-    {"created_at", false, false}, {"expires_at", false, false},   {"title", true, true},
-    {"body", true, true},         {"content", false, false},
+    {"delivery", true, false},    {"notification", true, false}, {"service", false, false},
+    {"request", false, false},    {"type", false, false},        {"priority", true, false},
+    {"channel", true, false},     {"destination", false, false}, {"user", false, false},
+    {"target", false, false},     {"reason", true, false},       {"code", false, false},
+    {"detail", false, false},     {"attempts", true, false},     {"retries", true, false},
+    {"status", true, false},      {"died_at", true, false},      {"changed_at", true, false},
+    {"changed_by", false, false}, {"resolved_by", true, false},  {"note", false, false},
+    {"created_at", true, false},  {"expires_at", true, false},   {"title", false, true},
+    {"body", false, true},        {"content", false, false},
 };
 #define COLUMNS (sizeof(columns) / sizeof(columns[0]))
 
-/* RFC 4180. */
-static void put_cell(const char *text, bool is_free, bool is_last)
+/* What a spreadsheet takes for a formula: also behind blanks, and in full width. */
+static bool is_formula(const char *text)
 {
-    bool is_formula = is_free && *text && strchr("=+-@\t\r", *text);
+    static const char *const wide[] = {"\xef\xbc\x9d", "\xef\xbc\x8b", "\xef\xbc\x8d",
+                                       "\xef\xbc\xa0"}; /* = + - @ */
 
-    if (is_formula || text[strcspn(text, "\",\r\n")] != '\0') {
-        putchar('"');
-        if (is_formula)
-            putchar('\'');
-        for (; *text; text++) {
-            if (*text == '"')
+    if (strchr("\t\r\n", *text) && *text)
+        return true;
+    text += strspn(text, " \xc2\xa0");
+    for (size_t i = 0; i < sizeof(wide) / sizeof(wide[0]); i++)
+        if (strncmp(text, wide[i], strlen(wide[i])) == 0)
+            return true;
+    return *text && strchr("=+-@", *text);
+}
+
+/* Without what a terminal would obey, but with the ends of lines; quotes doubled. */
+static void put_text(const char *text)
+{
+    while (*text) {
+        size_t len = strcspn(text, "\t\r\n");
+        char *part = xasprintf("%.*s", (int)len, text), *clean = clean_text(part);
+
+        for (const char *c = clean; *c; c++) {
+            if (*c == '"')
                 putchar('"');
-            putchar(*text);
+            putchar(*c);
         }
-        putchar('"');
-    } else {
-        fputs(text, stdout);
+        free(clean);
+        free(part);
+        text += len;
+        if (*text)
+            putchar(*text++);
     }
+}
+
+/* RFC 4180; quoted also where a program that splits at ; or a tab would see two cells. */
+static void put_cell(const char *text, bool is_ours, bool is_last)
+{
+    bool is_marked = !is_ours && is_formula(text);
+    bool is_quoted = is_marked || text[strcspn(text, "\",;\t\r\n")] != '\0';
+
+    if (is_quoted)
+        putchar('"');
+    if (is_marked)
+        putchar('\'');
+    put_text(text);
+    if (is_quoted)
+        putchar('"');
     fputs(is_last ? "\r\n" : ",", stdout);
 }
 
@@ -69,7 +103,7 @@ static void put_row(const json_t *entry)
         put_cell(text    ? text
                  : value ? json_string_value(value)
                          : "",
-                 columns[i].is_free, i == COLUMNS - 1);
+                 columns[i].is_ours, i == COLUMNS - 1);
         free(text);
     }
 }
@@ -97,7 +131,7 @@ static enum cli_exit export_all(struct cli *cli, struct rpc *rpc, json_t *params
     size_t count = 0;
 
     for (size_t i = 0; is_csv && i < COLUMNS; i++)
-        put_cell(columns[i].name, false, i == COLUMNS - 1);
+        put_cell(columns[i].name, true, i == COLUMNS - 1);
     json_object_set_new(params, "limit", json_integer(100));
     while (is_more && status == CLI_OK) {
         json_t *result = NULL;
@@ -105,20 +139,23 @@ static enum cli_exit export_all(struct cli *cli, struct rpc *rpc, json_t *params
         status = rpc_call(rpc, export_call.method, params, &result);
         if (status == CLI_OK) {
             json_t *next = json_object_get(result, "next");
+            size_t shown = json_array_size(json_object_get(result, "entries"));
 
             put_page(json_object_get(result, "entries"), is_csv);
-            count += json_array_size(json_object_get(result, "entries"));
             is_more = json_is_string(next);
-            if (is_more)
+            status = say_flush();
+            if (status == CLI_OK) /* else this page is asked for again */
+                count += shown;
+            if (status == CLI_OK && is_more)
                 json_object_set(params, "after", next);
-            if (!say_flush())
-                status = CLI_PIPE;
         }
         json_decref(result);
     }
-    if (status != CLI_OK && status != CLI_PIPE && arg_str(params, "after"))
+    if (status == CLI_PIPE)
+        return status;
+    if (status != CLI_OK && arg_str(params, "after"))
         say_error("cut short after %zu: go on with --after '%s'", count, arg_str(params, "after"));
-    else if (!cli->is_quiet)
+    else if (status == CLI_OK && !cli->is_quiet)
         say_error("%zu dead letters", count);
     return status;
 }

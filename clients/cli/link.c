@@ -136,7 +136,8 @@ static void refused(struct link *link, int code)
         say_error("the broker refused the login: %s (the token expired %lld s ago)", reason,
                   (long long)(wall_ms() / 1000 - exp));
     else
-        say_error("the broker refused the login: %s", reason);
+        say_error("the broker refused the login: %s (as %s/%s; --kind and --as say otherwise)",
+                  reason, link->conf->principal.kind_name, link->conf->principal.id);
     if (link->was_up && link->conf->token_file && ++link->refusals < REFUSALS_MAX) {
         wait_before_retry(link);
         return;

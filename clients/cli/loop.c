@@ -59,14 +59,13 @@ enum cli_exit loop_run(struct loop *loop)
     while (!loop->is_over) {
         int64_t due = link_tick(loop->link);
 
-        if (!say_flush())
-            loop_stop(loop, CLI_PIPE);
+        enum cli_exit written = say_flush();
+        if (written != CLI_OK)
+            loop_stop(loop, written);
         if (loop->hooks.tick && !loop->is_over)
             due = sooner(due, loop->hooks.tick(loop->hooks.ctx));
         if (!loop->is_over)
             turn(loop, due);
     }
-    if (!say_flush())
-        loop->status = CLI_PIPE;
-    return loop->status;
+    return exit_worse(loop->status, say_flush());
 }

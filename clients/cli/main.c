@@ -8,6 +8,7 @@
 #include "cli.h"
 #include "desk.h"
 #include "export.h"
+#include "nearest.h"
 #include "request.h"
 #include "say.h"
 
@@ -90,27 +91,116 @@ static void help_one(const struct command *c)
     options_help(common);
 }
 
-/* The command that argv names, and how many words its name has. NULL after saying so. */
-static const struct command *find_command(int argc, char **argv, int *words)
+/* Whether the command is of this group: "dlq list" is of "dlq". */
+static bool is_of_group(const struct command *c, const char *group)
 {
-    size_t len = strlen(argv[1]);
-    bool is_group = false;
+    size_t len = strlen(group);
+
+    return strncmp(c->name, group, len) == 0 && c->name[len] == ' ';
+}
+
+/* False when there is no such group. */
+static bool help_group(const char *group)
+{
+    bool is_there = false;
 
     for (size_t i = 0; i < COMMANDS; i++) {
-        const char *name = commands[i].name;
-
-        if (strncmp(name, argv[1], len) != 0)
+        if (!is_of_group(&commands[i], group))
             continue;
-        *words = name[len] == ' ' ? 2 : 1;
-        if (name[len] == '\0' || (*words == 2 && argc > 2 && strcmp(name + len + 1, argv[2]) == 0))
-            return &commands[i];
-        is_group = is_group || *words == 2;
+        if (!is_there)
+            say("usage: tocsin %s COMMAND [OPTIONS]\n\n", group);
+        is_there = true;
+        say("  %-15s %s\n", commands[i].name, commands[i].summary);
     }
-    char *clean = clean_text(argv[is_group && argc > 2 ? 2 : 1]);
-    say_error("no command '%s%s%s' (see tocsin --help)", is_group && argc > 2 ? argv[1] : "",
-              is_group && argc > 2 ? " " : "", clean);
+    if (is_there)
+        say("\ntocsin %s COMMAND --help shows a command's options.\n", group);
+    return is_there;
+}
+
+static void no_command(const char *group, const char *word)
+{
+    char *clean = clean_text(word);
+    struct nearest near;
+
+    nearest_begin(&near, word);
+    for (size_t i = 0; i < COMMANDS; i++) {
+        const char *name = commands[i].name, *blank = strchr(name, ' ');
+
+        if (group && is_of_group(&commands[i], group))
+            nearest_try(&near, blank + 1);
+        else if (!group && !blank)
+            nearest_try(&near, name);
+    }
+    if (!group) {
+        static const char *const groups[] = {"dlq", "provider", "channel", "help", "version"};
+
+        for (size_t i = 0; i < sizeof(groups) / sizeof(groups[0]); i++)
+            nearest_try(&near, groups[i]);
+    }
+    if (near.word)
+        say_error("no command '%s%s%s'; is '%s%s%s' meant? (see tocsin --help)", group ? group : "",
+                  group ? " " : "", clean, group ? group : "", group ? " " : "", near.word);
+    else
+        say_error("no command '%s%s%s' (see tocsin --help)", group ? group : "", group ? " " : "",
+                  clean);
     free(clean);
+}
+
+/* The command of these words, and how many of them are its name; NULL when there is none. */
+static const struct command *match_command(int argc, char **argv, int *words)
+{
+    for (size_t i = 0; i < COMMANDS; i++) {
+        const char *name = commands[i].name;
+        size_t len = strlen(argv[1]);
+
+        *words = strchr(name, ' ') ? 2 : 1;
+        if (strcmp(name, argv[1]) == 0 || (is_of_group(&commands[i], argv[1]) && argc > 2 &&
+                                           strcmp(name + len + 1, argv[2]) == 0))
+            return &commands[i];
+    }
     return NULL;
+}
+
+/* What is asked of the program itself. CLI_OK or CLI_USAGE, and -1 when it is a command. */
+static int ask_program(int argc, char **argv)
+{
+    const char *first = argc > 1 ? argv[1] : "--help";
+    const struct command *command;
+    int words;
+
+    if (strcmp(first, "--version") == 0 || strcmp(first, "version") == 0) {
+        say("tocsin %s\n", TOCSIN_VERSION);
+        return CLI_OK;
+    }
+    if (argc > 2 && strcmp(first, "help") == 0) {
+        command = match_command(argc - 1, argv + 1, &words);
+        if (command)
+            help_one(command);
+        else if (!help_group(argv[2]))
+            no_command(NULL, argv[2]);
+        else
+            return CLI_OK;
+        return command ? CLI_OK : CLI_USAGE;
+    }
+    if (strcmp(first, "--help") == 0 || strcmp(first, "help") == 0) {
+        help_all();
+        return argc < 2 ? CLI_USAGE : CLI_OK;
+    }
+    command = match_command(argc, argv, &words);
+    if (command)
+        return -1;
+    if (argc == 2 && help_group(first))
+        return CLI_USAGE;
+    if (argc > 2 && strcmp(argv[2], "--help") == 0 && help_group(first))
+        return CLI_OK;
+    for (size_t i = 0; i < COMMANDS && argc > 2; i++) {
+        if (is_of_group(&commands[i], first)) {
+            no_command(first, argv[2]);
+            return CLI_USAGE;
+        }
+    }
+    no_command(NULL, first);
+    return CLI_USAGE;
 }
 
 static enum cli_exit run(struct cli *cli)
@@ -137,17 +227,11 @@ int main(int argc, char **argv)
 {
     struct cli cli = {0};
     enum cli_exit status = CLI_USAGE;
-    int words;
+    int words, asked = ask_program(argc, argv);
 
-    if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0) {
-        help_all();
-        return argc < 2 ? (int)CLI_USAGE : (int)CLI_OK;
-    }
-    if (strcmp(argv[1], "--version") == 0) {
-        say("tocsin %s\n", TOCSIN_VERSION);
-        return CLI_OK;
-    }
-    cli.command = find_command(argc, argv, &words);
+    if (asked >= 0)
+        return (int)say_end((enum cli_exit)asked);
+    cli.command = match_command(argc, argv, &words);
     if (!cli.command)
         return (int)CLI_USAGE;
     const struct opt *const own[] = {cli.command->options ? cli.command->options : output_options,
@@ -164,5 +248,5 @@ int main(int argc, char **argv)
     json_decref(cli.args);
     json_decref(cli.words);
     signals_close(&cli.signals);
-    return say_flush() ? (int)status : (int)exit_worse(status, CLI_PIPE);
+    return (int)say_end(status);
 }

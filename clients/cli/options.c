@@ -2,6 +2,7 @@
 #include "options.h"
 
 #include "ids.h"
+#include "nearest.h"
 #include "say.h"
 
 #include <errno.h>
@@ -89,10 +90,42 @@ static int complain(const struct opt *o, const char *text)
                                          [OPT_INT] = "a whole number",
                                          [OPT_DURATION] = "a duration such as 30s, 5m, 2h or 7d",
                                          [OPT_JSON] = "a JSON value"};
-    char *clean = clean_text(text);
+    char *clean = clean_text(text), meant[64] = "";
+    struct nearest near;
 
-    say_error("--%s: '%s' is not %s%s", o->name, clean, o->choices ? "one of " : wanted[o->type],
-              o->choices ? o->choices : "");
+    nearest_begin(&near, text);
+    for (const char *p = o->choices; p; p = strchr(p, '|') ? strchr(p, '|') + 1 : NULL) {
+        char word[40];
+
+        snprintf(word, sizeof(word), "%.*s", (int)strcspn(p, "|"), p);
+        nearest_try(&near, word);
+        if (near.word == word) {
+            snprintf(meant, sizeof(meant), "; is %s meant?", word);
+            near.word = NULL;
+        }
+    }
+    say_error("--%s: '%s' is not %s%s%s", o->name, clean, o->choices ? "one of " : wanted[o->type],
+              o->choices ? o->choices : "", meant);
+    free(clean);
+    return -1;
+}
+
+static int unknown(const struct opt *const *tables, const char *typed)
+{
+    char *clean = clean_text(typed);
+    char *name = xasprintf("%.*s", (int)strcspn(clean, "="), clean);
+    struct nearest near;
+
+    nearest_begin(&near, name + 2);
+    for (; *tables; tables++)
+        for (const struct opt *o = *tables; o->name; o++)
+            if (o->help)
+                nearest_try(&near, o->name);
+    if (near.word)
+        say_error("unknown option %s; is --%s meant?", clean, near.word);
+    else
+        say_error("unknown option %s", clean);
+    free(name);
     free(clean);
     return -1;
 }
@@ -105,12 +138,8 @@ static int parse_one(const struct opt *const *tables, int argc, char **argv, int
     const struct opt *o = find(tables, name, equals ? (size_t)(equals - name) : strlen(name));
     const char *text = equals ? equals + 1 : NULL;
 
-    if (!o) {
-        char *clean = clean_text(argv[*at]);
-        say_error("unknown option %s", clean);
-        free(clean);
-        return -1;
-    }
+    if (!o)
+        return unknown(tables, argv[*at]);
     if (o->type == OPT_FLAG && equals) {
         say_error("--%s takes no value", o->name);
         return -1;
@@ -172,9 +201,14 @@ void options_help(const struct opt *const *tables)
         for (const struct opt *o = *tables; o->name; o++) {
             char left[64];
 
+            if (!o->help)
+                continue; /* not served by this version */
             snprintf(left, sizeof(left), "--%s%s%s", o->name, o->value ? " " : "",
                      o->value ? o->value : "");
-            say("  %-26s %s\n", left, o->help);
+            say("  %-26s %s", left, o->help);
+            if (o->choices)
+                say(" [%s]", o->choices);
+            say("\n");
         }
     }
 }

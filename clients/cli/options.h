@@ -30,8 +30,8 @@ enum opt_type {
 struct opt {
     const char *name; /* without the dashes; NULL ends a table */
     enum opt_type type;
-    const char *value; /* how help names the value */
-    const char *help;
+    const char *value;   /* how help names the value */
+    const char *help;    /* NULL: not shown, since this version of the bridge does not serve it */
     const char *choices; /* "a|b|c" where only these are right, else NULL */
 };
 

@@ -91,29 +91,83 @@ static void read_roles(struct principal *p, const json_t *roles)
     }
 }
 
-static int read_claims(struct principal *p, const json_t *claims, const char **error)
+static const char *text_claim(const json_t *claims, const char *name)
 {
-    const char *kind = json_string_value(json_object_get(claims, "kind"));
-    const char *sub = json_string_value(json_object_get(claims, "sub"));
+    const char *text = json_string_value(json_object_get(claims, name));
 
-    for (size_t i = 0; kind && i < sizeof(kinds) / sizeof(kinds[0]); i++) {
-        if (strcmp(kind, kinds[i].name) == 0) {
+    return text && *text ? text : NULL;
+}
+
+static int set_kind(struct principal *p, const char *name)
+{
+    for (size_t i = 0; name && i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+        if (strcmp(name, kinds[i].name) == 0) {
             p->kind = kinds[i].kind;
             p->kind_name = kinds[i].name;
         }
     }
-    *error = "the token's 'kind' is not user, service or admin";
-    if (!p->kind || p->kind == KIND_BRIDGE)
+    return p->kind && p->kind != KIND_BRIDGE ? 0 : -1;
+}
+
+/* The only kind of a set, or NULL. */
+static const char *only_kind(unsigned set)
+{
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
+        if (set == (unsigned)kinds[i].kind)
+            return kinds[i].name;
+    return NULL;
+}
+
+static const char *find_kind(const json_t *claims, const struct principal_hint *hint)
+{
+    const char *kind = hint->kind ? hint->kind : text_claim(claims, "kind");
+
+    if (!kind)
+        kind = text_claim(claims, "tocsin_kind");
+    if (!kind)
+        kind = text_claim(json_object_get(claims, "app_metadata"), "tocsin_kind");
+    return kind ? kind : only_kind(hint->kinds);
+}
+
+static const char *find_id(const json_t *claims, const struct principal_hint *hint,
+                           enum principal_kind kind)
+{
+    const char *id = hint->id;
+
+    if (!id && kind == KIND_SERVICE && !text_claim(claims, "kind")) {
+        id = text_claim(claims, "azp");
+        if (!id)
+            id = text_claim(claims, "client_id");
+    }
+    return id ? id : text_claim(claims, "sub");
+}
+
+static int read_claims(struct principal *p, const json_t *claims, const struct principal_hint *hint,
+                       const char **error)
+{
+    const char *kind = find_kind(claims, hint), *id;
+
+    *error = "the token does not say which kind it is of: give --kind user, service or admin";
+    if (!kind)
         return -1;
-    *error = "the token's 'sub' is missing, not UTF-8, or over 128 bytes when encoded";
-    if (!sub || principal_encode(sub, p->id))
+    *error = "the token's 'kind' is not user, service or admin; give --kind where the broker knows "
+             "it by another claim";
+    if (set_kind(p, kind))
+        return -1;
+    id = find_id(claims, hint, p->kind);
+    *error = "the token has no 'sub': give --id";
+    if (!id)
+        return -1;
+    *error = "the token's 'sub', or the id given, is not UTF-8, or over 128 bytes when encoded";
+    if (principal_encode(id, p->id))
         return -1;
     read_roles(p, json_object_get(claims, "roles"));
     p->expires_at = (int64_t)json_number_value(json_object_get(claims, "exp"));
     return 0;
 }
 
-int principal_from_token(struct principal *out, const char *token, const char **error)
+int principal_from_token(struct principal *out, const char *token,
+                         const struct principal_hint *hint, const char **error)
 {
     struct buf payload = {0};
     json_t *claims = NULL;
@@ -128,7 +182,7 @@ int principal_from_token(struct principal *out, const char *token, const char **
     claims = json_loadb(payload.data, payload.len, JSON_REJECT_DUPLICATES, NULL);
     if (!json_is_object(claims))
         goto out;
-    rc = read_claims(out, claims, error);
+    rc = read_claims(out, claims, hint, error);
 out:
     json_decref(claims);
     buf_fini(&payload);

@@ -6,6 +6,15 @@
  * anything: that is the broker's business. Reading it wrongly can only make
  * the broker refuse us.
  *
+ * The broker's plugin can be configured to find kind and id in other claims
+ * (default_kind, service_when, id_claim, service_id_claim). What is not given
+ * here is derived:
+ *   kind  claim kind, tocsin_kind or app_metadata.tocsin_kind; else the only
+ *         kind that the command works for
+ *   id    of Tocsin's own tokens, which have the claim kind, and of users and
+ *         admins the claim sub; of a service the claim azp or client_id,
+ *         where the token has one, else sub
+ *
  * Ownership: strings belong to the struct until principal_fini().
  * Errors:    a sentence for the user, which never quotes the token.
  */
@@ -29,8 +38,16 @@ struct principal {
     int64_t expires_at; /* seconds since 1970, 0 when the token does not say */
 };
 
+/* What the caller knows better than the token; each may be NULL. */
+struct principal_hint {
+    const char *kind; /* "user", "service" or "admin" */
+    const char *id;   /* as it is, not encoded */
+    unsigned kinds;   /* the set of kinds that the command works for */
+};
+
 /* Fills *out. 0, or -1 with *error set to a static sentence. */
-int principal_from_token(struct principal *out, const char *token, const char **error) NODISCARD;
+int principal_from_token(struct principal *out, const char *token,
+                         const struct principal_hint *hint, const char **error) NODISCARD;
 void principal_fini(struct principal *p);
 /*
  * topics.md section 1: every byte outside [A-Za-z0-9._~@|-] becomes %XX.

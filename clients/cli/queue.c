@@ -103,10 +103,11 @@ static void show_stats(const json_t *result)
     char *at = clean_field(result, "at");
     size_t i;
 
-    say("%s  %lld bridges  rates of the last hour\n", at,
-        (long long)json_integer_value(json_object_get(result, "bridges")));
+    long long bridges = (long long)json_integer_value(json_object_get(result, "bridges"));
+    say("%s  %lld bridge%s  rates of the last hour\n", at, bridges, bridges == 1 ? "" : "s");
     free(at);
     table_init(&t, sizeof(headings) / sizeof(headings[0]), headings);
+    t.ranks = "7999465882530169";
     json_array_foreach(json_object_get(result, "providers"), i, line)
     {
         add_line(&t, text_of(line, "channel"), text_of(line, "provider"), line);
@@ -132,7 +133,7 @@ static enum cli_exit refresh(struct cli *cli, struct rpc *rpc)
         show_stats(result);
     }
     json_decref(result);
-    return say_flush() ? CLI_OK : CLI_PIPE;
+    return say_flush();
 }
 
 enum cli_exit cmd_stats(struct cli *cli)
@@ -163,6 +164,7 @@ static void show_providers(const json_t *result)
     size_t i;
 
     table_init(&t, sizeof(headings) / sizeof(headings[0]), headings);
+    t.ranks = "8909~1~";
     json_array_foreach(json_object_get(result, "providers"), i, one)
     {
         const json_t *own = json_object_get(one, "provider_pause");

@@ -12,30 +12,31 @@ const struct opt request_options[] = {
     {"type", OPT_STRING, "TYPE", "what happened, dotted: order.ready", NULL},
     {"to-user", OPT_LIST, "USER,..", "one user, or several", NULL},
     {"to-role", OPT_STRING, "ROLE", "everybody with this role", NULL},
-    {"to-topic", OPT_STRING, "NAME", "the subscribers of a named list", NULL},
+    {"to-topic", OPT_STRING, "NAME", NULL, NULL},
     {"to-broadcast", OPT_FLAG, NULL, "everybody", NULL},
     {"to-email", OPT_STRING, "ADDRESS", "a mailbox", NULL},
     {"to-phone", OPT_STRING, "NUMBER", "a telephone, as +15550100", NULL},
     {"to-push-token", OPT_STRING, "TOKEN", "one device", NULL},
     {"to-url", OPT_STRING, "URL", "a webhook", NULL},
     {"channels", OPT_LIST, "CHANNEL,..", "in_app push sms email chat webhook", NULL},
-    {"route", OPT_STRING, "ROUTE", "all: every channel; first: until one works", "all|first"},
-    {"priority", OPT_STRING, "PRIORITY", "urgent, high, normal or low", "urgent|high|normal|low"},
+    {"route", OPT_STRING, "ROUTE", "every channel, or one after the other until one works",
+     "all|first"},
+    {"priority", OPT_STRING, "PRIORITY", "how soon it must go out", "urgent|high|normal|low"},
     {"title", OPT_STRING, "TEXT", "title", NULL},
     {"body", OPT_STRING, "TEXT", "body", NULL},
-    {"template", OPT_STRING, "NAME", "template to render instead of title and body", NULL},
+    {"template", OPT_STRING, "NAME", NULL, NULL},
     {"locale", OPT_STRING, "TAG", "language wanted, as en-GB", NULL},
-    {"data", OPT_JSON, "JSON", "object for the template and the clients", NULL},
+    {"data", OPT_JSON, "JSON", "object for the clients", NULL},
     {"content", OPT_JSON, "JSON", "per-channel overrides", NULL},
-    {"at", OPT_STRING, "TIME", "deliver then (RFC 3339)", NULL},
-    {"schedule", OPT_JSON, "JSON", "deliver repeatedly", NULL},
+    {"at", OPT_STRING, "TIME", "deliver then, as 2026-01-31T12:00:00Z", NULL},
+    {"schedule", OPT_JSON, "JSON", NULL, NULL},
     {"expires-at", OPT_STRING, "TIME", "drop it after this time", NULL},
     {"ttl", OPT_STRING, "TIME", "drop it after so long", NULL},
     {"collapse-key", OPT_STRING, "KEY", "replaces an undelivered one with the same key", NULL},
-    {"group", OPT_JSON, "JSON", "fold into one digest", NULL},
+    {"group", OPT_JSON, "JSON", NULL, NULL},
     {"retry", OPT_JSON, "JSON", "retry policy where it differs from the type's", NULL},
     {"campaign", OPT_STRING, "NAME", "for statistics", NULL},
-    {"receipts", OPT_STRING, "WHICH", "final, all or none", "final|all|none"},
+    {"receipts", OPT_STRING, "WHICH", "which receipts to send", "final|all|none"},
     {NULL, OPT_FLAG, NULL, NULL, NULL}};
 
 /* Options whose field is their name with '-' as '_'. */
@@ -141,6 +142,16 @@ static enum receipt_mode receipt_mode(const json_t *object)
     return mode && strcmp(mode, "none") == 0 ? RECEIPTS_NONE : RECEIPTS_FINAL;
 }
 
+/* "first", or {"mode": "first"}. */
+static bool is_first(const json_t *object)
+{
+    const json_t *route = json_object_get(object, "route");
+    const char *mode = json_is_object(route) ? json_string_value(json_object_get(route, "mode"))
+                                             : json_string_value(route);
+
+    return mode && strcmp(mode, "first") == 0;
+}
+
 int request_init(struct request *out, json_t *object, char **error)
 {
     json_t *id = json_object_get(object, "id");
@@ -168,6 +179,7 @@ int request_init(struct request *out, json_t *object, char **error)
                             .json = json,
                             .len = len,
                             .receipts = receipt_mode(object),
+                            .is_first = is_first(object),
                             .is_single = is_single(object)};
     return 0;
 }

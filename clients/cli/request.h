@@ -21,6 +21,7 @@ struct request {
     char *json; /* compact, with the id in it */
     size_t len;
     enum receipt_mode receipts;
+    bool is_first;  /* route first: one delivery to each is enough */
     bool is_single; /* surely one delivery, so that its first final receipt is the end */
 };
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "rpc.h"
 
+#include "desk.h"
 #include "ids.h"
 #include "loop.h"
 #include "say.h"
@@ -108,6 +109,32 @@ struct rpc *rpc_open(struct cli *cli, int64_t timeout_ms)
     return rpc;
 }
 
+/* "/params/filter/since" is what the command calls --since, where it has such an option. */
+static char *name_field(const struct command *command, const char *pointer)
+{
+    const struct opt *const tables[] = {command->options, command->more_options};
+    const char *last = strrchr(pointer, '/');
+    bool is_param = strncmp(pointer, "/params/", 8) == 0;
+
+    if (!is_param)
+        return xasprintf("%s", pointer);
+    for (size_t t = 0; t < sizeof(tables) / sizeof(tables[0]); t++)
+        for (const struct opt *o = tables[t]; o && o->name; o++)
+            if (strcmp(o->name, last + 1) == 0)
+                return xasprintf("--%s", o->name);
+    if (strcmp(pointer, "/params/id") == 0 || strncmp(pointer, "/params/ids", 11) == 0)
+        return xasprintf("ID");
+    if (command->words && (strcmp(last, "/provider") == 0 || strcmp(last, "/channel") == 0))
+        return xasprintf("%s", command->words);
+    return xasprintf("%s", pointer);
+}
+
+/* Every reason that a dead letter can have: the bridge does not list them in its answer. */
+static void say_reasons(void)
+{
+    say_error("reasons are " DESK_REASONS);
+}
+
 /* Sorts an answer into a result or an error that is said. */
 static enum cli_exit read_reply(struct rpc *rpc, json_t **result)
 {
@@ -121,7 +148,13 @@ static enum cli_exit read_reply(struct rpc *rpc, json_t **result)
     } else if (error) {
         char *code = clean_field(error, "code"), *message = clean_field(error, "message");
         char *field = clean_field(error, "field");
-        say_error("%s: %s%s%s", code, message, *field ? " " : "", field);
+        char *name = name_field(rpc->cli->command, field);
+        bool is_named = *name && *name != '/'; /* by what the command line calls it */
+        say_error("%s: %s%s%s%s%s", code, is_named ? name : "", is_named ? ": " : "", message,
+                  is_named || !*name ? "" : " ", is_named ? "" : name);
+        if (strcmp(name, "--reason") == 0)
+            say_reasons();
+        free(name);
         free(code);
         free(message);
         free(field);

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 #include "say.h"
 
+#include <errno.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 void say_error(const char *fmt, ...)
 {
@@ -18,12 +21,6 @@ void say_error(const char *fmt, ...)
     fputc('\n', stderr);
 }
 
-void say_json(const json_t *value)
-{
-    json_dumpf(value, stdout, JSON_COMPACT);
-    putchar('\n');
-}
-
 void say(const char *fmt, ...)
 {
     va_list ap;
@@ -33,9 +30,31 @@ void say(const char *fmt, ...)
     va_end(ap);
 }
 
-bool say_flush(void)
+/* A pipe or a socket at whose other end nobody reads. */
+static bool is_unread(void)
 {
-    return fflush(stdout) == 0 && !ferror(stdout);
+    struct pollfd out = {.fd = STDOUT_FILENO, .events = POLLOUT};
+
+    return errno == EPIPE || errno == ECONNRESET ||
+           (poll(&out, 1, 0) == 1 && (out.revents & (POLLERR | POLLHUP)));
+}
+
+enum cli_exit say_flush(void)
+{
+    errno = 0;
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return CLI_OK;
+    return is_unread() ? CLI_PIPE : CLI_ERROR;
+}
+
+enum cli_exit say_end(enum cli_exit status)
+{
+    enum cli_exit written = say_flush();
+
+    if (written == CLI_ERROR)
+        say_error("the output could not be written: %s",
+                  errno ? strerror(errno) : "an earlier write failed; is the disk full?");
+    return exit_worse(status, written);
 }
 
 /* Decodes one UTF-8 character; its length, or 0 when the bytes are none. */
@@ -90,6 +109,18 @@ char *clean_text(const char *text)
         s += len;
     }
     return out.data;
+}
+
+/* Every such character is within the first 65,536, so that one \u escape says it. */
+void say_json(const json_t *value)
+{
+    char *text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
+    char *clean = clean_text(text);
+
+    fputs(clean, stdout);
+    putchar('\n');
+    free(clean);
+    free(text);
 }
 
 char *clean_field(const json_t *object, const char *key)

@@ -484,8 +484,7 @@ enum cli_exit cmd_send(struct cli *cli)
         status = loop_run(&s.loop);
         status = exit_worse(status, s.worst);
         summarise(&s);
-        if (!say_flush())
-            status = CLI_PIPE;
+        status = exit_worse(status, say_flush());
     }
     link_close(s.link);
     source_close(s.source);

@@ -20,6 +20,8 @@
 
 static void entry_done(struct send *s, struct entry *entry)
 {
+    if (entry->ended_badly)
+        s->worst = exit_worse(s->worst, CLI_UNDELIVERED);
     if (entry->is_asking)
         s->asking--;
     if (entry->ended_badly)
@@ -93,7 +95,8 @@ static void progressed(struct send *s, struct entry *entry, const json_t *receip
     entry->ended++;
     if (kind == RECEIPT_BAD) {
         entry->ended_badly = true;
-        s->worst = exit_worse(s->worst, CLI_UNDELIVERED);
+        if (!entry->req.is_first)
+            s->worst = exit_worse(s->worst, CLI_UNDELIVERED);
     }
     if (entry->req.is_single)
         entry_done(s, entry);
@@ -174,6 +177,43 @@ static void show_missed(struct send *s, struct entry *entry, const json_t *deliv
     json_decref(receipt);
 }
 
+/* Whether another delivery to the same user or address came to a good end. */
+static bool has_good_sibling(const json_t *deliveries, const json_t *bad)
+{
+    json_t *other;
+    size_t i;
+
+    json_array_foreach(deliveries, i, other)
+    {
+        const char *state = json_string_value(json_object_get(other, "state"));
+        enum receipt_kind kind = state ? receipt_kind(state) : RECEIPT_PASSING;
+        const json_t *user = json_object_get(bad, "user");
+
+        if (kind != RECEIPT_SENT && kind != RECEIPT_GOOD)
+            continue;
+        if (user ? json_equal(user, json_object_get(other, "user"))
+                 : json_equal(json_object_get(bad, "target"), json_object_get(other, "target")))
+            return true;
+    }
+    return false;
+}
+
+/* With `route first` a request has failed for those whom no channel reached. */
+static void judge_first(struct entry *entry, const json_t *deliveries)
+{
+    json_t *delivery;
+    size_t i;
+
+    entry->ended_badly = false;
+    json_array_foreach(deliveries, i, delivery)
+    {
+        const char *state = json_string_value(json_object_get(delivery, "state"));
+
+        if (state && receipt_kind(state) == RECEIPT_BAD && !has_good_sibling(deliveries, delivery))
+            entry->ended_badly = true;
+    }
+}
+
 static void look_at(struct send *s, struct entry *entry, const json_t *deliveries)
 {
     json_t *delivery;
@@ -187,11 +227,11 @@ static void look_at(struct send *s, struct entry *entry, const json_t *deliverie
             continue;
         over++;
         show_missed(s, entry, delivery);
-        if (receipt_kind(state) == RECEIPT_BAD) {
+        if (receipt_kind(state) == RECEIPT_BAD)
             entry->ended_badly = true;
-            s->worst = exit_worse(s->worst, CLI_UNDELIVERED);
-        }
     }
+    if (entry->req.is_first)
+        judge_first(entry, deliveries);
     if (over < json_array_size(deliveries) || (over == 0 && ++entry->empty_looks < EMPTY_LOOKS))
         entry->due_ms = now_ms() + backoff_ms(entry->tries - 1, ASK_AGAIN_MS, ASK_CAP_MS);
     else

@@ -57,10 +57,27 @@ static void show_json(const char *kind, const json_t *payload)
     json_decref(line);
 }
 
+/* Line by line, each indented: a line's end is the only control character that does something. */
+static void show_text(const json_t *n, const char *key)
+{
+    const char *text = json_string_value(json_object_get(n, key));
+
+    while (text && *text) {
+        size_t len = strcspn(text, "\n");
+        size_t shown = len && text[len] == '\n' && text[len - 1] == '\r' ? len - 1 : len;
+        char *line = xasprintf("%.*s", (int)shown, text), *clean = clean_text(line);
+
+        say("    %s\n", clean);
+        free(clean);
+        free(line);
+        text += len;
+        text += *text == '\n';
+    }
+}
+
 static void show_notification(const json_t *n, const char *from)
 {
     char *id = clean_field(n, "id"), *type = clean_field(n, "type");
-    char *title = clean_field(n, "title"), *body = clean_field(n, "body");
     char *priority = clean_field(n, "priority"), *created = clean_field(n, "created_at");
     const json_t *data = json_object_get(n, "data");
 
@@ -70,10 +87,8 @@ static void show_notification(const json_t *n, const char *from)
     if (json_is_true(json_object_get(n, "replay")))
         say("  (replayed)");
     say("\n");
-    if (*title)
-        say("    %s\n", title);
-    if (*body)
-        say("    %s\n", body);
+    show_text(n, "title");
+    show_text(n, "body");
     if (json_object_size(data)) {
         char *text = json_dumps(data, JSON_COMPACT);
         char *clean = clean_text(text);
@@ -83,8 +98,6 @@ static void show_notification(const json_t *n, const char *from)
     }
     free(id);
     free(type);
-    free(title);
-    free(body);
     free(priority);
     free(created);
 }
@@ -191,7 +204,7 @@ static void on_message(void *ctx, const struct link_message *msg)
 /* Acknowledges what has been shown; only once stdout really has it. */
 static void send_acks(struct watch *w)
 {
-    while (json_array_size(w->acks) && link_is_up(w->link) && say_flush()) {
+    while (json_array_size(w->acks) && link_is_up(w->link) && say_flush() == CLI_OK) {
         json_t *ids = json_array();
 
         while (json_array_size(w->acks) && json_array_size(ids) < ACK_MAX) {

@@ -491,7 +491,13 @@ def test_a_wrong_or_missing_token_is_a_usage_error(broker, user, admin, tmp_path
 
 
 @pytest.mark.parametrize("args, message", [
-    (["sned"], "no command 'sned'"), (["dlq", "rety"], "no command 'dlq rety'"),
+    (["sned"], "no command 'sned'; is 'send' meant?"),
+    (["dlq", "rety"], "no command 'dlq rety'; is 'dlq retry' meant?"),
+    (["versoin"], "is 'version' meant?"), (["provider", "puase"], "is 'provider pause' meant?"),
+    (["send", "--tpye", "x"], "unknown option --tpye; is --type meant?"),
+    (["send", "--prioritty=high"], "is --priority meant?"), (["send", "--zebra"], "unknown option --zebra\n"),
+    (["send", "--priority", "hihg"], "is not one of urgent|high|normal|low; is high meant?"),
+    (["send", "--kind", "bridge"], "is not one of user|service|admin"),
     (["send", "--tile", "x"], "unknown option --tile"), (["send", "-v"], "options are long"),
     (["send", "--window", "0"], "--window is 1 to 10000"),
     (["send", "--timeout", "soon"], "is not a duration"),
@@ -505,6 +511,137 @@ def test_a_wrong_or_missing_token_is_a_usage_error(broker, user, admin, tmp_path
 ])
 def test_usage_errors(service, args, message):
     assert message in service.run(*args, want=2).err
+
+
+@pytest.mark.parametrize("option", ["--since", "--until"])
+def test_times_are_told_by_their_option(admin, option):
+    for command in (["dlq", "list"], ["dlq", "retry"], ["dlq", "export"], ["audit"]):
+        error = admin.run(*command, option, "yesterday", want=2).err
+        assert "%s: 'yesterday' must be a time such as" % option in error and "2h" in error
+
+
+def test_an_answers_error_is_told_by_its_option(bridge, admin):
+    for field, told in (("/params/since", "bad_value: --since: wrong\n"), ("/params/id", "bad_value: ID: wrong\n"),
+                        ("/params/filter/user", "bad_value: --user: wrong\n"),
+                        ("/params/else", "bad_value: wrong /params/else\n")):
+        bridge.answers["dlq.get"] = bridge.answers["dlq.list"] = lambda _, field=field: {
+            "error": {"code": "bad_value", "message": "wrong", "field": field}}
+        command = ["dlq", "show", "00"] if field.endswith("/id") else ["dlq", "list"]
+        assert told in admin.run(*command, want=4).err
+    bridge.answers["dlq.list"] = lambda _: {"error": {
+        "code": "bad_value", "message": "there is no such reason", "field": "/params/reason"}}
+    error = admin.run("dlq", "list", "--reason", "ofline", want=4).err
+    assert "--reason: there is no such reason" in error
+    source = open(os.path.join(servers.ROOT, "bridge", "core", "outcome.c")).read()
+    names = re.findall(r'\[REASON_\w+\] = "(\w+)"', source)
+    last = names.index("internal") + 1  # those behind it suppress, and make no dead letter
+    assert last > 15 and all(name in error for name in names[:last])
+
+
+def test_help_is_where_it_is_looked_for():
+    def told(*args):
+        done = subprocess.run([CLI, *args], capture_output=True, text=True, timeout=120)
+        return done.returncode, done.stdout
+    assert told("dlq", "--help") == told("help", "dlq") == (0, told("dlq")[1])
+    assert "dlq export" in told("dlq")[1] and told("dlq")[0] == 2
+    for group in ("provider", "channel"):
+        assert "%s pause" % group in told(group, "--help")[1]
+    assert told("help", "send") == told("send", "--help") and "--to-user" in told("send", "--help")[1]
+    assert told("help", "dlq", "retry") == told("dlq", "retry", "--help")
+    assert told("version") == told("--version")
+    for name in ("--template", "--schedule", "--group", "--to-topic"):
+        assert name not in told("send", "--help")[1], "offered, and not served"
+
+
+def unsigned(claims):
+    body = servers.tokens.b64(json.dumps(claims).encode())
+    return "e30.%s.x" % (body.decode() if isinstance(body, bytes) else body)
+
+
+FULL = [["--help"], ["version"], ["help", "send"], ["dlq", "list"], ["dlq", "count"], ["dlq", "export"],
+        ["dlq", "export", "--format", "csv"], ["dlq", "retry", "--all"], ["audit"], ["stats", "--once"],
+        ["provider", "list"], ["provider", "pause", "x"], ["rpc", "any.call"], ["stats"]]
+
+
+@pytest.mark.parametrize("args", FULL, ids=" ".join)
+def test_output_that_cannot_be_written_is_an_error(bridge, admin, args):
+    one = {"entries": [dead(1)], "next": None, "count": 1, "retried": 1, "providers": [
+        {"channel": "sms", "provider": "x"}], "total": {}, "provider": "x", "changed": True}
+    for method in ("dlq.list", "dlq.count", "dlq.export", "dlq.retry", "audit.list", "queue.stats",
+                   "provider.list", "provider.pause", "any.call"):
+        bridge.answers[method] = lambda _: one
+    command = [CLI, *args] if args[0] in ("--help", "version", "help") else admin.command(*args)
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=120)
+    assert done.returncode == 1, done.stderr
+    assert "could not be written" in done.stderr
+
+
+def test_sending_watching_and_following_on_a_full_disk_is_an_error(bridge, service, user):
+    with open("/dev/full", "w") as full:
+        for cli, args in ((service, ["send", "--wait", "final"]), (user, ["watch"]), (service, ["receipts"])):
+            process = subprocess.Popen(cli.command(*args), stdout=full, stderr=subprocess.PIPE, text=True,
+                                       stdin=subprocess.PIPE)
+            if args[0] == "send":
+                process.stdin.write(lines(request(1)))
+            else:
+                process.stderr.readline()  # it is there
+                bridge.send("users/alice/down/inbox", {"id": "00ff", "type": "t", "title": "x"})
+                bridge.send("services/orders/down/receipt", {"id": "r", "status": "sent"})
+            _, error = process.communicate(timeout=120)
+            assert process.returncode == 1 and "could not be written" in error, (args, error)
+
+
+@pytest.mark.parametrize("claims, options, env, kind, subject", [
+    ({"sub": "u1", "azp": "web"}, [], {}, "user", "u1"),                           # Keycloak, a person
+    ({"sub": "x", "azp": "orders", "gty": "client-credentials"}, [], {}, "service", "orders"),  # Auth0, Keycloak
+    ({"sub": "x", "client_id": "orders", "token_use": "access"}, [], {}, "service", "orders"),  # Cognito
+    ({"sub": "f1", "tocsin_kind": "admin"}, [], {}, "admin", "f1"),                # Firebase
+    ({"sub": "s1", "app_metadata": {"tocsin_kind": "user"}}, [], {}, "user", "s1"),  # Supabase
+    ({"sub": "orders"}, [], {}, "service", "orders"),
+    ({"sub": "x", "azp": "web"}, ["--as", "billing"], {}, "service", "billing"),
+    ({"sub": "x"}, [], {"TOCSIN_ID": "f:1f2e:jdoe"}, "user", "f:1f2e:jdoe"),
+    ({"kind": "user", "sub": "x"}, ["--kind", "admin"], {}, "admin", "x"),
+    ({"kind": "person", "sub": "x"}, [], {"TOCSIN_KIND": "user"}, "user", "x"),
+    ({"email": "no sub"}, ["--as", "root"], {}, "admin", "root"),
+    ({"kind": "service", "sub": "orders", "azp": "web"}, [], {}, "service", "orders"),
+])
+def test_a_providers_token_works_or_can_be_told_what_it_is(broker, tmp_path, claims, options, env, kind, subject):
+    """Refused by this broker, which knows nothing of the issuer: as whom it tried is what is looked at."""
+    file = str(tmp_path / "token")
+    servers.write_file(file, unsigned(claims))
+    command = {"user": ["watch"], "service": ["send"], "admin": ["audit"]}[kind]
+    done = subprocess.run([CLI, *command, "--url", broker.url, "--token-file", file, *options], text=True,
+                          env={**os.environ, **env}, capture_output=True, timeout=120, input=lines(request(1)))
+    encoded = servers.tokens.encode_id(subject)
+    assert done.returncode == 3 and "(as %s/%s;" % (kind, encoded) in done.stderr, done.stderr
+
+
+def test_a_token_that_says_no_kind_is_asked_about_where_any_will_do(broker, tmp_path):
+    file = str(tmp_path / "token")
+    servers.write_file(file, unsigned({"sub": "x"}))
+    done = subprocess.run([CLI, "rpc", "x.y", "--url", broker.url, "--token-file", file], text=True,
+                          capture_output=True, timeout=120)
+    assert done.returncode == 2 and "give --kind" in done.stderr
+
+
+def test_wait_final_of_route_first_is_about_whom_nothing_reached(bridge, service):
+    ends = {"a": [("in_app", "dead"), ("sms", "sent")], "b": [("in_app", "dead"), ("sms", "dead")]}
+    bridge.receipts = lambda request: [
+        {"status": state, "user": user, "channel": channel, "reason": "x"}
+        for user in request["to"].get("users", [request["to"].get("user")]) for channel, state in ends[user]]
+    bridge.answers["request.status"] = lambda params: {"deliveries": [
+        {"channel": channel, "state": state, "user": user}
+        for user in bridge.accepted[params["id"]]["to"].get(
+            "users", [bridge.accepted[params["id"]]["to"].get("user")]) for channel, state in ends[user]]}
+    first = {"type": "t", "title": "t", "channels": ["in_app", "sms"]}
+    def ended(want, to, route):
+        return service.run("send", "--wait", "final", text=lines({**first, "to": to, "route": route}), want=want)
+    ended(0, {"user": "a"}, "first")
+    ended(0, {"user": "a"}, {"mode": "first"})
+    ended(6, {"user": "b"}, "first")
+    ended(6, {"users": ["a", "b"]}, "first")
+    ended(6, {"user": "a"}, "all")
 
 
 def test_signals_end_it(bridge, service):
@@ -763,12 +900,62 @@ def test_dlq_export_pages_through_everything(bridge, admin):
     rows = list(csv.DictReader(io.StringIO(process.stdout.decode(), newline="")))
     assert [row["delivery"] for row in rows] == ["0", "1", "2"]
     assert rows[1]["title"] == 'a "quoted", one' and rows[1]["body"] == "two\nlines"
-    assert rows[1]["note"] == "'=cmd()" and rows[1]["target"] == "+1***00"
+    assert rows[1]["note"] == "'=cmd()" and rows[1]["target"] == "'+1***00"
     assert json.loads(rows[2]["content"])["data"] == {"n": 2}
     bridge.answers["dlq.export"] = lambda params: (
         {"error": {"code": "unavailable", "message": "away"}} if "after" in params
         else {"entries": [dead(1)], "next": "1"})
     assert "cut short after 1: go on with --after '1'" in admin.run("dlq", "export", want=4).err
+
+
+HOSTILE = {"target": "=HYPERLINK(\"http://evil.example/\")", "user": "@SUM(1)", "service": "-1+1",
+           "changed_by": "+cmd|' /C calc'!A0", "type": "=1", "destination": "\t=1", "request": "\r=1",
+           "code": "\uff1d1", "detail": "  =1", "note": "\n=1", "status": "retrying"}
+
+
+def test_no_cell_of_an_export_is_a_formula_or_a_command_to_a_terminal(bridge, admin):
+    entry = {**dead(1), **HOSTILE, "content": {"title": "=1+1", "body": "\x1b]0;x\x07 a;=1", "x": "\x9b2J"}}
+    bridge.answers["dlq.export"] = lambda _: {"entries": [entry], "next": None}
+    out = subprocess.run(admin.command("dlq", "export", "--format", "csv", "--quiet"),
+                         capture_output=True, timeout=120, check=True).stdout
+    row = next(csv.DictReader(io.StringIO(out.decode(), newline="")))
+    for name, value in row.items():
+        assert not re.match(r"\s*[=+\-@\t\r\uff1d\uff0b\uff0d\uff20]", value), (name, value)
+    assert all(row[name] == "'" + HOSTILE[name] for name in HOSTILE if name != "status")
+    assert b"\x1b" not in out and b"\x07" not in out and b"\xc2\x9b" not in out
+    told = subprocess.run(admin.command("dlq", "export", "--quiet"), capture_output=True, timeout=120,
+                          check=True).stdout
+    assert b"\x1b" not in told and b"\xc2\x9b" not in told and json.loads(told) == entry
+
+
+def test_a_bulk_change_can_be_tried_first(bridge, admin):
+    bridge.answers["dlq.count"] = lambda _: {"count": 10001}
+    assert "10001 dead letters, and nothing was changed" in admin.run(
+        "dlq", "retry", "--reason", "user_offline", "--dry-run").out
+    admin.run("dlq", "ignore", "--all", "--dry-run")
+    admin.run("dlq", "resolve", "00ff", "--dry-run")
+    assert [call[2:] for call in bridge.calls] == [
+        ("dlq.count", {"reason": "user_offline", "status": "pending_review"}),
+        ("dlq.count", {"status": "pending_review"}), ("dlq.count", {"ids": ["00ff"], "status": "any"})]
+
+
+@pytest.mark.parametrize("columns", [80, 100])
+def test_tables_fit_into_the_terminal(bridge, admin, columns):
+    entry = {**dead(1), "user": "somebody.with.a.long.name@example.org", "type": "order.ready.for.collection",
+             "delivery": "0123456789abcdef", "died_at": "2026-01-02T03:04:05.678Z"}
+    change = {"id": "0123456789abcdef", "at": "2026-01-02T03:04:05.678Z", "admin": "root", "action": "dlq.retry",
+              "params": {"filter": {"reason": "provider_unavailable"}}, "before": {"a": 1}, "result": {"n": 1}}
+    line = {"channel": "sms", "provider": "messagebird", "waiting": 1000000, "success_rate": 0.5}
+    bridge.answers.update({"dlq.list": lambda _: {"entries": [entry], "next": None},
+                           "audit.list": lambda _: {"entries": [change], "next": None},
+                           "queue.stats": lambda _: {"bridges": 1, "providers": [line], "total": line},
+                           "provider.list": lambda _: {"providers": [{**line, "adapter": "messagebird"}]}})
+    for command, kept in ((["dlq", "list"], "0123456789abcdef"), (["audit"], "dlq.retry"),
+                          (["stats", "--once"], "1000000"), (["provider", "list"], "messagebird")):
+        out = subprocess.run(admin.command(*command), capture_output=True, text=True, timeout=120, check=True,
+                             env={**os.environ, "COLUMNS": str(columns)}).stdout
+        assert kept in out and max(map(len, out.splitlines())) <= columns, out
+    assert "1 bridge " in subprocess.run(admin.command("stats", "--once"), capture_output=True, text=True).stdout
 
 
 def test_audit_lists_what_admins_did(bridge, admin):
@@ -929,6 +1116,8 @@ def test_the_manual_is_valid_and_names_everything():
 @pytest.mark.parametrize("words, want", [
     (["wa"], ["watch"]), (["d"], ["dlq"]), (["dlq", ""], ["list", "count", "stats", "show", "retry", "resolve", "ignore", "export"]),
     (["dlq", "list", "--re"], ["--reason"]), (["send", "--sp"], ["--spool"]),
+    (["send", "--priority", ""], ["urgent", "high", "normal", "low"]),
+    (["dlq", "list", "--status", "re"], ["retrying", "resolved"]), (["send", "--sched"], []),
     (["status", "--js"], ["--json"]), (["send", "--to-u"], ["--to-user", "--to-url"])])
 def test_bash_completes(words, want):
     script = """. "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1))
