@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The access rule on any user name, topic and filter: never reads beyond
- * them, and a granted filter that is a plain topic is a readable topic.
+ * them, and a granted filter that is a plain topic is a readable topic.  No
+ * name is ever taken for one that was sealed.
  * Input: name '\0' topic.
  */
 #include "acl.h"
+#include "seal.h"
 
 #include <stdint.h>
 #include <stdlib.h>
@@ -47,9 +49,14 @@ static void check(const struct principal *p, const char *topic)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+    static unsigned char key[SEAL_KEY_SIZE];
+    static bool has_key;
     char *text = malloc(size + 2);
     struct principal p;
 
+    if (!has_key && seal_init(key) != 0)
+        abort();
+    has_key = true;
     if (!text)
         return 0;
     memcpy(text, data, size);
@@ -57,6 +64,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     const char *topic = text + strlen(text) + 1;
     if (topic > text + size)
         topic = text + size;
+    if (seal_open(key, text, &p))
+        abort();
     if (principal_parse(text, &p))
         check(&p, topic);
     if (principal_parse("\x01u:alice:ops", &p))

@@ -57,6 +57,19 @@ def live_and_die(broker, round_):
     return kept
 
 
+def left_behind(broker, who, expiry):
+    """Sessions of one principal that stay, expire, are ended, and are more than there may be."""
+    for i in range(40):
+        made = Peer(broker)
+        made.try_connect("user/%s/%d" % (who, i % 36), broker.token("user", who), who, clean=i > 36,
+                         expiry=expiry)
+        made.disconnect()
+    for i in range(3):
+        made = Peer(broker, 4)
+        made.try_connect("user/%s/four%d" % (who, i), broker.token("user", who), who, clean=False)
+        made.close()
+
+
 @pytest.mark.long
 def test_valgrind_finds_nothing(tmp_path):
     if not shutil.which("valgrind"):
@@ -77,10 +90,16 @@ def test_valgrind_finds_nothing(tmp_path):
         servers.write_file(broker.secret_file, "z" * 64)
         servers.wait_until(lambda: "keys reloaded" in broker.log_text(), 10)
         peer(broker, "user", "alice", clean=False, expiry=600).disconnect()
-    with broker:  # and once more with a session from disk
+        left_behind(broker, "eve", expiry=600)
+    with broker:  # and once more with sessions from disk, which the plugin has the broker ask about
         broker.signal(1)
         with peer(broker, "user", "alice", clean=False, expiry=600) as alice:
             assert alice.session_present
+        left_behind(broker, "eve", expiry=600)  # some come back, and are asked about from now on
+        left_behind(broker, "mallory", expiry=3)
+        time.sleep(7)
+        broker.signal(1)
+        left_behind(broker, "mallory", expiry=3)
     for made in kept:
         made.close()
     log = broker.log_text()
