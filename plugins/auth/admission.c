@@ -188,8 +188,7 @@ static void log_refusal(struct plugin *pl, enum refusal why, struct mosquitto *c
                          address ? address : "?", refusal_name(why), refusal_text(why), hint, more);
 }
 
-/* Roles that did not fit: one line a second at most, since a login goes on without them. */
-static void note_roles(struct plugin *pl, const struct token *tok, const struct principal *p)
+void admission_note_roles(struct plugin *pl, const struct token *tok, const struct principal *p)
 {
     if (tok->roles_left_out == 0)
         return;
@@ -215,7 +214,7 @@ int admission_check(struct plugin *pl, struct mosquitto_evt_basic_auth *ev)
     enum refusal why = admit(pl, ev, addr, &tok, &p);
     if (!why) {
         pl->counters.now[COUNTER_ACCEPTED_USER + p.kind]++;
-        note_roles(pl, &tok, &p);
+        admission_note_roles(pl, &tok, &p);
         return MOSQ_ERR_SUCCESS;
     }
     pl->counters.now[COUNTER_REFUSED_FIRST + why]++;

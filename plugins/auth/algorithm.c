@@ -10,7 +10,7 @@ const struct algorithm algorithms[ALGORITHM_COUNT] = {
     {"PS256", KEY_RSA, "SHA256", 1, 0, 0},    {"PS384", KEY_RSA, "SHA384", 1, 0, 0},
     {"PS512", KEY_RSA, "SHA512", 1, 0, 0},    {"ES256", KEY_P256, "SHA256", 0, 1, 64},
     {"ES384", KEY_P384, "SHA384", 0, 1, 96},  {"EdDSA", KEY_ED25519, NULL, 0, 1, 64},
-    {"Ed25519", KEY_ED25519, NULL, 0, 0, 64}, /* RFC 9864's name for the same */
+    {"Ed25519", KEY_ED25519, NULL, 0, 1, 64}, /* RFC 9864's name for the same */
 };
 
 const struct algorithm *algorithm_find(const char *name)

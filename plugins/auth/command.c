@@ -51,8 +51,10 @@ static void refresh(struct plugin *pl, struct connection *conn, struct mosquitto
     /* Roles may have changed; the name decides about access from the next message on. */
     if (!why && admission_set_name(pl, client, tok.name) != 0)
         why = REFUSAL_INTERNAL;
-    if (!why)
+    if (!why) {
         live_set_roles(&pl->live, conn->subject, &fresh);
+        admission_note_roles(pl, &tok, &fresh);
+    }
     pl->counters.now[why ? COUNTER_REFRESH_REFUSED : COUNTER_REFRESH_ACCEPTED]++;
     if (why)
         reply(client, req->rpc, NULL, error_of(refusal_name(why), refusal_text(why)));

@@ -129,17 +129,21 @@ static void scan_file(struct scan *scan, const char *path, bool may_include)
     free(text);
 }
 
-/* The path after -c or --config-file in /proc/self/cmdline; NULL when there is none. */
-static const char *config_path(char *command, size_t len)
+/* Reads the files after each -c or --config-file of /proc/self/cmdline, as the broker does; the
+ * last one, or NULL when there is none. */
+static const char *scan_command(struct scan *scan, const char *command, size_t len)
 {
-    const char *end = command + len;
+    const char *end = command + len, *path = NULL;
 
     for (const char *arg = command; arg < end; arg += strlen(arg) + 1)
         if (strcmp(arg, "-c") == 0 || strcmp(arg, "--config-file") == 0) {
             arg += strlen(arg) + 1;
-            return arg < end ? arg : NULL;
+            if (arg >= end)
+                break;
+            path = arg;
+            scan_file(scan, path, true);
         }
-    return NULL;
+    return path;
 }
 
 /* The broker's command line, terminated; its length, or 0. */
@@ -170,11 +174,10 @@ int guard_check(struct broker_facts *facts, char err[FILE_ERROR_SIZE])
 {
     char command[COMMAND_MAX + 1];
     struct scan scan = {.facts = facts};
-    const char *path = config_path(command, read_command(command));
+    size_t len = read_command(command);
 
     *facts = (struct broker_facts){0};
-    if (path)
-        scan_file(&scan, path, true);
+    const char *path = scan_command(&scan, command, len);
     if (!path || scan.has_missed)
         mosquitto_log_printf(MOSQ_LOG_WARNING,
                              "tocsin: cannot read all of the broker's configuration to see that no "

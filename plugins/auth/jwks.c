@@ -167,7 +167,9 @@ static const char *read_material(json_t *jwk, struct key *key)
         const struct algorithm *known = algorithm_find(alg);
         if (known->type != key->type)
             return "alg does not go with kty";
-        key->algorithms = algorithm_bit(known);
+        /* Ed25519's two names are one algorithm. */
+        key->algorithms =
+            known->type == KEY_ED25519 ? algorithm_set(KEY_ED25519, 0) : algorithm_bit(known);
     }
     return NULL;
 }

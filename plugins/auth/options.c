@@ -168,10 +168,11 @@ static int add_words(struct option_list *list, const char *key, const char *valu
     char *word;
 
     while ((word = words_next(&value, &problem))) {
-        if (list->count == OPTIONS_LIST_MAX) {
-            free(word);
-            snprintf(err, FILE_ERROR_SIZE, "plugin_opt_%s has more than %d words", key,
+        if (list->count == OPTIONS_LIST_MAX || *word == '\0') {
+            snprintf(err, FILE_ERROR_SIZE, "plugin_opt_%s has %s (at most %d, none of them empty)",
+                     key, *word ? "more words than there may be" : "an empty word",
                      OPTIONS_LIST_MAX);
+            free(word);
             return -1;
         }
         list->items[list->count++] = word;
@@ -191,6 +192,8 @@ static int set_text(char **text, const char *key, const char *value, char *err)
         return -1;
     }
     *text = *value == '"' ? words_next(&at, &problem) : strdup(value);
+    if (*text && **text == '\0')
+        problem = "is empty";
     if (*text && *value == '"' && at[strspn(at, " \t")] != '\0')
         problem = "goes on after its closing quote";
     if (!*text || problem)
@@ -289,7 +292,8 @@ static int resolve_names(struct issuer *iss, char *err)
                      iss->algorithm_names.items[i]);
             return -1;
         }
-        iss->algorithms |= algorithm_bit(alg);
+        iss->algorithms |=
+            alg->type == KEY_ED25519 ? algorithm_set(KEY_ED25519, 0) : algorithm_bit(alg);
     }
     for (size_t i = 0; i < iss->kind_names.count; i++) {
         enum principal_kind kind;

@@ -65,6 +65,9 @@ int admission_check(struct plugin *pl, struct mosquitto_evt_basic_auth *ev);
 NODISCARD enum refusal admission_verify(struct plugin *pl, const char *token, struct token *tok,
                                         struct principal *p);
 
+/* Counts and logs roles that did not fit: the login goes on without them. */
+void admission_note_roles(struct plugin *pl, const struct token *tok, const struct principal *p);
+
 /* Has the broker keep the principal as the client's user name; 0 or -1. */
 NODISCARD int admission_set_name(struct plugin *pl, struct mosquitto *client, const char *name);
 

@@ -68,12 +68,17 @@ static bool get_text(json_t *header, const char *name, const char **out)
     return !value || json_is_null(value) || *out;
 }
 
+/* A media type's "application/" may be left out (RFC 7515, 4.1.9). */
+static const char *short_typ(const char *typ)
+{
+    return strncasecmp(typ, "application/", 12) == 0 ? typ + 12 : typ;
+}
+
 static bool is_typ(const char *have, const struct option_list *want)
 {
-    if (strncasecmp(have, "application/", 12) == 0)
-        have += 12;
+    have = short_typ(have);
     for (size_t i = 0; i < want->count; i++)
-        if (strcasecmp(have, want->items[i]) == 0)
+        if (strcasecmp(have, short_typ(want->items[i])) == 0)
             return true;
     return false;
 }

@@ -305,6 +305,8 @@ static void headers_are_those_of_providers(void **state)
         {"typ JWT at+jwt", "\"typ\":\"application/at+jwt\"", REFUSAL_NONE},
         {"typ JWT at+jwt", "\"typ\":\"logout+jwt\"", REFUSAL_HEADER},
         {"typ JWT", "\"typ\":\"at+jwt\"", REFUSAL_HEADER},
+        {"typ application/at+jwt", "\"typ\":\"at+jwt\"", REFUSAL_NONE},
+        {"typ application/at+jwt", "\"typ\":\"application/at+jwt\"", REFUSAL_NONE},
         {"key_id key 1", "\"kid\":\"key 1\"", REFUSAL_NONE},
         {"key_id cl\xc3\xa9", "\"kid\":\"cl\xc3\xa9\"", REFUSAL_NONE},
         {"key_id cl\xc3\xa9", "\"kid\":\"cl\\u00e9\"", REFUSAL_NONE},
@@ -345,6 +347,8 @@ static void settings_that_match_nothing_are_refused(void **state)
          "0123456789012345678901234567890123456789012345678901234567890",
          "id_prefix"},
         {"algorithms RS257", "algorithms"},
+        {"audience \"\" b", "audience"},
+        {"roles_claim \"\"", "roles_claim"},
         {"kinds users", "kinds"},
         {"issuer https://a https://b", "issuer"},
     };
