@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "dead.h"
 
+#include "exact.h"
 #include "say.h"
 #include "table.h"
 
@@ -74,7 +75,7 @@ static void show_field(const json_t *entry, const char *key, const char *name)
 static void show_json(const json_t *entry, const char *key, const char *name)
 {
     const json_t *value = json_object_get(entry, key);
-    char *text = value ? json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
+    char *text = value ? exact_dump(value, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
     char *clean = clean_text(text);
 
     if (value)
@@ -204,7 +205,7 @@ void show_dead_change(const json_t *result)
 
 static void add_json(struct table *t, const json_t *value)
 {
-    char *text = value ? json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
+    char *text = value ? exact_dump(value, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
 
     table_add(t, text);
     free(text);

@@ -2,6 +2,7 @@
 #include "desk.h"
 
 #include "dead.h"
+#include "exact.h"
 #include "ids.h"
 #include "rpc.h"
 #include "say.h"
@@ -129,7 +130,7 @@ static void show_cancelled(const json_t *result)
 
 static void show_any(const json_t *result)
 {
-    char *text = json_dumps(result, JSON_INDENT(2) | JSON_ENCODE_ANY);
+    char *text = exact_dump(result, JSON_INDENT(2) | JSON_ENCODE_ANY);
     /* Line by line, so that the layout survives the cleaning. */
     for (char *line = text, *end; line; line = end) {
         end = strchr(line, '\n');
@@ -255,7 +256,8 @@ static int add_raw(json_t *params, const json_t *words)
 {
     const char *text = json_string_value(json_array_get(words, 1));
     json_error_t where;
-    json_t *given = text ? json_loads(text, JSON_REJECT_DUPLICATES, &where) : json_object();
+    json_t *given =
+        text ? exact_load(text, strlen(text), JSON_REJECT_DUPLICATES, &where) : json_object();
     int rc = 0;
 
     if (!json_is_object(given)) {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "export.h"
 
+#include "exact.h"
 #include "rpc.h"
 #include "say.h"
 
@@ -99,7 +100,7 @@ static void put_row(const json_t *entry)
         char *text = NULL;
 
         if (value && !json_is_string(value))
-            text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
+            text = exact_dump(value, JSON_COMPACT | JSON_ENCODE_ANY);
         put_cell(text    ? text
                  : value ? json_string_value(value)
                          : "",

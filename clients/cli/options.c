@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "options.h"
 
+#include "exact.h"
 #include "ids.h"
 #include "nearest.h"
 #include "say.h"
@@ -76,7 +77,7 @@ static json_t *parse_value(const struct opt *o, const char *text, json_t *old)
     case OPT_DURATION:
         return parse_duration(text, &ms) ? NULL : json_integer(ms);
     case OPT_JSON:
-        return json_loads(text, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, NULL);
+        return exact_load(text, strlen(text), JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, NULL);
     }
     return NULL;
 }

@@ -3,6 +3,7 @@
  * queue - stats, and what stops and starts providers and channels
  */
 #include "desk.h"
+#include "exact.h"
 #include "rpc.h"
 #include "say.h"
 #include "table.h"
@@ -41,9 +42,10 @@ static void add_percent(struct table *t, const json_t *line, const char *key)
 {
     const json_t *value = json_object_get(line, key);
     char text[24] = "";
+    double number;
 
-    if (json_is_number(value))
-        snprintf(text, sizeof(text), "%.1f%%", json_number_value(value) * 100);
+    if (exact_number(value, &number))
+        snprintf(text, sizeof(text), "%.1f%%", number * 100);
     table_add(t, text);
 }
 
@@ -51,23 +53,26 @@ static void add_tries(struct table *t, const json_t *line)
 {
     const json_t *value = json_object_get(line, "average_attempts");
     char text[24] = "";
+    double number;
 
-    if (json_is_number(value))
-        snprintf(text, sizeof(text), "%.2f", json_number_value(value));
+    if (exact_number(value, &number))
+        snprintf(text, sizeof(text), "%.2f", number);
     table_add(t, text);
 }
 
 static void add_age(struct table *t, const json_t *line)
 {
     const json_t *value = json_object_get(line, "oldest_waiting_s");
-    long long s = (long long)json_number_value(value);
+    double number = 0;
+    bool is_number = exact_number(value, &number);
+    long long s = (long long)number;
     char text[32] = "";
 
-    if (json_is_number(value) && s < 60)
-        snprintf(text, sizeof(text), "%.1fs", json_number_value(value));
-    else if (json_is_number(value) && s < 3600)
+    if (is_number && s < 60)
+        snprintf(text, sizeof(text), "%.1fs", number);
+    else if (is_number && s < 3600)
         snprintf(text, sizeof(text), "%lldm%02llds", s / 60, s % 60);
-    else if (json_is_number(value))
+    else if (is_number)
         snprintf(text, sizeof(text), "%lldh%02lldm", s / 3600, s / 60 % 60);
     table_add(t, text);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "receipt.h"
 
+#include "exact.h"
 #include "say.h"
 
 #include <stdlib.h>
@@ -78,7 +79,7 @@ void receipt_show(const json_t *receipt, bool is_json)
 int receipt_each(const char *payload, size_t len, void (*each)(void *ctx, const json_t *receipt),
                  void *ctx)
 {
-    json_t *value = json_loadb(payload, len, 0, NULL);
+    json_t *value = exact_load(payload, len, 0, NULL);
     json_t *receipt;
     size_t i;
     int rc = json_is_object(value) || json_is_array(value) ? 0 : -1;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "request.h"
 
+#include "exact.h"
 #include "ids.h"
 #include "say.h"
 
@@ -168,7 +169,7 @@ int request_init(struct request *out, json_t *object, char **error)
         *error = xasprintf("'id' must be a string of 1 to %d bytes", REQUEST_ID_MAX);
         return -1;
     }
-    char *json = json_dumps(object, JSON_COMPACT);
+    char *json = exact_dump(object, JSON_COMPACT);
     size_t len = json ? strlen(json) : 0;
     if (!json || len > REQUEST_BYTES_MAX) {
         *error = xasprintf("%zu bytes long; at most %d fit", len, REQUEST_BYTES_MAX);

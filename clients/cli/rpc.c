@@ -2,6 +2,7 @@
 #include "rpc.h"
 
 #include "desk.h"
+#include "exact.h"
 #include "ids.h"
 #include "loop.h"
 #include "say.h"
@@ -41,7 +42,7 @@ static void on_message(void *ctx, const struct link_message *msg)
 
     if (strcmp(msg->topic, rpc->reply_topic) != 0 || rpc->reply || !rpc->call_text)
         return;
-    reply = json_loadb(msg->payload, msg->len, 0, NULL);
+    reply = exact_load(msg->payload, msg->len, 0, NULL);
     id = json_string_value(json_object_get(reply, "rpc"));
     if (id && strcmp(id, rpc->call_id) == 0) {
         rpc->reply = reply;
@@ -178,7 +179,7 @@ enum cli_exit rpc_call(struct rpc *rpc, const char *method, json_t *params, json
     *result = NULL;
     uuid7(rpc->call_id);
     call = json_pack("{s:s, s:O}", "rpc", rpc->call_id, "params", params);
-    rpc->call_text = json_dumps(call, JSON_COMPACT);
+    rpc->call_text = exact_dump(call, JSON_COMPACT);
     rpc->call_topic = principal_topic(&rpc->cli->conf.principal, rest);
     rpc->is_published = false;
     rpc->end_ms = 0;

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "say.h"
 
+#include "exact.h"
+
 #include <errno.h>
 #include <poll.h>
 #include <stdarg.h>

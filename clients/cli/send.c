@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "send.h"
 
+#include "exact.h"
 #include "ids.h"
 #include "receipt.h"
 #include "say.h"
@@ -130,7 +131,7 @@ static bool absorb(struct send *s)
 static bool parse_spooled(struct send *s, const struct spool_item *item, struct request *req)
 {
     char *error = NULL;
-    json_t *object = json_loadb(item->text, item->len, JSON_REJECT_DUPLICATES, NULL);
+    json_t *object = exact_load(item->text, item->len, JSON_REJECT_DUPLICATES, NULL);
     bool is_good = json_is_object(object) && request_init(req, object, &error) == 0;
 
     if (!is_good) {

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include "exact.h"
 #include "send.h"
 
 #include "ids.h"
@@ -265,7 +266,7 @@ static void not_told(struct send *s, struct entry *entry, const json_t *error)
 
 static void on_reply(struct send *s, const struct link_message *msg)
 {
-    json_t *reply = json_loadb(msg->payload, msg->len, 0, NULL);
+    json_t *reply = exact_load(msg->payload, msg->len, 0, NULL);
     const char *rpc = json_string_value(json_object_get(reply, "rpc"));
     json_t *deliveries = json_object_get(json_object_get(reply, "result"), "deliveries");
     unsigned long long tag;
@@ -291,7 +292,7 @@ static void ask(struct send *s, struct entry *entry, int64_t now)
     entry->tag = s->next_tag++;
     snprintf(rpc, sizeof(rpc), "cli-status-%llu", (unsigned long long)entry->tag);
     json_t *call = json_pack("{s:s, s:{s:s}}", "rpc", rpc, "params", "id", entry->req.id);
-    char *text = json_dumps(call, JSON_COMPACT);
+    char *text = exact_dump(call, JSON_COMPACT);
     if (link_publish(s->link, s->status_topic, text, strlen(text), 0) == 0) {
         entry->is_asking = true;
         entry->tries++;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "source.h"
 
+#include "exact.h"
 #include "say.h"
 
 #include <errno.h>
@@ -63,7 +64,7 @@ static json_t *read_document(int fd)
         at += got;
     }
     if (text.len)
-        doc = json_loadb(text.data, text.len, JSON_REJECT_DUPLICATES, NULL);
+        doc = exact_load(text.data, text.len, JSON_REJECT_DUPLICATES, NULL);
     buf_fini(&text);
     return doc;
 }
@@ -171,7 +172,7 @@ static enum source_result take_line(struct source *src, const char *text, size_t
     item->line = src->line;
     if (len > SOURCE_LINE_MAX)
         return bad(item, xasprintf("longer than %u bytes", SOURCE_LINE_MAX));
-    json_t *value = json_loadb(text, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &where);
+    json_t *value = exact_load(text, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &where);
     if (!value) {
         char *why = clean_text(where.text);
         char *error = xasprintf("%s (column %d)", why, where.column);

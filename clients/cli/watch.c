@@ -7,6 +7,7 @@
  * get it again. A repeat (same id) is acknowledged again, since the first
  * acknowledgement may be what got lost, but not shown again.
  */
+#include "exact.h"
 #include "ids.h"
 #include "loop.h"
 #include "say.h"
@@ -90,7 +91,7 @@ static void show_notification(const json_t *n, const char *from)
     show_text(n, "title");
     show_text(n, "body");
     if (json_object_size(data)) {
-        char *text = json_dumps(data, JSON_COMPACT);
+        char *text = exact_dump(data, JSON_COMPACT);
         char *clean = clean_text(text);
         say("    %s\n", clean);
         free(clean);
@@ -185,7 +186,7 @@ static void on_message(void *ctx, const struct link_message *msg)
     struct watch *w = ctx;
     size_t own = strlen(w->down);
     const char *what = strncmp(msg->topic, w->down, own) == 0 ? msg->topic + own : NULL;
-    json_t *payload = json_loadb(msg->payload, msg->len, 0, NULL);
+    json_t *payload = exact_load(msg->payload, msg->len, 0, NULL);
 
     if (!json_is_object(payload)) {
         if (msg->len)
@@ -212,7 +213,7 @@ static void send_acks(struct watch *w)
             json_array_remove(w->acks, 0);
         }
         json_t *ack = json_pack("{s:o}", "ids", ids);
-        char *text = json_dumps(ack, JSON_COMPACT);
+        char *text = exact_dump(ack, JSON_COMPACT);
         if (link_publish(w->link, w->ack_topic, text, strlen(text), 1))
             json_array_extend(w->acks, ids);
         free(text);

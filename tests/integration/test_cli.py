@@ -36,6 +36,7 @@ class Bridge:
 
     def __init__(self, broker):
         self.lock = threading.RLock()
+        self.payloads = []  # of requests
         self.requests = []  # (service, request) as they came, repeats included
         self.acks = []
         self.calls = []
@@ -64,6 +65,7 @@ class Bridge:
         _, _, kind, owner, _, what = message.topic.split("/", 5)
         with self.lock:
             if what == "request":
+                self.payloads.append(message.payload)
                 self._on_request(owner, message.json)
             elif what == "ack":
                 self.acks += message.json["ids"]
@@ -186,6 +188,18 @@ def request(n=0, **more):
 
 
 # ---- send
+
+NUMBERS = ('{"price":29.95,"n":1.10,"e":1e2,"z":-0.0,"m":-0,"i":7,"big":12345678901234567890,'
+           '"s":"\\u0001x","a":[0.1,{"b":19.99}],"\\u0001":"\\u00011.5"}')
+
+
+def test_numbers_go_through_as_they_were_written(bridge, service):
+    """By option, by line, and through the spool's files."""
+    service.run("send", "--type", "t", "--to-user", "alice", "--data", NUMBERS)
+    service.run("send", text='{"id":"r-1","type":"t","to":{"user":"alice"},"data":%s}\n' % NUMBERS)
+    for payload in bridge.payloads[-2:]:
+        assert '"data":' + NUMBERS in payload.decode()
+
 
 def test_send_by_options_waits_for_accepted(bridge, service):
     result = service.run("send", "--type", "order.ready", "--to-user", "alice", "--title", "Hi",
