@@ -222,6 +222,13 @@ static bool may_reach(void *ctx, const char *service, enum recipient_kind kind)
         kind == RECIPIENT_ROLE ? config->requests.roles : config->requests.broadcast, service);
 }
 
+static int64_t deliveries_rate(void *ctx)
+{
+    struct bridge *bridge = ctx;
+
+    return bridge->config->requests.deliveries_rate;
+}
+
 static int choose(void *ctx, enum channel channel, enum recipient_kind kind, const char *recipient,
                   const char *type, const char *adapter, int32_t *destination)
 {
@@ -297,18 +304,35 @@ static void on_fenced(void *ctx)
     untold_forget(bridge->untold);
 }
 
-static void on_lane(void *ctx, enum lane lane)
+static void on_lane(void *ctx, enum lane lane, unsigned crashes)
 {
     struct bridge *bridge = ctx;
 
     if (bridge->stage != BRIDGE_RUNNING)
         return;
+    bridge->lane_care[lane].was_released = false;
+    if (crashes) {
+        bridge->lane_care[lane].left = (size_t)bridge->config->mqtt.lane_batch;
+        log_warn("lane.careful", LOG_STR("lane", lane_name(lane)), LOG_INT("crashes", crashes),
+                 LOG_STR("what", "its reader was lost: what it had in hand is read one by one"));
+    }
+    bridge->lane_has_crashed[lane] = crashes != 0;
     if (lane == LANE_REQUESTS)
         ingest_open(bridge->ingest);
     else if (lane == LANE_USERS)
         events_open(bridge->events);
     else
         admin_open(bridge->admin);
+}
+
+void bridge_calm_lanes(struct bridge *bridge)
+{
+    for (int lane = 0; lane < LANE_COUNT; lane++) {
+        if (!bridge->lane_has_crashed[lane] || !bridge->lane_care[lane].was_released)
+            continue;
+        bridge->lane_has_crashed[lane] = false;
+        membership_calm(bridge->membership, (enum lane)lane);
+    }
 }
 
 static void on_untold(void *ctx, int64_t epoch, int64_t since_us)
@@ -649,6 +673,7 @@ struct ingest_ops bridge_ingest_ops(struct bridge *bridge)
         .available = available,
         .type_route = type_route,
         .may_reach = may_reach,
+        .deliveries_rate = deliveries_rate,
         .choose = choose,
         .admit = admit,
         .enter = enter,

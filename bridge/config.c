@@ -55,8 +55,7 @@ static const struct key keys[] = {
     {"mqtt", "keepalive", KIND_DURATION, AT(mqtt.keepalive_ms), "30s", 5000, 3600000,
      "Silence after which broker and bridge give each other up."},
     {"mqtt", "lane_batch", KIND_NUMBER, AT(mqtt.lane_batch), "500", 1, 5000,
-     "Messages a lane reads before it commits; the broker's max_inflight_messages should allow "
-     "it."},
+     "Messages a lane reads before it commits; max_inflight_messages of the broker or fewer."},
     {"mqtt", "window", KIND_NUMBER, AT(mqtt.window), "2000", 1, 65535,
      "Messages published and not yet acknowledged by the broker."},
     {"mqtt", "outbox", KIND_BYTES, AT(mqtt.outbox_bytes), "4194304", 65536, 1e9,
@@ -64,8 +63,7 @@ static const struct key keys[] = {
     {"mqtt", "backoff_max", KIND_DURATION, AT(mqtt.backoff_max_ms), "10s", 100, 300000,
      "Longest wait between two tries to connect; full jitter."},
     {"postgres", "url", KIND_TEXT, AT(postgres.url), "!", 0, 0,
-     "postgresql://... or libpq keywords; several hosts and target_session_attrs=read-write for "
-     "failover."},
+     "postgresql://... or libpq keywords; several hosts with target_session_attrs=read-write."},
     {"postgres", "password_file", KIND_FILE, AT(postgres.password_file), NULL, 0, 0,
      "File with the password."},
     {"postgres", "deadline", KIND_DURATION, AT(postgres.deadline_ms), "5s", 500, 60000,
@@ -88,6 +86,8 @@ static const struct key keys[] = {
      "The services that may address roles; as requests.broadcast."},
     {"requests", "people", KIND_TEXT, AT(requests.people), "*", 0, 0,
      "The services that may read and change contacts and suppression; as requests.broadcast."},
+    {"requests", "deliveries_rate", KIND_NUMBER, AT(requests.deliveries_rate), "20000", 0, 1e7,
+     "Deliveries a second one service may ask for, 50 times as many at once; 0: any number."},
     {"queue", "active_limit", KIND_NUMBER, AT(queue.active_limit), "20000", 10, 1e6,
      "Deliveries in memory at most; the rest stays in the database."},
     {"queue", "active_bytes", KIND_BYTES, AT(queue.active_bytes), "16777216", 65536, 1e10,
@@ -109,8 +109,7 @@ static const struct key keys[] = {
     {"presence", "replay_rate", KIND_NUMBER, AT(presence.replay_rate), "5000", 1, 1e6,
      "Deliveries a second that a bridge brings back for users who have come, at most."},
     {"retention", "days", KIND_NUMBER, AT(retention.days), "30", 1, 3650,
-     "Notifications and attempts are kept this long, then dropped by day; what is not over "
-     "keeps its own."},
+     "Notifications and attempts are kept this long, then dropped by day; the unfinished stays."},
     {"retention", "inbox_days", KIND_NUMBER, AT(retention.inbox_days), "0", 0, 3650,
      "Entries of inboxes are kept this long; 0: as days. history says when that cut it."},
     {"retention", "reject_days", KIND_NUMBER, AT(retention.reject_days), "30", 1, 3650,

@@ -65,6 +65,7 @@ struct config {
     } http;
     struct {
         const char *broadcast, *roles, *people;
+        int64_t deliveries_rate;
     } requests;
     struct {
         int64_t active_limit, active_bytes, poll_min_ms, poll_max_ms, settle_batch;

@@ -147,6 +147,7 @@ static int64_t bridge_turn(void *ctx)
     next_ms = dispatch_turn(bridge->dispatch);
     receipts_flush(bridge->receipts);
     ingest_turn(bridge->ingest);
+    bridge_calm_lanes(bridge);
     untold_turn(bridge->untold);
     bridge->said_ms = bridge_said_ms(bridge);
     outbox_set_since(bridge->outbox, bridge->said_ms);
@@ -339,6 +340,9 @@ static void open_lanes(struct bridge *bridge)
     ingest.lane = bridge_mqtt_config(config, bridge->lane_ids[LANE_REQUESTS], request_filters);
     events.lane = bridge_mqtt_config(config, bridge->lane_ids[LANE_USERS], user_filters);
     admin.lane = bridge_mqtt_config(config, bridge->lane_ids[LANE_ADMINS], admin_filters);
+    ingest.lane.care = &bridge->lane_care[LANE_REQUESTS];
+    events.lane.care = &bridge->lane_care[LANE_USERS];
+    admin.lane.care = &bridge->lane_care[LANE_ADMINS];
     bridge->ingest = ingest_new(bridge->loop, &ingest, bridge->store, &bridge->fence,
                                 bridge->metrics, &ingest_ops);
     bridge->events = events_new(bridge->loop, &events, bridge->store, &bridge->fence,

@@ -30,6 +30,8 @@ const char *err_name(int err)
         return "fenced";
     case ERR_NOT_FOUND:
         return "not_found";
+    case ERR_COLLISION:
+        return "collision";
     }
     return "unknown";
 }

@@ -21,11 +21,12 @@ enum err {
     ERR_TIMEOUT = -5,   /* a deadline passed */
     ERR_REFUSED = -6,   /* the peer said no, and asking again will not help */
     ERR_IO = -7,        /* file or socket error */
-    ERR_DATA = -8,      /* SQL classes 22, 23, 54: this row can never be stored as it is */
-    ERR_AGAIN = -9,     /* SQL 40001, 40P01, 55P03: harmless, try again now */
+    ERR_DATA = -8,      /* this row can never be stored as it is (io/pg_sqlstate.h) */
+    ERR_AGAIN = -9,     /* nothing happened, harmless: try again now */
     ERR_DOUBT = -10,    /* the statement may or may not have committed */
     ERR_FENCED = -11,   /* our epoch is over */
-    ERR_NOT_FOUND = -12
+    ERR_NOT_FOUND = -12,
+    ERR_COLLISION = -13 /* a row has this key already: take another id */
 };
 
 /* The constant's name in lower case ("too_large"); never NULL. */

@@ -15,6 +15,7 @@ struct fence {
     int64_t epoch;
     int64_t send_until_ms; /* boot clock */
     unsigned node;
+    int64_t ids_after_ms; /* wall: up to here rows of this node may exist already */
 };
 
 static inline bool fence_may_send(const struct fence *fence, int64_t now_boot_ms)

@@ -32,6 +32,8 @@ uint64_t id_take(struct id_source *source, int64_t wall_ms, size_t count)
     uint64_t sequence = 0, last = count - 1;
 
     ASSERT(count > 0 && count <= ID_RUN_MAX);
+    if (wall_ms < 0)
+        return 0;
     if (wall_ms <= last_ms) {
         wall_ms = last_ms;
         sequence = (source->last & SEQUENCE_MASK) + 1;
@@ -50,6 +52,12 @@ uint64_t id_take(struct id_source *source, int64_t wall_ms, size_t count)
 bool id_can_take(int64_t wall_ms)
 {
     return wall_ms >= 0 && wall_ms <= MS_MAX - HOUR_MS;
+}
+
+void id_start_after(struct id_source *source, int64_t wall_ms)
+{
+    if (wall_ms >= 0 && wall_ms < MS_MAX && wall_ms > id_wall_ms(source->last))
+        source->last = id_make(wall_ms, source->node, SEQUENCE_MASK);
 }
 
 uint64_t id_next(uint64_t id)

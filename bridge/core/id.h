@@ -36,6 +36,8 @@ void id_source_init(struct id_source *source, unsigned node);
 uint64_t id_take(struct id_source *source, int64_t wall_ms, size_t count);
 /* Whether id_take() can make ids at this time, and for an hour to come. */
 bool id_can_take(int64_t wall_ms);
+/* What is taken from now on is later than all ids of that millisecond. */
+void id_start_after(struct id_source *source, int64_t wall_ms);
 uint64_t id_next(uint64_t id);
 int64_t id_wall_ms(uint64_t id);
 uint64_t id_first_of(int64_t wall_ms); /* lower bound of a time; for partitions */

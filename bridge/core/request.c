@@ -36,6 +36,8 @@ const char *reject_name(enum reject reject)
         return "unknown_template";
     case REJECT_UNKNOWN_USER:
         return "unknown_user";
+    case REJECT_UNAVAILABLE:
+        return "unavailable";
     }
     panic("a rejection of no known kind");
 }
@@ -151,6 +153,8 @@ static void decode_item(const struct json *json, const struct json_trouble *trou
 
     set_defaults(&item->request);
     item->rejection = (struct rejection){REJECT_NONE, "", ""};
+    item->text = json->raw;
+    item->text_bytes = json->raw_length;
     item->request.id = readable_id(json, arena);
     if (json->kind != JSON_KIND_OBJECT) {
         (void)fields_reject(&fields, REJECT_MALFORMED, json, "a request is an object");

@@ -48,7 +48,8 @@ enum reject {
     REJECT_NOT_ALLOWED,
     REJECT_RATE_LIMITED,
     REJECT_UNKNOWN_TEMPLATE,
-    REJECT_UNKNOWN_USER
+    REJECT_UNKNOWN_USER,
+    REJECT_UNAVAILABLE /* a fault of ours: the same request may be taken later */
 };
 const char *reject_name(enum reject reject);
 
@@ -113,6 +114,8 @@ struct request {
 struct request_item {
     struct request request;
     struct rejection rejection; /* reason REJECT_NONE when the request is good */
+    const char *text;           /* this item of the payload; borrowed from it */
+    size_t text_bytes;
 };
 
 struct request_batch {

@@ -32,6 +32,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/*
+ * A lane whose reader has crashed is read message by message for a while: what was in hand then is
+ * at the head of the broker's queue again, and no two of its messages get into one batch.
+ */
+struct mqtt_care {
+    size_t left;       /* messages that are still read one at a time */
+    bool was_released; /* set when messages were acknowledged */
+};
+
 struct mqtt_config {
     const char *url;        /* mqtt://host:port, mqtts://host:port or unix:/path; borrowed */
     const char *client_id;  /* borrowed */
@@ -43,6 +52,7 @@ struct mqtt_config {
     uint16_t receive_maximum; /* lanes: batch_max */
     uint16_t keepalive_s;
     size_t batch_max;           /* lanes: messages per batch; 0 makes this a publisher */
+    struct mqtt_care *care;     /* lanes: borrowed, outlives the connection; NULL: none */
     const char *const *filters; /* lanes: subscribed at QoS 1; borrowed, NULL-terminated */
     int64_t backoff_min_ms, backoff_max_ms;
 };

@@ -88,9 +88,20 @@ static bool has_to_open_further(const struct mqtt *lane)
 /* By number, or by bytes: a batch lives in memory until it is committed. */
 static bool is_full(const struct mqtt *lane)
 {
+    bool is_careful = lane->config.care && lane->config.care->left;
     size_t max = lane->batch_limit ? lane->batch_limit : lane->config.batch_max;
 
-    return lane->helping >= max || lane->helping_bytes >= BATCH_BYTES;
+    return lane->helping >= (is_careful ? 1 : max) || lane->helping_bytes >= BATCH_BYTES;
+}
+
+static void note_release(const struct mqtt *lane)
+{
+    struct mqtt_care *care = lane->config.care;
+
+    if (!care)
+        return;
+    care->was_released = true;
+    care->left -= care->left < lane->unreleased ? care->left : lane->unreleased;
 }
 
 static void hold(struct mqtt *lane)
@@ -157,6 +168,7 @@ void mqtt_release(struct mqtt *lane)
     mqtt_enter(lane);
     resume(lane);
     if (lane->unreleased) {
+        note_release(lane);
         lane->is_releasing = true;
         mqtt_write(lane);
     } else {

@@ -449,6 +449,9 @@ static void finish_oldest(struct pg *pg)
     if (error) {
         set_result(&result, error);
         err = pg_classify(error, &must_reset);
+        if (err == ERR_REFUSED) /* a fault of ours; the server's words may hold data */
+            log_error("pg.refused", LOG_STR("name", pg->config.name),
+                      LOG_STR("sqlstate", result.sqlstate));
     } else {
         set_result(&result, answer);
         pg->failures = 0;

@@ -17,10 +17,8 @@
  *
  * Ownership: parameters are encoded before pg_send() returns; a result lives until its callback
  *            returns.
- * Errors:    ERR_DATA, ERR_AGAIN (also 57014: our statement_timeout), ERR_DOUBT, ERR_REFUSED
- *            (class 42 and others: ours).  ERR_CLOSED: nothing happened, and it will not go better
- *            before the next on_up (53 out of something, 58, 25006 read-only, stale plans); the
- *            connection then starts over by itself.
+ * Errors:    by SQLSTATE, as the table in io/pg_sqlstate.h says.  ERR_CLOSED: nothing happened, and
+ *            it will not go better before the next on_up; the connection starts over by itself.
  * Order:     callbacks in the order of pg_send(); never before it returned; exactly once each.
  */
 #ifndef TOCSIN_IO_PG_H

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "io/pg.h"
 #include "io/pg_private.h"
+#include "io/pg_sqlstate.h"
 
 #include <string.h>
 
@@ -92,48 +93,15 @@ const char *pg_message(const struct pg_result *result)
     return result->message;
 }
 
-struct rule {
-    const char *prefix; /* of the SQLSTATE; the first that fits decides */
-    int err;
-    bool must_reset;
-};
-
 int pg_classify(const PGresult *rows, bool *must_reset)
 {
-    static const struct rule rules[] = {
-        {"22", ERR_DATA, false},
-        {"23", ERR_DATA, false},
-        {"54", ERR_DATA, false},
-        {"40001", ERR_AGAIN, false},
-        {"40P01", ERR_AGAIN, false},
-        {"55P03", ERR_AGAIN, false},
-        {"57014", ERR_AGAIN, false}, /* statement_timeout: nothing happened */
-        {"40003", ERR_DOUBT, true},  /* statement completion unknown */
-        {"08", ERR_DOUBT, true},
-        {"57P", ERR_DOUBT, true},
-        /* An ERROR, unlike a FATAL, is rolled back: nothing happened.  But wait before more. */
-        {"53", ERR_CLOSED, true},
-        {"58", ERR_CLOSED, true},
-        {"25006", ERR_CLOSED, true}, /* became a standby: look for the primary */
-        {"0A000", ERR_CLOSED, true}, /* "cached plan must not change result type" after DDL */
-        {"26000", ERR_CLOSED, true}, /* our prepared statement is gone */
+    struct pg_trouble trouble = {
+        .sqlstate = PQresultErrorField(rows, PG_DIAG_SQLSTATE),
+        .severity = PQresultErrorField(rows, PG_DIAG_SEVERITY_NONLOCALIZED),
+        .constraint = PQresultErrorField(rows, PG_DIAG_CONSTRAINT_NAME),
     };
-    const char *sqlstate = PQresultErrorField(rows, PG_DIAG_SQLSTATE);
-    const char *severity = PQresultErrorField(rows, PG_DIAG_SEVERITY_NONLOCALIZED);
 
-    *must_reset = true;
-    if (!sqlstate) /* libpq's own words: the connection is lost */
-        return ERR_DOUBT;
-    if (severity && (strcmp(severity, "FATAL") == 0 || strcmp(severity, "PANIC") == 0))
-        return ERR_DOUBT;
-    for (size_t i = 0; i < sizeof rules / sizeof *rules; i++) {
-        if (strncmp(sqlstate, rules[i].prefix, strlen(rules[i].prefix)) != 0)
-            continue;
-        *must_reset = rules[i].must_reset;
-        return rules[i].err;
-    }
-    *must_reset = false;
-    return ERR_REFUSED;
+    return pg_sqlstate_err(&trouble, must_reset);
 }
 
 const char *pg_text_or_null(const struct pg_result *result, int row, int column)

@@ -38,6 +38,9 @@ struct ingest_ops {
     const struct route_type *(*type_route)(void *ctx, const char *type);
     /* May this service address that many people at once (requests.broadcast, requests.roles)? */
     bool (*may_reach)(void *ctx, const char *service, enum recipient_kind kind);
+    /* Deliveries a second that one service may ask for (requests.deliveries_rate); 0: any number.
+     */
+    int64_t (*deliveries_rate)(void *ctx);
     /* As dispatch_choose(). */
     int (*choose)(void *ctx, enum channel channel, enum recipient_kind kind, const char *recipient,
                   const char *type, const char *adapter, int32_t *destination);

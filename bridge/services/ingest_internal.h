@@ -1,7 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * ingest_internal - shared by ingest.c (storing, telling, the lane), ingest_read.c (from a message
- * to what is to be stored) and ingest_targets.c (how users are reached); no one else
+ * ingest_internal - shared by the files of ingest; no one else
+ *
+ * ingest.c          the lane, the order of work, telling
+ * ingest_read.c     from a message to entries
+ * ingest_share.c    what one service may ask for: a budget in deliveries, a share of each batch
+ * ingest_plan.c     from an entry to its deliveries
+ * ingest_targets.c  how the users of a group are reached
+ * ingest_store.c    a group in the database, and what came of it
+ * ingest_expand.c   requests whose deliveries are made later, slice by slice
+ *
+ * A batch is worked on in *groups* of some thousand deliveries: planned, stored and forgotten one
+ * after the other, so that memory does not grow with what a batch asks for.  Between two groups one
+ * slice of an expansion is made.  One group or slice is under way at a time (struct work).
  */
 #ifndef TOCSIN_SERVICES_INGEST_INTERNAL_H
 #define TOCSIN_SERVICES_INGEST_INTERNAL_H
@@ -10,7 +21,13 @@
 #include "core/id.h"
 #include "core/route.h"
 #include "services/ingest.h"
-#include "store/requests.h"
+#include "store/expansion.h"
+#include "store/people.h"
+
+/* Deliveries of one request. */
+#define PLANS_MAX 100000
+/* Deliveries in one statement. */
+#define CHUNK_MAX 4000
 
 /* One delivery to be. */
 struct plan {
@@ -46,6 +63,12 @@ struct need {
     enum reason suppressed; /* of an address that the request names itself */
 };
 
+/* What one service has asked for in this batch. */
+struct share {
+    size_t asks;  /* recipients x channels */
+    size_t plans; /* deliveries that they have become */
+};
+
 /* One item of a request message. */
 struct entry {
     const char *service;
@@ -56,18 +79,54 @@ struct entry {
     uint64_t id; /* the notification's */
     struct plan *plans;
     size_t plan_count;
-    bool is_waiting;    /* for its targets: has neither plans nor an id yet */
+    bool is_waiting;    /* for its targets */
     struct need *needs; /* channel by channel, recipient by recipient; NULL: none were asked */
+    size_t need_stride; /* the recipients of each channel in needs */
     const char *retry;
     struct note *note;
     const char *payload; /* of the message it came in, for ingest_reject */
     size_t payload_bytes;
+    const char *text; /* the item alone */
+    size_t text_bytes;
+    struct share *share;
+    bool is_deferred; /* accepted now; its deliveries are made later, by an expansion */
+    bool is_limited;  /* over its service's budget: refused, unless it was accepted before */
     bool is_stored, is_duplicate;
-    bool is_told; /* its receipt has been written */
+    bool is_failed; /* the database refused it, and not because of what it says */
+    bool is_told;   /* its receipt has been written */
 };
 
+/* Entries of the work that one statement stores; all are deferred, or none is. */
 struct range {
     size_t from, to;
+};
+
+/* A group of the batch, or one slice of an expansion. */
+struct work {
+    struct arena *arena;
+    struct entry **entries; /* ids ascending once they are planned; deferred ones at the end */
+    size_t count, capacity;
+    size_t deferred; /* how many of them are deferred */
+    size_t counting; /* the next of them that may be too large, and is counted first */
+    struct need **needs;
+    size_t need_count;
+    struct ingest_rows rows;
+    struct range *ranges; /* a stack: what is still to be stored, the next on top */
+    size_t range_count, range_capacity;
+    unsigned again, collisions; /* for the range that failed last */
+    bool is_busy, is_slice;
+};
+
+/* The expansion at hand. */
+struct expand {
+    bool is_wanted;                 /* there may be some */
+    bool is_due;                    /* the next piece of work is a slice */
+    char service[TOPIC_ID_MAX + 1]; /* of the last one: turns go on behind it */
+    struct loop_timer timer;
+    struct entry *entry; /* in the arena of the work; NULL: there is none */
+    struct expansion_slice slice;
+    size_t recipients; /* of the whole request */
+    size_t limit;      /* recipients in a slice; smaller after one that could not be stored */
 };
 
 struct ingest {
@@ -80,33 +139,37 @@ struct ingest {
     bool is_up, is_degraded;
     unsigned degraded_downs;
     struct loop_timer give_up;
-    struct strmap shown; /* "service\nrequest" -> struct shown */
-    unsigned generation; /* of the lane: answers that come after it was dropped are ignored */
+    struct strmap shown;   /* "service\nrequest" -> struct shown */
+    struct strmap budgets; /* service -> struct budget */
+    unsigned generation;   /* of the lane: answers that come after it was dropped are ignored */
     struct id_source ids;
+    size_t chunk; /* deliveries in one statement: fewer after one was not answered in time */
     /* the batch */
     struct arena *arena;
+    unsigned batch;         /* counts batches */
+    int64_t read_ms;        /* wall: when its first message came; 0: none has */
+    struct strmap shares;   /* service -> struct share */
     struct entry **entries; /* all, in the order they came */
-    struct entry **good;    /* those to be stored, ids ascending */
+    struct entry **good;    /* those to be stored */
     size_t count, good_count, capacity;
-    size_t waiting_count;
-    struct need **needs;
-    size_t need_count;
-    struct ingest_rows rows;
-    struct range *ranges; /* a stack: what is still to be stored, the next on top */
-    size_t range_count, range_capacity;
-    unsigned again;
+    size_t next;           /* the first of good that no group has had */
     size_t looking_count;  /* entries seen before, whose notification is being looked up */
+    bool is_batch;         /* it is read; its groups are worked on */
     int64_t held_since_ms; /* 0 while reading */
+    bool is_ending;        /* all groups are stored */
     bool is_telling;       /* all is committed; its receipts are on their way to the broker */
     uint64_t told_mark;    /* when the outbox is past this the broker has them; 0: not yet taken */
-    struct metric *messages, *accepted, *rejected, *duplicates, *batch_rows, *commit_seconds;
+    struct work work;
+    struct expand expand;
+    struct metric *messages, *accepted, *rejected, *duplicates, *limited, *deferred, *slices,
+        *commit_seconds;
     int64_t sent_us;
 };
 
 /* An urgent notification that its users saw before it was stored. */
 struct shown {
     uint64_t id;
-    unsigned generation; /* of the batch that has this id last */
+    unsigned batch; /* that has this id last */
 };
 
 /* One statement under way. */
@@ -125,19 +188,64 @@ const char *ingest_shown_key(struct ingest *ingest, const struct entry *entry);
 /* Shows what is urgent in the batch, forgets the batch, and reads on. */
 void ingest_degraded_batch(struct ingest *ingest);
 
-/* Its deliveries and their ids, when its targets are known.  false: it is refused. */
+/* ingest_share.c */
+/* The share of a service in this batch; lives as long as the batch. */
+struct share *ingest_share(struct ingest *ingest, const char *service);
+/* Takes deliveries from the service's budget; false: it is used up, and nothing is taken. */
+bool ingest_charge(struct ingest *ingest, const char *service, size_t deliveries);
+/* The same for what a request became after it was let in: the budget may go below zero. */
+void ingest_charge_more(struct ingest *ingest, const char *service, size_t deliveries);
+/* The request is more than what its service may have of this batch at once. */
+bool ingest_is_over_share(const struct share *share, size_t asks);
+
+/* ingest_plan.c */
+/* The most deliveries that it can become. */
+size_t ingest_most_plans(const struct entry *entry);
+/*
+ * Its deliveries and their ids, when its targets are known; or it is deferred, and has an id.
+ * false: it is refused.
+ */
 bool ingest_plan(struct ingest *ingest, struct entry *entry);
+/* Its id, with room for all that it can become.  false: there are no ids now. */
+bool ingest_defer(struct ingest *ingest, struct entry *entry);
+/* The deliveries of one slice: of as many of the recipients as one statement takes. */
+size_t ingest_plan_slice(struct ingest *ingest, struct entry *entry, uint64_t *next_id);
+/* New ids, since these are taken; its deliveries follow. */
+bool ingest_new_ids(struct ingest *ingest, struct entry *entry);
+void ingest_withdraw(struct ingest *ingest, struct entry *entry);
 
 /* ingest_targets.c */
 /* Whether an entry's deliveries depend on what the database knows of people. */
 bool ingest_must_ask(const struct entry *entry);
-/* Asks for all that waits, plans it, and goes on with ingest_store(). */
+/* Asks for all entries of the work that wait, and goes on with ingest_planned(). */
 void ingest_find_targets(struct ingest *ingest);
 
-/* ingest.c: stores what is planned. */
-void ingest_store(struct ingest *ingest);
+/* ingest_store.c */
+/* Puts as much of the batch into the work as one group has. */
+void ingest_start_group(struct ingest *ingest);
+/* All targets are known: plans the group and stores it. */
+void ingest_planned(struct ingest *ingest);
+/* Stores the slice that is planned. */
+void ingest_store_slice(struct ingest *ingest);
+void ingest_work_reset(struct ingest *ingest);
+
+/* ingest_expand.c */
+/* Makes the next slice, if there may be one. */
+void ingest_expand(struct ingest *ingest);
+/* Its targets are known. */
+void ingest_expand_planned(struct ingest *ingest);
+/* Its slice is stored (is_made), was made before or cancelled, or failed. */
+void ingest_expand_done(struct ingest *ingest, int err, bool is_made);
+void ingest_expand_start(struct ingest *ingest);
+void ingest_expand_stop(struct ingest *ingest);
+
+/* ingest.c */
+/* The group or slice is over: goes on with the next. */
+void ingest_next(struct ingest *ingest);
+/* Tells its service what became of it; once. */
+void ingest_tell(struct ingest *ingest, struct entry *entry, int64_t now_ms);
+/* Forgets the batch, whatever became of it. */
+void ingest_batch_reset(struct ingest *ingest);
 /* Drops the batch, which the broker will send again. */
 void ingest_abandon(struct ingest *ingest, int err);
-/* Forgets the batch; what the broker has not been told of, it will send again. */
-void ingest_reset(struct ingest *ingest);
 #endif

@@ -13,8 +13,8 @@
 
 #include <stdlib.h>
 
-/* Questions in one statement. */
-#define ASKS_MAX 10000
+/* Questions in one statement: each has sixteen answers at most, which are in memory at once. */
+#define ASKS_MAX 2000
 
 bool ingest_must_ask(const struct entry *entry)
 {
@@ -36,7 +36,8 @@ static size_t make_needs(struct ingest *ingest, struct entry *entry)
     const struct route *route = &entry->route;
     size_t count = 0;
 
-    entry->needs = arena_zalloc(ingest->arena, route->deliveries * sizeof(*entry->needs));
+    entry->needs = arena_zalloc(ingest->work.arena, route->deliveries * sizeof(*entry->needs));
+    entry->need_stride = route->recipient_count;
     for (size_t step = 0; step < route->order_count; step++) {
         enum channel channel = route->order[step];
 
@@ -63,43 +64,19 @@ static void on_row(void *ctx, const struct reach_row *row)
 
     if (asking->generation != ingest->generation)
         return;
-    need = ingest->needs[asking->from + row->index];
+    need = ingest->work.needs[asking->from + row->index];
     if (need->entry->route.kind != RECIPIENT_USER) {
         need->suppressed = row->suppressed;
         return;
     }
-    found = arena_zalloc(ingest->arena, sizeof(*found));
+    found = arena_zalloc(ingest->work.arena, sizeof(*found));
     found->kind = row->kind;
-    found->address = arena_strdup(ingest->arena, row->address);
-    found->adapter = row->platform[0] ? arena_strdup(ingest->arena, row->platform) : NULL;
+    found->address = arena_strdup(ingest->work.arena, row->address);
+    found->adapter = row->platform[0] ? arena_strdup(ingest->work.arena, row->platform) : NULL;
     found->suppressed = row->suppressed;
     *need->last = found;
     need->last = &found->next;
     need->count++;
-}
-
-static int by_id(const void *a, const void *b)
-{
-    const struct entry *x = *(struct entry *const *)a, *y = *(struct entry *const *)b;
-
-    return x->id < y->id ? -1 : x->id > y->id;
-}
-
-/* All is known: plan what waited, and leave out what is refused after all. */
-static void plan_all(struct ingest *ingest)
-{
-    size_t count = 0;
-
-    for (size_t i = 0; i < ingest->good_count; i++) {
-        struct entry *entry = ingest->good[i];
-
-        if (entry->needs && !ingest_plan(ingest, entry))
-            continue;
-        ingest->good[count++] = entry;
-    }
-    ingest->good_count = count;
-    qsort(ingest->good, count, sizeof(*ingest->good), by_id);
-    ingest_store(ingest);
 }
 
 static void ask(struct ingest *ingest, size_t from);
@@ -116,15 +93,18 @@ static void on_done(void *ctx, int err)
         return;
     if (err)
         ingest_abandon(ingest, err);
-    else if (next < ingest->need_count)
+    else if (next < ingest->work.need_count)
         ask(ingest, next);
+    else if (ingest->work.is_slice)
+        ingest_expand_planned(ingest);
     else
-        plan_all(ingest);
+        ingest_planned(ingest);
 }
 
 static void ask(struct ingest *ingest, size_t from)
 {
-    size_t count = ingest->need_count - from < ASKS_MAX ? ingest->need_count - from : ASKS_MAX;
+    size_t count =
+        ingest->work.need_count - from < ASKS_MAX ? ingest->work.need_count - from : ASKS_MAX;
     struct reach_ask *asks = xmalloc(count * sizeof(*asks));
     struct asking *asking = xmalloc(sizeof(*asking));
     struct reach_call call = {on_row, on_done, asking};
@@ -132,7 +112,7 @@ static void ask(struct ingest *ingest, size_t from)
 
     *asking = (struct asking){ingest, ingest->generation, from};
     for (size_t i = 0; i < count; i++) {
-        const struct need *need = ingest->needs[from + i];
+        const struct need *need = ingest->work.needs[from + i];
         bool is_user = need->entry->route.kind == RECIPIENT_USER;
 
         asks[i] = (struct reach_ask){
@@ -150,21 +130,29 @@ static void ask(struct ingest *ingest, size_t from)
     }
 }
 
+/* Those of the group that wait, or the slice at hand. */
+static size_t waiting(const struct ingest *ingest, struct entry ***entries)
+{
+    *entries =
+        ingest->work.is_slice ? (struct entry **)&ingest->expand.entry : ingest->work.entries;
+    return ingest->work.is_slice ? 1 : ingest->work.count;
+}
+
 void ingest_find_targets(struct ingest *ingest)
 {
-    size_t total = 0;
+    struct entry **entries;
+    size_t count = waiting(ingest, &entries), total = 0;
 
-    for (size_t i = 0; i < ingest->good_count; i++)
-        if (ingest->good[i]->is_waiting)
-            total += ingest->good[i]->route.deliveries;
-    ingest->needs = arena_alloc(ingest->arena, total * sizeof(struct need *));
-    ingest->need_count = 0;
-    for (size_t i = 0; i < ingest->good_count; i++) {
-        struct entry *entry = ingest->good[i];
-        size_t count = entry->is_waiting ? make_needs(ingest, entry) : 0;
+    for (size_t i = 0; i < count; i++)
+        if (entries[i]->is_waiting)
+            total += entries[i]->route.deliveries;
+    ingest->work.needs = arena_alloc(ingest->work.arena, total * sizeof(struct need *));
+    ingest->work.need_count = 0;
+    for (size_t i = 0; i < count; i++) {
+        size_t needs = entries[i]->is_waiting ? make_needs(ingest, entries[i]) : 0;
 
-        for (size_t k = 0; k < count; k++)
-            ingest->needs[ingest->need_count++] = &entry->needs[k];
+        for (size_t k = 0; k < needs; k++)
+            ingest->work.needs[ingest->work.need_count++] = &entries[i]->needs[k];
     }
     ask(ingest, 0);
 }

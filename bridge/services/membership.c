@@ -25,10 +25,11 @@ struct membership {
     struct loop_timer timer;
     bool is_registering, is_leaving, is_beating, is_reaping;
     bool has_lane[LANE_COUNT];
-    bool has_asked;   /* for lanes, under this epoch and connection */
-    bool is_reap_due; /* something died: sweep */
-    bool is_apart;    /* this machine's clock from the database's */
-    bool is_steered;  /* this connection's database has told what its clock says */
+    int64_t epoch_before; /* of this process; 0: none */
+    bool has_asked;       /* for lanes, under this epoch and connection */
+    bool is_reap_due;     /* something died: sweep */
+    bool is_apart;        /* this machine's clock from the database's */
+    bool is_steered;      /* this connection's database has told what its clock says */
     int64_t beat_sent_ms, beat_ms, swept_ms;
     void (*on_left)(void *ctx);
     void *left_ctx;
@@ -101,6 +102,7 @@ static void fenced(struct membership *membership, const char *why)
     if (!membership->fence->epoch)
         return;
     log_warn("membership.fenced", LOG_STR("why", why), LOG_INT("epoch", membership->fence->epoch));
+    membership->epoch_before = membership->fence->epoch;
     membership->fence->epoch = 0;
     membership->fence->send_until_ms = 0;
     membership->has_asked = false;
@@ -124,6 +126,7 @@ static void on_registered(void *ctx, int err, const struct registered *registere
     }
     membership->fence->epoch = registered->epoch;
     membership->fence->node = (unsigned)registered->node;
+    membership->fence->ids_after_ms = registered->ids_after_ms;
     steer(membership, registered->wall_us);
     set_fence(membership, membership->beat_sent_ms);
     membership->is_reap_due = true;
@@ -199,7 +202,7 @@ static void reap(struct membership *membership)
 
 /* ---- lanes ---- */
 
-static void on_lane(void *ctx, const char *name)
+static void on_lane(void *ctx, const char *name, unsigned crashes)
 {
     struct membership *membership = ctx;
 
@@ -207,8 +210,8 @@ static void on_lane(void *ctx, const char *name)
         if (strcmp(name, lane_name((enum lane)lane)) != 0 || membership->has_lane[lane])
             continue;
         membership->has_lane[lane] = true;
-        log_info("membership.lane", LOG_STR("lane", name));
-        membership->ops.on_lane(membership->ops.ctx, (enum lane)lane);
+        log_info("membership.lane", LOG_STR("lane", name), LOG_INT("crashes", crashes));
+        membership->ops.on_lane(membership->ops.ctx, (enum lane)lane, crashes);
     }
 }
 
@@ -246,7 +249,7 @@ static void on_beat(void *ctx, int err, int64_t wall_us)
      */
     if (!membership->is_reap_due)
         membership->ops.on_beat(membership->ops.ctx);
-    if (store_lanes(membership->store, membership->fence->epoch, &lanes))
+    if (store_lanes(membership->store, membership->fence->epoch, membership->epoch_before, &lanes))
         log_warn("membership.lanes", LOG_STR("err", "not sent"));
     reap(membership);
 }
@@ -324,6 +327,13 @@ void membership_leave(struct membership *membership, void (*left)(void *ctx), vo
     loop_timer_stop(&membership->timer);
     if (!epoch || store_leave(membership->store, epoch, untold_us, on_left, membership))
         left(ctx);
+}
+
+void membership_calm(struct membership *membership, enum lane lane)
+{
+    if (membership->fence->epoch &&
+        store_lane_calm(membership->store, membership->fence->epoch, lane_name(lane)))
+        log_debug("membership.calm_unsent", LOG_STR("lane", lane_name(lane)));
 }
 
 bool membership_is_joined(const struct membership *membership)

@@ -30,7 +30,8 @@ struct membership_config {
 struct membership_ops {
     void (*on_joined)(void *ctx);
     void (*on_fenced)(void *ctx); /* close lanes, forget deliveries */
-    void (*on_lane)(void *ctx, enum lane lane);
+    /* crashes: how often its reader was lost since a batch of it was last acknowledged. */
+    void (*on_lane)(void *ctx, enum lane lane, unsigned crashes);
     /* We have to tell what another's epoch, which is over, settled since then (wall). */
     void (*on_untold)(void *ctx, int64_t epoch, int64_t since_us);
     /* A heartbeat was answered: the clock is right, and nothing of the dead waits to be swept. */
@@ -50,6 +51,8 @@ void membership_store_up(struct membership *membership);
 void membership_store_down(struct membership *membership);
 /* Ends the epoch for good; on_left comes once. */
 void membership_leave(struct membership *membership, void (*on_left)(void *ctx), void *ctx);
+/* A batch of the lane was acknowledged: its crashes are over. */
+void membership_calm(struct membership *membership, enum lane lane);
 bool membership_is_joined(const struct membership *membership);
 /* Which lanes are ours is known: the database has answered under this epoch. */
 bool membership_has_asked(const struct membership *membership);

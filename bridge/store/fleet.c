@@ -6,16 +6,49 @@
 
 #include <stdlib.h>
 
+/*
+ * The last millisecond of which a row with an id of this node exists, from a second ago on.  A run
+ * of ids that begins with a notification ends within 246 ms.
+ */
+#define IDS_AFTER(node, ahead)                                                                \
+    "(SELECT max(ids.ms) + 246"                                                               \
+    " FROM ("                                                                                 \
+    "   SELECT max(id >> 22) AS ms"                                                           \
+    "   FROM notification"                                                                    \
+    "   WHERE id >= ((extract(epoch FROM now()) * 1000)::bigint - 1000) << 22"                \
+    "     AND id < ((extract(epoch FROM now() + interval '" ahead "') * 1000)::bigint) << 22" \
+    "     AND (id >> 12) & 1023 = " node "   UNION ALL"                                       \
+    "   SELECT max(id >> 22)"                                                                 \
+    "   FROM delivery"                                                                        \
+    "   WHERE id >= ((extract(epoch FROM now()) * 1000)::bigint - 1000) << 22"                \
+    "     AND id < ((extract(epoch FROM now() + interval '" ahead "') * 1000)::bigint) << 22" \
+    "     AND (id >> 12) & 1023 = " node ") AS ids)"
+
+/*
+ * Nodes go round by the epoch's counter, so that the one of a process that has just ended is not
+ * the next: its ids may lie ahead of the database's clock.
+ */
 const struct pg_statement store_sql_register = {
     .place = PG_PLACE_KEPT,
     .name = "register",
     .params = 4,
-    .sql = "INSERT INTO bridge (epoch, node, name, host, lease_until)"
-           " SELECT next_epoch(), CASE WHEN $3::int > 0 THEN $3::int ELSE"
-           "   (SELECT min(n) FROM generate_series(1, 1023) AS n"
-           "    WHERE NOT EXISTS (SELECT 1 FROM bridge WHERE node = n)) END,"
-           " $1::text, $2::text, clock_timestamp() + $4::bigint * interval '1 millisecond'"
-           " RETURNING epoch, node, clock_timestamp()",
+    .sql = "WITH next AS MATERIALIZED (SELECT next_epoch() AS epoch)"
+           " INSERT INTO bridge (epoch, node, name, host, lease_until)"
+           " SELECT next.epoch,"
+           "   CASE WHEN $3::int > 0 THEN $3::int ELSE"
+           "     (SELECT n FROM generate_series(1, 1023) AS n"
+           "      WHERE NOT EXISTS (SELECT 1 FROM bridge WHERE node = n)"
+           "      ORDER BY (n - 1 - (next.epoch & 65535)::int % 1023 + 1023) % 1023"
+           "      LIMIT 1) END,"
+           "   $1::text, $2::text, clock_timestamp() + $4::bigint * interval '1 millisecond'"
+           " FROM next"
+           " RETURNING epoch, node, clock_timestamp(), " IDS_AFTER("node", "10 minutes"),
+};
+
+const struct pg_statement store_sql_ids_after = {
+    .name = "ids_after",
+    .params = 1,
+    .sql = "SELECT coalesce(" IDS_AFTER("$1::int", "1 day") ", 0)",
 };
 
 const struct pg_statement store_sql_heartbeat = {
@@ -36,9 +69,12 @@ const struct pg_statement store_sql_heartbeat = {
 const struct pg_statement store_sql_lanes = {
     .place = PG_PLACE_KEPT,
     .name = "lanes",
-    .params = 1,
+    .params = 2,
     .sql = "WITH live AS (SELECT epoch FROM bridge WHERE lease_until > clock_timestamp()),"
-           "t AS (UPDATE lane SET epoch = $1::bigint WHERE name IN ("
+           "t AS (UPDATE lane SET epoch = $1::bigint,"
+           "   crashes = crashes + CASE WHEN epoch IS NULL OR epoch = $2::bigint"
+           "     THEN 0 ELSE 1 END"
+           "   WHERE name IN ("
            "   SELECT name FROM lane WHERE epoch IS NULL OR epoch = ANY (ARRAY("
            "     SELECT l.epoch FROM lane l WHERE NOT EXISTS"
            "       (SELECT FROM bridge b WHERE b.epoch = l.epoch)))"
@@ -46,8 +82,15 @@ const struct pg_statement store_sql_lanes = {
            "   LIMIT greatest(0, ceil((SELECT count(*) FROM lane)::numeric"
            "     / greatest(1, (SELECT count(*) FROM live)))"
            "     - (SELECT count(*) FROM lane WHERE epoch = $1::bigint)))"
-           " AND EXISTS (SELECT 1 FROM live WHERE epoch = $1::bigint) RETURNING name)"
-           "SELECT name FROM t UNION SELECT name FROM lane WHERE epoch = $1::bigint",
+           " AND EXISTS (SELECT 1 FROM live WHERE epoch = $1::bigint) RETURNING name, crashes)"
+           "SELECT name, crashes FROM t"
+           " UNION SELECT name, crashes FROM lane WHERE epoch = $1::bigint",
+};
+
+const struct pg_statement store_sql_lane_calm = {
+    .name = "lane_calm",
+    .params = 2,
+    .sql = "UPDATE lane SET crashes = 0 WHERE epoch = $1::bigint AND name = $2::text",
 };
 
 const struct pg_statement store_sql_lane_drop = {
@@ -142,7 +185,8 @@ static void on_registered(void *ctx, int err, const struct pg_result *result)
     }
     registered = (struct registered){.epoch = pg_int(result, 0, 0),
                                      .node = (int)pg_int(result, 0, 1),
-                                     .wall_us = pg_time_us(result, 0, 2)};
+                                     .wall_us = pg_time_us(result, 0, 2),
+                                     .ids_after_ms = pg_int(result, 0, 3)};
     on_done(call.ctx, 0, &registered);
 }
 
@@ -157,6 +201,15 @@ int store_register(struct store *store, const char *name, const char *host, int 
     pg_add_int4(&store->params, node);
     pg_add_int8(&store->params, lease_ms);
     return store_send(store, STORE_CONTROL, &store_sql_register, &store->params, on_registered,
+                      (void (*)(void))on_done, ctx);
+}
+
+int store_ids_after(struct store *store, unsigned node,
+                    void (*on_done)(void *ctx, int err, int64_t ms), void *ctx)
+{
+    pg_params_clear(&store->params);
+    pg_add_int4(&store->params, (int32_t)node);
+    return store_send(store, STORE_INTAKE, &store_sql_ids_after, &store->params, store_on_count,
                       (void (*)(void))on_done, ctx);
 }
 
@@ -189,11 +242,12 @@ static void on_lanes(void *ctx, int err, const struct pg_result *result)
 
     free(held);
     for (int i = 0; !err && i < pg_rows(result); i++)
-        call.on_lane(call.ctx, pg_text(result, i, 0));
+        call.on_lane(call.ctx, pg_text(result, i, 0), (unsigned)pg_int(result, i, 1));
     call.on_done(call.ctx, err);
 }
 
-int store_lanes(struct store *store, int64_t epoch, const struct lanes_call *call)
+int store_lanes(struct store *store, int64_t epoch, int64_t own_before,
+                const struct lanes_call *call)
 {
     struct lanes_call *held = xmalloc(sizeof(*held));
     int err;
@@ -201,10 +255,20 @@ int store_lanes(struct store *store, int64_t epoch, const struct lanes_call *cal
     *held = *call;
     pg_params_clear(&store->params);
     pg_add_int8(&store->params, epoch);
+    pg_add_int8(&store->params, own_before);
     err = pg_send(store->pg[STORE_CONTROL], &store_sql_lanes, &store->params, on_lanes, held);
     if (err)
         free(held);
     return err;
+}
+
+int store_lane_calm(struct store *store, int64_t epoch, const char *name)
+{
+    pg_params_clear(&store->params);
+    pg_add_int8(&store->params, epoch);
+    pg_add_text(&store->params, name);
+    return store_send(store, STORE_CONTROL, &store_sql_lane_calm, &store->params, store_on_done,
+                      NULL, NULL);
 }
 
 int store_lane_drop(struct store *store, int64_t epoch, const char *name)

@@ -13,9 +13,15 @@
 struct registered {
     int64_t epoch, wall_us; /* wall_us: the database's clock */
     int node;
+    /*
+     * Rows with ids of this node may exist up to this time (wall): those of the process that had it
+     * before, when the database's clock has been set back since.
+     */
+    int64_t ids_after_ms;
 };
 /*
  * name: NULL, or what only one process at a time can have (host and port it listens on).
+ * node: 0 takes the next free one in turn, so that none comes again before some thousand others.
  * `registered` is NULL on errors.
  */
 NODISCARD int store_register(
@@ -32,12 +38,22 @@ NODISCARD int store_heartbeat(struct store *store, int64_t epoch, int64_t lease_
                               void (*on_done)(void *ctx, int err, int64_t wall_us), void *ctx);
 
 struct lanes_call {
-    void (*on_lane)(void *ctx, const char *name); /* each lane that is ours now */
+    /*
+     * Each lane that is ours now.  crashes: how often its reader was lost since a batch of it was
+     * last acknowledged.
+     */
+    void (*on_lane)(void *ctx, const char *name, unsigned crashes);
     void (*on_done)(void *ctx, int err);
     void *ctx;
 };
-/* Takes a fair part of the lanes nobody alive reads. */
-NODISCARD int store_lanes(struct store *store, int64_t epoch, const struct lanes_call *call);
+/*
+ * Takes a fair part of the lanes nobody alive reads.  own_before: the epoch that this process had
+ * before, which has not crashed; 0: none.
+ */
+NODISCARD int store_lanes(struct store *store, int64_t epoch, int64_t own_before,
+                          const struct lanes_call *call);
+/* A batch of the lane was acknowledged: its crashes are over. */
+NODISCARD int store_lane_calm(struct store *store, int64_t epoch, const char *name);
 NODISCARD int store_lane_drop(struct store *store, int64_t epoch, const char *name);
 
 struct reap_call {
@@ -55,6 +71,12 @@ struct reap_call {
  */
 NODISCARD int store_reap(struct store *store, int64_t epoch, int64_t lease_ms, int64_t grace_ms,
                          const char *name, const struct reap_call *call);
+/*
+ * Up to when (wall milliseconds) rows with ids of this node exist; 0: there is none from now on.
+ * Looks up to a day ahead.
+ */
+NODISCARD int store_ids_after(struct store *store, unsigned node,
+                              void (*on_done)(void *ctx, int err, int64_t ms), void *ctx);
 /* Returns orphans to ready, counting a crash for each. */
 NODISCARD int store_sweep(struct store *store, store_done_fn *on_done, void *ctx);
 /*

@@ -78,6 +78,19 @@ const struct pg_statement store_sql_reach = {
                                 "   AS x(i, address, channel, type) ORDER BY 1",
 };
 
+/* How many more deliveries than one each these users have on these channels. */
+const struct pg_statement store_sql_reach_count = {
+    .name = "reach_count",
+    .params = 2,
+    .sql = "SELECT coalesce(sum(least(found.targets, 16) - 1), 0)::bigint"
+           " FROM ("
+           "   SELECT count(*) AS targets"
+           "   FROM target"
+           "   WHERE user_id = ANY ($1::text[]) AND channel = ANY ($2::smallint[])"
+           "     AND (is_active OR reason BETWEEN 19 AND 21)"
+           "   GROUP BY user_id, channel) AS found",
+};
+
 const struct pg_statement store_sql_suppress = {
     .place = PG_PLACE_CALL,
     .name = "suppress",
@@ -276,6 +289,29 @@ int store_reach(struct store *store, const struct reach_ask *asks, size_t count,
         free(held);
     for (unsigned i = 0; i < 8; i++)
         pg_array_fini(&columns[i]);
+    return err;
+}
+
+int store_reach_count(struct store *store, const struct reach_many *many, store_count_fn *on_done,
+                      void *ctx)
+{
+    struct pg_array users, channels;
+    int err;
+
+    pg_array_init(&users, PG_TEXT);
+    pg_array_init(&channels, PG_INT2);
+    for (size_t i = 0; i < many->user_count; i++)
+        pg_array_add_text(&users, many->users[i]);
+    for (int channel = 0; channel < CHANNEL_COUNT; channel++)
+        if (many->channels & 1u << channel)
+            pg_array_add_int(&channels, channel);
+    pg_params_clear(&store->params);
+    pg_add_array(&store->params, &users);
+    pg_add_array(&store->params, &channels);
+    err = store_send(store, STORE_INTAKE, &store_sql_reach_count, &store->params, store_on_count,
+                     (void (*)(void))on_done, ctx);
+    pg_array_fini(&users);
+    pg_array_fini(&channels);
     return err;
 }
 

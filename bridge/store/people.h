@@ -12,6 +12,7 @@
 #include "core/outcome.h"
 #include "core/request.h"
 #include "store/store.h"
+#include "store/upkeep.h"
 
 #define PEOPLE_TARGETS_MAX 16
 /* Longer ones do not fit an index. */
@@ -80,6 +81,15 @@ struct reach_call {
  */
 NODISCARD int store_reach(struct store *store, const struct reach_ask *asks, size_t count,
                           const struct reach_call *call);
+
+struct reach_many {
+    const char *const *users;
+    size_t user_count;
+    unsigned channels; /* bit set */
+};
+/* By how many the targets of these users on these channels exceed one for each that has any. */
+NODISCARD int store_reach_count(struct store *store, const struct reach_many *many,
+                                store_count_fn *on_done, void *ctx);
 
 /* ---- suppression ---- */
 struct suppression {

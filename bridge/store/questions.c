@@ -3,6 +3,7 @@
 
 #include "base/alloc.h"
 #include "core/id.h"
+#include "store/expansion.h"
 #include "store/store_internal.h"
 
 #include <stdlib.h>

@@ -6,6 +6,7 @@
 #include "core/request.h"
 #include "core/topic.h"
 #include "io/digest.h"
+#include "store/ingest_sql.h"
 #include "store/store_internal.h"
 
 #include <stdlib.h>
@@ -18,72 +19,12 @@
  * is stored, since claims compare and order by that time.  A batch sent under an epoch that is over
  * is stored as ready: any bridge may claim it.
  */
-#define INGEST(keyed, returning, more)                                                         \
-    "WITH k AS ("                                                                              \
-    " INSERT INTO request_key (day, key, digest, notification)"                                \
-    " SELECT x.day, x.key, x.digest, x.id"                                                     \
-    " FROM " keyed " ON CONFLICT DO NOTHING RETURNING notification),"                          \
-    "n AS ("                                                                                   \
-    " INSERT INTO notification (id, service, request, type, priority, receipts, deliveries,"   \
-    "   created_at, expires_at, collapse_key, retry, content)"                                 \
-    " SELECT x.id, x.service, x.request, x.type, x.priority, x.receipts, x.deliveries,"        \
-    "   now(), x.expires_at, x.collapse_key, x.retry, x.content"                               \
-    " FROM unnest($2::bigint[], $6::text[], $7::text[], $8::text[], $9::smallint[],"           \
-    "   $10::smallint[], $11::int[], $12::timestamptz[], $13::text[], $14::text[],"            \
-    "   $15::bytea[])"                                                                         \
-    "   AS x(id, service, request, type, priority, receipts, deliveries, expires_at,"          \
-    "   collapse_key, retry, content)"                                                         \
-    " JOIN k ON k.notification = x.id" returning "),"                                          \
-    "r AS ("                                                                                   \
-    " SELECT x.*, x.channel = 0 AND x.kind = 0 AND x.due_at <= now() AS is_inbox"              \
-    " FROM unnest($16::bigint[], $17::bigint[], $18::timestamptz[], $19::int[],"               \
-    "   $20::smallint[], $21::smallint[], $22::smallint[], $23::smallint[], $24::text[],"      \
-    "   $25::text[], $26::bigint[]) AS x(id, notification, due_at, destination, channel,"      \
-    "   priority, state, kind, recipient, user_id, head)"                                      \
-    " JOIN k ON k.notification = x.notification),"                                             \
-    "u AS ("                                                                                   \
-    " INSERT INTO inbox_user AS c (user_id, last_seq, unread, unseen)"                         \
-    " SELECT recipient, count(*), count(*), count(*) FROM r WHERE is_inbox"                    \
-    " GROUP BY recipient ORDER BY recipient"                                                   \
-    " ON CONFLICT (user_id) DO UPDATE SET last_seq = c.last_seq + excluded.last_seq,"          \
-    "   unread = c.unread + excluded.unread, unseen = c.unseen + excluded.unseen"              \
-    " RETURNING user_id, last_seq),"                                                           \
-    "s AS ("                                                                                   \
-    " SELECT r.*, CASE WHEN r.is_inbox THEN u.last_seq + 1 - row_number() OVER"                \
-    "   (PARTITION BY r.is_inbox, r.recipient ORDER BY r.id DESC) ELSE 0 END AS seq"           \
-    " FROM r LEFT JOIN u ON r.is_inbox AND u.user_id = r.recipient),"                          \
-    "i AS ("                                                                                   \
-    " INSERT INTO inbox (user_id, seq, delivery, notification)"                                \
-    " SELECT recipient, seq, id, notification FROM s WHERE is_inbox),"                         \
-    "l AS ("                                                                                   \
-    " SELECT count(*) = 1 AS is_live FROM bridge"                                              \
-    " WHERE epoch = $1::bigint AND lease_until > clock_timestamp()),"                          \
-    "d AS ("                                                                                   \
-    " INSERT INTO delivery (id, notification, due_at, epoch, seq, destination, channel,"       \
-    "   priority, state, recipient_kind, recipient, user_id, head)"                            \
-    " SELECT s.id, s.notification, statement_timestamp(),"                                     \
-    "   CASE WHEN s.state = 1 AND l.is_live THEN $1::bigint END,"                              \
-    "   s.seq, s.destination, s.channel, s.priority,"                                          \
-    "   CASE WHEN s.state = 1 AND l.is_live THEN 1 ELSE 0 END, s.kind, s.recipient,"           \
-    "   coalesce(s.user_id, ''), coalesce(s.head, 0)"                                          \
-    " FROM s, l WHERE s.due_at <= now()),"                                                     \
-    "e AS ("                                                                                   \
-    " INSERT INTO scheduled (id, notification, due_at, destination, channel, priority, state," \
-    "   recipient_kind, recipient, user_id, head)"                                             \
-    " SELECT id, notification, due_at, destination, channel, priority, state & 2, kind,"       \
-    "   recipient, coalesce(user_id, ''), coalesce(head, 0)"                                   \
-    " FROM s WHERE due_at > now())" more "SELECT true, notification, 0::bigint, false FROM k"  \
-    " UNION ALL SELECT false, s.id, s.seq, s.state = 1 AND l.is_live AND s.due_at <= now()"    \
-    " FROM s, l"
-
 const struct pg_statement store_sql_ingest = {
     .place = PG_PLACE_KEPT,
     .name = "ingest",
     .is_durable = true,
     .params = 1 + INGEST_NOTIFICATION_COLUMNS + INGEST_DELIVERY_COLUMNS,
-    .sql = INGEST("unnest($2::bigint[], $3::date[], $4::uuid[], $5::bigint[])"
-                  "   AS x(id, day, key, digest)",
-                  "", ""),
+    .sql = INGEST_KEYS(INGEST_KEYED, "") INGEST_DELIVERIES(INGEST_COLUMNS, ""),
 };
 
 /*
@@ -96,22 +37,9 @@ const struct pg_statement store_sql_ingest_more = {
     .name = "ingest_more",
     .is_durable = true,
     .params = 1 + INGEST_NOTIFICATION_COLUMNS + INGEST_DELIVERY_COLUMNS + 2,
-    .sql = INGEST(
-        "unnest($2::bigint[], $3::date[], $4::uuid[], $5::bigint[], $27::date[], $28::uuid[])"
-        "   AS x(id, day, key, digest, other_day, other_key)"
-        " WHERE (SELECT r.day FROM request_key r WHERE r.day = x.other_day"
-        "   AND r.key = x.other_key LIMIT 1) IS NULL",
-        " RETURNING id, service, expires_at, collapse_key",
-        ",mk AS ("
-        " INSERT INTO collapse (service, key, channel, recipient_kind, recipient, delivery)"
-        " SELECT n.service, n.collapse_key, s.channel, s.kind, s.recipient, s.id"
-        " FROM s JOIN n ON n.id = s.notification WHERE n.collapse_key IS NOT NULL),"
-        "me AS ("
-        " INSERT INTO inbox_expiry (expires_at, delivery) SELECT n.expires_at, s.id"
-        " FROM s JOIN n ON n.id = s.notification"
-        " WHERE n.expires_at IS NOT NULL AND s.channel = 0 AND s.kind = 0),"
-        "ms AS (SELECT id, notification, CASE kind WHEN 1 THEN recipient ELSE '' END AS role"
-        " FROM s WHERE channel = 0 AND kind IN (1, 2) AND due_at <= now())," STORE_SHARE("ms")),
+    .sql = INGEST_KEYS(INGEST_KEYED_OTHER("$27", "$28"),
+                       " RETURNING id, service, expires_at, collapse_key")
+        INGEST_DELIVERIES(INGEST_COLUMNS, INGEST_MORE),
 };
 
 const struct pg_statement store_sql_key_lookup = {
@@ -227,6 +155,8 @@ void ingest_rows_init(struct ingest_rows *rows)
         pg_array_init(&rows->delivery[i], delivery[i]);
     pg_array_init(&rows->other[0], PG_DATE);
     pg_array_init(&rows->other[1], PG_UUID);
+    pg_array_init(&rows->deferred[0], PG_INT8);
+    pg_array_init(&rows->deferred[1], PG_BYTEA);
 }
 
 void ingest_rows_clear(struct ingest_rows *rows)
@@ -239,6 +169,8 @@ void ingest_rows_clear(struct ingest_rows *rows)
         pg_array_clear(&rows->delivery[i]);
     for (unsigned i = 0; i < 2; i++)
         pg_array_clear(&rows->other[i]);
+    for (unsigned i = 0; i < INGEST_DEFERRED_COLUMNS; i++)
+        pg_array_clear(&rows->deferred[i]);
 }
 
 void ingest_rows_fini(struct ingest_rows *rows)
@@ -249,6 +181,8 @@ void ingest_rows_fini(struct ingest_rows *rows)
         pg_array_fini(&rows->delivery[i]);
     for (unsigned i = 0; i < 2; i++)
         pg_array_fini(&rows->other[i]);
+    for (unsigned i = 0; i < INGEST_DEFERRED_COLUMNS; i++)
+        pg_array_fini(&rows->deferred[i]);
 }
 
 static int64_t time_or_null(int64_t wall_ms)
@@ -318,6 +252,13 @@ void ingest_rows_add_delivery(struct ingest_rows *rows, const struct delivery_ro
     }
 }
 
+void ingest_rows_add_deferred(struct ingest_rows *rows, uint64_t next_id, const void *request,
+                              size_t request_bytes)
+{
+    pg_array_add_int(&rows->deferred[0], (int64_t)next_id);
+    pg_array_add_bytes(&rows->deferred[1], request, request_bytes);
+}
+
 static void on_ingested(void *ctx, int err, const struct pg_result *result)
 {
     struct ingest_answer *call = ctx;
@@ -335,14 +276,24 @@ static void on_ingested(void *ctx, int err, const struct pg_result *result)
     answer.on_done(answer.ctx, err);
 }
 
-int store_ingest(struct store *store, int64_t epoch, const struct ingest_rows *rows,
-                 const struct ingest_answer *answer)
+int store_send_ingest(struct store *store, const struct pg_statement *statement,
+                      const struct ingest_answer *answer)
 {
-    struct pg_params *params = &store->params;
     struct ingest_answer *call = xmalloc(sizeof(*call));
     int err;
 
     *call = *answer;
+    err = pg_send(store->pg[STORE_INTAKE], statement, &store->params, on_ingested, call);
+    if (err)
+        free(call);
+    return err;
+}
+
+int store_ingest(struct store *store, int64_t epoch, const struct ingest_rows *rows,
+                 const struct ingest_answer *answer)
+{
+    struct pg_params *params = &store->params;
+
     pg_params_clear(params);
     pg_add_int8(params, epoch);
     for (unsigned i = 0; i < INGEST_NOTIFICATION_COLUMNS; i++)
@@ -351,12 +302,8 @@ int store_ingest(struct store *store, int64_t epoch, const struct ingest_rows *r
         pg_add_array(params, &rows->delivery[i]);
     for (unsigned i = 0; i < 2 && rows->has_more; i++)
         pg_add_array(params, &rows->other[i]);
-    err = pg_send(store->pg[STORE_INTAKE],
-                  rows->has_more ? &store_sql_ingest_more : &store_sql_ingest, params, on_ingested,
-                  call);
-    if (err)
-        free(call);
-    return err;
+    return store_send_ingest(store, rows->has_more ? &store_sql_ingest_more : &store_sql_ingest,
+                             answer);
 }
 
 static void on_looked_up(void *ctx, int err, const struct pg_result *result)

@@ -50,12 +50,17 @@ struct delivery_row {
 /* Due when something else says so. */
 #define DELIVERY_ROW_NEVER (-1)
 
-enum { INGEST_NOTIFICATION_COLUMNS = 14, INGEST_DELIVERY_COLUMNS = 11 };
+enum {
+    INGEST_NOTIFICATION_COLUMNS = 14,
+    INGEST_DELIVERY_COLUMNS = 11,
+    INGEST_DEFERRED_COLUMNS = 2
+};
 struct ingest_rows {
     struct pg_array notification[INGEST_NOTIFICATION_COLUMNS];
     struct pg_array delivery[INGEST_DELIVERY_COLUMNS];
-    struct pg_array other[2]; /* days and keys; null where there is none */
-    size_t bytes;             /* of content, for the caller's bound */
+    struct pg_array other[2];                          /* days and keys; null where there is none */
+    struct pg_array deferred[INGEST_DEFERRED_COLUMNS]; /* for store_defer() alone */
+    size_t bytes;                                      /* of content, for the caller's bound */
     bool has_more; /* some replace others, expire, are told to many, or have another key */
 };
 void ingest_rows_init(struct ingest_rows *rows);
@@ -63,6 +68,9 @@ void ingest_rows_clear(struct ingest_rows *rows);
 void ingest_rows_fini(struct ingest_rows *rows);
 void ingest_rows_add(struct ingest_rows *rows, const struct notification_row *row);
 void ingest_rows_add_delivery(struct ingest_rows *rows, const struct delivery_row *row);
+/* After the ingest_rows_add() of a request whose deliveries are made later. */
+void ingest_rows_add_deferred(struct ingest_rows *rows, uint64_t next_id, const void *request,
+                              size_t request_bytes);
 
 struct ingest_answer {
     void (*on_notification)(void *ctx, uint64_t id);

@@ -31,11 +31,11 @@ static const char control_settings[] = "SET jit = off; SET lock_timeout = '2s';"
                                        "SET idle_in_transaction_session_timeout = '10s'";
 
 const struct pg_statement *const store_intake_statements[] = {
-    &store_sql_ingest,      &store_sql_ingest_more,
-    &store_sql_key_lookup,  &store_sql_claim,
-    &store_sql_reconcile,   &store_sql_reach,
-    &store_sql_wake,        &store_sql_release,
-    &store_sql_steps_sweep, NULL};
+    &store_sql_ingest,         &store_sql_ingest_more, &store_sql_key_lookup,
+    &store_sql_claim,          &store_sql_reconcile,   &store_sql_reach,
+    &store_sql_wake,           &store_sql_release,     &store_sql_steps_sweep,
+    &store_sql_ids_after,      &store_sql_defer,       &store_sql_expand,
+    &store_sql_expansion_next, &store_sql_reach_count, NULL};
 const struct pg_statement *const store_settle_statements[] = {
     &store_sql_settle,      &store_sql_retry,
     &store_sql_bury,        &store_sql_settle_steps,
@@ -48,6 +48,8 @@ const struct pg_statement *const store_control_statements[] = {&store_sql_regist
                                                                &store_sql_heartbeat,
                                                                &store_sql_lanes,
                                                                &store_sql_lane_drop,
+                                                               &store_sql_lane_calm,
+                                                               &store_sql_expansion_drop,
                                                                &store_sql_reap,
                                                                &store_sql_sweep,
                                                                &store_sql_leave,

@@ -97,6 +97,8 @@ extern const struct pg_statement store_sql_settle_steps, store_sql_retry_steps,
     store_sql_bury_steps, store_sql_ack_steps, store_sql_unread, store_sql_steps_sweep;
 extern const struct pg_statement store_sql_ingest, store_sql_ingest_more, store_sql_key_lookup,
     store_sql_claim, store_sql_reconcile;
+extern const struct pg_statement store_sql_defer, store_sql_expand, store_sql_expansion_next,
+    store_sql_expansion_drop, store_sql_reach_count, store_sql_lane_calm;
 extern const struct pg_statement store_sql_settle, store_sql_retry, store_sql_bury, store_sql_ack,
     store_sql_ended, store_sql_recorded, store_sql_start;
 extern const struct pg_statement store_sql_take_slots, store_sql_pause, store_sql_pauses;
@@ -109,7 +111,7 @@ extern const struct pg_statement store_sql_report_flows, store_sql_queue_counts,
     store_sql_queue_flows, store_sql_forget_flows;
 extern const struct pg_statement store_sql_register, store_sql_heartbeat, store_sql_lanes,
     store_sql_lane_drop, store_sql_reap, store_sql_sweep, store_sql_leave, store_sql_unsent,
-    store_sql_told, store_sql_destination;
+    store_sql_told, store_sql_destination, store_sql_ids_after;
 extern const struct pg_statement store_sql_stage, store_sql_purge_keys, store_sql_reject;
 extern const struct pg_statement store_sql_about, store_sql_status, store_sql_status_head,
     store_sql_cancel;
@@ -156,6 +158,10 @@ void store_add_audited(struct store *store, const struct audited *audited);
  * have written, is logged and read as 0: a row must not be able to stop the bridge.
  */
 int store_enum(const struct pg_result *result, int row, int column, int count);
+/* store/requests.c: sends store->params on `intake`, whose rows are as those of store_ingest(). */
+struct ingest_answer;
+int store_send_ingest(struct store *store, const struct pg_statement *statement,
+                      const struct ingest_answer *answer);
 /* For statements whose rows do not matter: a pg_result_fn whose ctx is a struct store_call. */
 void store_on_done(void *ctx, int err, const struct pg_result *result);
 /* The same for a statement that answers with one number; fn is void (void *, int, int64_t). */

@@ -85,6 +85,38 @@ static void the_lower_bound_of_a_time_is_below_all_its_ids(void **state)
     assert_true(id_first_of(-1) == 0);
 }
 
+/* 2039-09-07 15:47:35.551 UTC is the last millisecond that leaves a bigint positive. */
+static void outside_its_time_there_are_no_ids(void **state)
+{
+    static const int64_t last = INT64_C(2199023255551);
+    struct id_source source;
+
+    (void)state;
+    id_source_init(&source, 1023);
+    assert_true(id_take(&source, -1, 1) == 0);
+    assert_true(id_take(&source, last + 1, 1) == 0);
+    assert_true(id_take(&source, last - 1, 100000) == 0); /* its run would go past the end */
+    assert_true((int64_t)id_take(&source, last, 4096) > 0);
+    assert_true(id_take(&source, last, 1) == 0);
+    assert_true(id_take(&source, NOW, 1) == 0); /* it never goes back */
+}
+
+static void ids_start_after_those_that_are_there(void **state)
+{
+    struct id_source source;
+
+    (void)state;
+    id_source_init(&source, 3);
+    id_start_after(&source, 0);
+    assert_int_equal(id_wall_ms(id_take(&source, NOW, 1)), NOW);
+    id_start_after(&source, NOW + 8000);
+    assert_int_equal(id_wall_ms(id_take(&source, NOW + 1, 1)), NOW + 8001);
+    id_start_after(&source, NOW);
+    assert_int_equal(id_wall_ms(id_take(&source, NOW + 2, 1)), NOW + 8001);
+    id_start_after(&source, INT64_MAX);
+    assert_int_equal(id_wall_ms(id_take(&source, NOW + 3, 1)), NOW + 8001);
+}
+
 static void text_is_sixteen_lower_case_hex_digits_and_nothing_else(void **state)
 {
     static const char *const bad[] = {"",
@@ -129,6 +161,8 @@ int main(void)
         cmocka_unit_test(runs_do_not_overlap_and_never_touch_the_node),
         cmocka_unit_test(what_is_taken_beyond_a_millisecond_runs_ahead_of_the_clock),
         cmocka_unit_test(the_lower_bound_of_a_time_is_below_all_its_ids),
+        cmocka_unit_test(outside_its_time_there_are_no_ids),
+        cmocka_unit_test(ids_start_after_those_that_are_there),
         cmocka_unit_test(text_is_sixteen_lower_case_hex_digits_and_nothing_else),
         cmocka_unit_test(no_id_is_made_outside_of_the_times_that_ids_can_name),
     };

@@ -305,10 +305,10 @@ static void errors_are_classified(void **state)
         int want;
         bool want_reset;
     } cases[] = {
-        {"22021", ERR_DATA, false},  {"23505", ERR_DATA, false},    {"54000", ERR_DATA, false},
-        {"40001", ERR_AGAIN, false}, {"40P01", ERR_AGAIN, false},   {"55P03", ERR_AGAIN, false},
-        {"57014", ERR_AGAIN, false}, {"42P01", ERR_REFUSED, false}, {"P0001", ERR_REFUSED, false},
-        {"53100", ERR_CLOSED, true}, {"25006", ERR_CLOSED, true},   {"0A000", ERR_CLOSED, true},
+        {"22021", ERR_DATA, false},  {"23505", ERR_COLLISION, false}, {"54000", ERR_DATA, false},
+        {"40001", ERR_AGAIN, false}, {"40P01", ERR_AGAIN, false},     {"55P03", ERR_AGAIN, false},
+        {"57014", ERR_AGAIN, false}, {"42P01", ERR_REFUSED, false},   {"P0001", ERR_REFUSED, false},
+        {"53100", ERR_CLOSED, true}, {"25006", ERR_CLOSED, true},     {"0A000", ERR_CLOSED, true},
         {"40003", ERR_DOUBT, true},  {"57P01", ERR_DOUBT, true},
     };
     struct scene scene;
@@ -355,7 +355,7 @@ static void a_failing_commit_is_an_error(void **state)
     assert_int_equal(scene.last.err, 0);
     assert_int_equal(send_int(&scene, &put, 7, on_result, &scene), 0);
     run_until(&scene, is_idle, 5000);
-    assert_int_equal(scene.last.err, ERR_DATA);
+    assert_int_equal(scene.last.err, ERR_COLLISION);
     assert_string_equal(scene.last.sqlstate, "23505");
     assert_int_equal(send_int(&scene, &tally, 0, on_result, &scene), 0);
     run_until(&scene, is_idle, 5000);

@@ -214,9 +214,18 @@ static void a_slip_is_answered_with_the_field_that_was_meant(void **state)
 
 static void every_rejection_has_the_name_of_the_contract(void **state)
 {
-    static const char *const names[] = {
-        "",          "malformed",   "unknown_field", "missing_field",    "bad_value",   "too_large",
-        "id_reused", "not_allowed", "rate_limited",  "unknown_template", "unknown_user"};
+    static const char *const names[] = {"",
+                                        "malformed",
+                                        "unknown_field",
+                                        "missing_field",
+                                        "bad_value",
+                                        "too_large",
+                                        "id_reused",
+                                        "not_allowed",
+                                        "rate_limited",
+                                        "unknown_template",
+                                        "unknown_user",
+                                        "unavailable"};
 
     (void)state;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ingest_share - what one service may ask for
+ *
+ * The unit is a delivery, since that is what costs: 7 KB of a request may be 100,000 of them.
+ *
+ * A *budget* is a token bucket by service: `requests.deliveries_rate` deliveries a second, and
+ * BURST_SECONDS of it at once.  A request is let in while the budget is above zero, and takes it
+ * below when it becomes more than that: what follows is `rate_limited` until it has recovered.
+ *
+ * A *share* is what a service may have of one batch at once.  What goes beyond is deferred:
+ * accepted, and expanded in turns with other services.  So the work on a batch is bounded by the
+ * number of services in it, and no service waits for the whole of another's.
+ */
+#include "base/alloc.h"
+#include "services/ingest_internal.h"
+
+#include <stdlib.h>
+
+#define BURST_SECONDS 50
+/* Budgets in memory; beyond it those that are full again are forgotten. */
+#define BUDGETS_MAX 10000
+#define SHARE_ASKS  4000
+#define SHARE_PLANS 8000
+
+struct budget {
+    double level;
+    int64_t at_ms; /* boot: when the level was this */
+};
+
+static void refill(struct budget *budget, int64_t rate, int64_t now_ms)
+{
+    double most = (double)rate * BURST_SECONDS;
+
+    budget->level += (double)rate * (double)(now_ms - budget->at_ms) / 1000;
+    if (budget->level > most)
+        budget->level = most;
+    budget->at_ms = now_ms;
+}
+
+struct pruning {
+    struct strmap kept;
+    int64_t rate, now_ms;
+};
+
+static void keep_or_free(void *ctx, const char *key, void *value)
+{
+    struct pruning *pruning = ctx;
+    struct budget *budget = value;
+
+    refill(budget, pruning->rate, pruning->now_ms);
+    if (budget->level < (double)pruning->rate * BURST_SECONDS)
+        strmap_set(&pruning->kept, key, budget);
+    else
+        free(budget);
+}
+
+static void prune(struct ingest *ingest, int64_t rate, int64_t now_ms)
+{
+    struct pruning pruning = {.rate = rate, .now_ms = now_ms};
+
+    strmap_each(&ingest->budgets, keep_or_free, &pruning);
+    strmap_fini(&ingest->budgets);
+    ingest->budgets = pruning.kept;
+}
+
+/* NULL: there is no limit. */
+static struct budget *budget_of(struct ingest *ingest, const char *service)
+{
+    int64_t rate = ingest->ops.deliveries_rate(ingest->ops.ctx);
+    int64_t now_ms = loop_now_ms(ingest->loop);
+    struct budget *budget;
+
+    if (rate == 0)
+        return NULL;
+    budget = strmap_get(&ingest->budgets, service);
+    if (!budget) {
+        if (ingest->budgets.count >= BUDGETS_MAX)
+            prune(ingest, rate, now_ms);
+        budget = xmalloc(sizeof(*budget));
+        *budget = (struct budget){(double)rate * BURST_SECONDS, now_ms};
+        strmap_set(&ingest->budgets, service, budget);
+    }
+    refill(budget, rate, now_ms);
+    return budget;
+}
+
+bool ingest_charge(struct ingest *ingest, const char *service, size_t deliveries)
+{
+    struct budget *budget = budget_of(ingest, service);
+
+    if (!budget)
+        return true;
+    if (budget->level <= 0)
+        return false;
+    budget->level -= (double)deliveries;
+    return true;
+}
+
+void ingest_charge_more(struct ingest *ingest, const char *service, size_t deliveries)
+{
+    struct budget *budget = deliveries ? budget_of(ingest, service) : NULL;
+
+    if (budget)
+        budget->level -= (double)deliveries;
+}
+
+struct share *ingest_share(struct ingest *ingest, const char *service)
+{
+    struct share *share = strmap_get(&ingest->shares, service);
+
+    if (!share) {
+        share = arena_zalloc(ingest->arena, sizeof(*share));
+        strmap_set(&ingest->shares, service, share);
+    }
+    return share;
+}
+
+bool ingest_is_over_share(const struct share *share, size_t asks)
+{
+    return share->asks + asks > SHARE_ASKS || share->plans > SHARE_PLANS;
+}
