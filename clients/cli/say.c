@@ -116,7 +116,7 @@ char *clean_text(const char *text)
 /* Every such character is within the first 65,536, so that one \u escape says it. */
 void say_json(const json_t *value)
 {
-    char *text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
+    char *text = exact_dump(value, JSON_COMPACT | JSON_ENCODE_ANY);
     char *clean = clean_text(text);
 
     fputs(clean, stdout);
