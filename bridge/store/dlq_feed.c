@@ -37,7 +37,8 @@ const struct pg_statement store_sql_dlq_feed = {
         "   priority, state, recipient_kind, recipient, user_id, desk)"
         "   SELECT delivery, notification, now(), seq, destination, channel, 0, 0, recipient_kind,"
         "   recipient, coalesce(user_id, ''), 1 + CASE WHEN is_pinned THEN 2 ELSE 0 END"
-        "   + CASE WHEN edited IS NOT NULL THEN 4 ELSE 0 END FROM u)"
+        "   + CASE WHEN edited IS NOT NULL THEN 4 ELSE 0 END FROM u"
+        "   ON CONFLICT (id) DO NOTHING)"
         "SELECT w.destination, w.waiting, (SELECT count(*) FROM u"
         "   WHERE u.destination = w.destination)::int FROM w",
 };

@@ -99,7 +99,7 @@ const struct pg_statement store_sql_wake = {
         "   priority, state, last_reason, recipient_kind, recipient, desk)"
         " SELECT delivery, notification, now(), $1::bigint, seq, destination, channel, priority,"
         "   1, reason, recipient_kind, recipient, 8 + CASE WHEN edited IS NULL THEN 0 ELSE 4 END"
-        " FROM x RETURNING *),"
+        " FROM x ON CONFLICT (id) DO NOTHING RETURNING *),"
         "u AS (SELECT false AS was_dead, w.* FROM w UNION ALL SELECT true, i.* FROM i)"
         "SELECT " CLAIMED_COLUMNS ", u.was_dead FROM u" CLAIMED_NOTIFICATION " ORDER BY u.id",
 };

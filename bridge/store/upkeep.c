@@ -8,7 +8,8 @@
 
 /*
  * What becomes ready is due from now on, and not since it should have been: claims that follow
- * begin near the time of what was claimed last, and would pass over an older one.
+ * begin near the time of what was claimed last, and would pass over an older one.  One that is in
+ * the queue already holds up no other: here, in dlq_feed and in wake.
  */
 const struct pg_statement store_sql_stage = {
     .name = "stage",
@@ -37,9 +38,9 @@ const struct pg_statement store_sql_stage = {
                  "   user_id, head)"
                  " SELECT id, notification, now(), new_seq, destination, channel, priority, 0, "
                  "attempts,"
-                 "   crashes, last_reason, recipient_kind, recipient, user_id, head FROM s "
-                 "RETURNING 1)"
-                 "SELECT count(*) FROM d",
+                 "   crashes, last_reason, recipient_kind, recipient, user_id, head FROM s"
+                 " ON CONFLICT (id) DO NOTHING)"
+                 "SELECT count(*) FROM r",
 };
 
 /* On intake, whose planner does not take a queue for empty; `state + 0` as in claim. */

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Channels one after the other: the next only when the one before has failed or was not acknowledged."""
+import datetime
+
 import pytest
 
 import servers
@@ -220,10 +222,15 @@ def test_a_request_can_be_called_back_with_all_its_steps(steps):
     ask(shop, "n1", "wait", **first("in_app", "sms", "email", after="1h"))
     status = shop.rpc("request.status", {"id": "n1"})["result"]
     assert [d["state"] for d in status["deliveries"]][1:] == ["held", "held"]
+    year = datetime.datetime.now(datetime.timezone.utc).year
+    assert {d["due_at"][:4] for d in status["deliveries"] if "due_at" in d} <= {str(year), str(year + 1)}
+    ask(shop, "n3", "wait", **first("in_app", "sms"))  # never due of itself: there is no time to tell
+    assert "due_at" not in shop.rpc("request.status", {"id": "n3"})["result"]["deliveries"][1]
     ask(shop, "n2", "wait", **first("sms", "email"), at="2099-01-01T00:00:00Z")
     assert shop.rpc("request.cancel", {"id": "n2"})["result"]["cancelled"] == 2
     servers.wait_until(lambda: shop.rpc("request.cancel", {"id": "n1"})["result"]["cancelled"], 10)
-    servers.wait_until(lambda: stack.postgres.value("select count(*) from scheduled") == "0", 10)
+    servers.wait_until(lambda: shop.rpc("request.cancel", {"id": "n3"}) and stack.postgres.value(
+        "select (select count(*) from scheduled) + (select count(*) from delivery)") == "0", 10)
     settled(stack)
 
 

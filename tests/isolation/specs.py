@@ -293,6 +293,14 @@ def steps(world):
             ("settle_steps and settle_steps", settle(world, 2, [2], name="settle_steps", via=7),
              settle(world, 3, [3], name="settle_steps", via=7))]:
         yield from by_itself(name, chain, first, second)
+    twice = [bridges(2, 3), "SELECT iso_accept(1, 2)",
+             "INSERT INTO scheduled (id, notification, due_at, destination, channel, priority, state,"
+             " recipient_kind, recipient) SELECT id, notification, now() - interval '1 s', destination, channel,"
+             " priority, 0, recipient_kind, recipient FROM delivery WHERE id = iso_id(2)",
+             "SELECT iso_schedule(3, now() - interval '1 s')"]
+    yield Spec("one that is in the queue already stops no other", twice, {
+        "B2": [Call("stage")], "B3": [claim(3)]},
+        [("left behind", "SELECT iso_number(id) FROM scheduled")])
     due = chain + ["UPDATE scheduled SET due_at = now() - interval '1 s' WHERE id = iso_id(4)"]
     yield from by_itself("stage and ack_steps", due, Call("stage"), acked)
     yield from by_itself("stage and stage", due, Call("stage"), Call("stage"))

@@ -156,6 +156,20 @@ static void what_is_absent_leaves_the_default(void **state)
     assert_false(rpc_done(&call));
 }
 
+/* 0 is no time to those who ask: a filter until 1970 must match nothing, and not everything. */
+static void a_time_is_never_the_one_that_stands_for_none(void **state)
+{
+    struct rpc_call call;
+    int64_t wall_ms = 0;
+
+    assert_int_equal(
+        read_call(&call, *state,
+                  "{\"rpc\":\"r\",\"params\":{\"until\":\"1970-01-01T01:00:00+01:00\"}}"),
+        0);
+    assert_true(rpc_time(&call, "until", RPC_OPTIONAL, &wall_ms));
+    assert_int_equal(wall_ms, -1);
+}
+
 static void bad_parameters_name_their_field(void **state)
 {
     static const char *const names[] = {"asc", "desc", NULL};
@@ -282,6 +296,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_payload_with_a_nul_is_refused_as_a_whole, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(good_parameters_are_read, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_time_is_never_the_one_that_stands_for_none, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(objects_in_a_list_have_parameters_of_their_own, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(what_is_absent_leaves_the_default, setup, teardown),
