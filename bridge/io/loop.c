@@ -80,12 +80,20 @@ static void on_nothing_sent(uv_async_t *handle)
     (void)handle;
 }
 
+/*
+ * For loop_work().  A name whose resolution hangs keeps a thread for as long as half a minute, and
+ * each connection may be resolving one: more threads than there are connections, so that one
+ * hanging name delays only those that need it.  libuv has four otherwise.
+ */
+#define POOL_THREADS "16"
+
 struct loop *loop_new(void)
 {
     struct loop *loop = xcalloc(1, sizeof *loop);
     struct sigaction ignore = {.sa_handler = SIG_IGN};
 
     sigaction(SIGPIPE, &ignore, NULL);
+    setenv("UV_THREADPOOL_SIZE", POOL_THREADS, 0); /* read when the first work is queued */
     must(uv_loop_init(&loop->uv), "uv_loop_init");
     must(uv_timer_init(&loop->uv, &loop->waiting), "uv_timer_init");
     must(uv_async_init(&loop->uv, &loop->anchor, on_nothing_sent), "uv_async_init");

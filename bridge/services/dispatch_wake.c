@@ -4,7 +4,10 @@
  *
  * Users queue here, each once, in the order in which they came, and are asked about many at a
  * time: a statement of store_wake() takes what waits for them, leased to us, and it goes the way
- * of everything that was claimed.  A user's client has a moment to subscribe first.
+ * of everything that was claimed.  A user's client has a moment to subscribe first.  Who has more
+ * than a share comes again after the others (round robin).  Who has a share under way that is not
+ * acknowledged is asked about only when nobody else is due, and with USER_MAX of them not at all
+ * until some have ended (parked): one user never uses up what all have.
  *
  * Paced, so that ten thousand who reconnect at once do not stand before everybody else: so many a
  * second, little at a time, and only while few of them are under way, for that is the queue that
@@ -25,18 +28,26 @@
 /* Users asked about in one statement, and what it takes of each and in all. */
 #define USERS_AT_ONCE 128
 #define EACH_MAX      32
+#define EACH_MIN      4
 #define TOTAL_MAX     64
 /* Woken deliveries in memory: those of the last second, and all of them. */
 #define YOUNG_MAX 256
 #define WOKEN_MAX 4000
+/* Those of one user: a share, all, and how many are left when the user may have more. */
+#define USER_SHARE 64
+#define USER_MAX   1000
+#define USER_LOW   500
+/* Users looked at for one statement. */
+#define LOOK_MAX 512
 /* A second, in slots. */
 #define SLOT_MS   128
 #define SLOTS     8
 #define FAILED_MS 500
 
 struct comer {
-    struct list_node node;
-    int64_t due_ms;    /* boot */
+    struct list_node node; /* in fresh, turn or parked */
+    int64_t due_ms;        /* boot */
+    bool is_parked;
     uint64_t after[2]; /* the last delivery and dead letter that were brought back already */
     bool is_again;     /* they came, or missed one, since the first of them was */
     char user[];
@@ -52,16 +63,19 @@ struct waking {
     struct comer *comers[USERS_AT_ONCE];
     struct wake_user users[USERS_AT_ONCE];
     size_t got[2][USERS_AT_ONCE]; /* deliveries, dead letters */
-    size_t total[2], rows, limit;
+    size_t total[2], rows, limit, each;
 };
 
 struct waker {
-    struct list comers;
-    struct strmap by_user; /* those in the list */
-    struct waking *waking; /* NULL: none under way */
-    int64_t next_ms;       /* boot: not before */
-    size_t woken;          /* tasks in memory that were woken */
-    size_t young[SLOTS];   /* of these, by when; those of the slots up to slot */
+    struct list fresh;       /* not due yet, in the order in which they came */
+    struct list turn;        /* due */
+    struct list parked;      /* USER_MAX of theirs are under way */
+    struct strmap by_user;   /* those in the three lists */
+    struct strmap under_way; /* user -> how many of theirs were woken and are in memory */
+    struct waking *waking;   /* NULL: none under way */
+    int64_t next_ms;         /* boot: not before */
+    size_t woken;            /* tasks in memory that were woken */
+    size_t young[SLOTS];     /* of these, by when; those of the slots up to slot */
     int64_t slot;
     struct metric *waiting, *replayed, *dropped;
 };
@@ -70,7 +84,9 @@ struct waker *waker_new(struct metrics *metrics)
 {
     struct waker *waker = xcalloc(1, sizeof(*waker));
 
-    list_init(&waker->comers);
+    list_init(&waker->fresh);
+    list_init(&waker->turn);
+    list_init(&waker->parked);
     waker->waiting =
         metrics_get(metrics, METRIC_GAUGE, "tocsin_wake_users",
                     "Users who have come and whose deliveries are still to be looked for.", NULL);
@@ -94,12 +110,32 @@ void waker_free(struct waker *waker)
 {
     struct list_node *node;
 
-    while ((node = list_pop_front(&waker->comers)))
+    while ((node = list_pop_front(&waker->fresh)) || (node = list_pop_front(&waker->turn)) ||
+           (node = list_pop_front(&waker->parked)))
         free(CONTAINER_OF(node, struct comer, node));
     if (waker->waking)
         free_waking(waker->waking);
     strmap_fini(&waker->by_user);
+    strmap_fini(&waker->under_way);
     free(waker);
+}
+
+static size_t users_of(const struct waker *waker)
+{
+    return waker->fresh.count + waker->turn.count + waker->parked.count;
+}
+
+static size_t under_way(const struct waker *waker, const char *user)
+{
+    return (size_t)(uintptr_t)strmap_get(&waker->under_way, user);
+}
+
+static void set_under_way(struct waker *waker, const char *user, size_t count)
+{
+    if (count)
+        strmap_set(&waker->under_way, user, (void *)(uintptr_t)count);
+    else
+        strmap_remove(&waker->under_way, user);
 }
 
 void dispatch_wake(struct dispatch *dispatch, const char *user)
@@ -113,14 +149,14 @@ void dispatch_wake(struct dispatch *dispatch, const char *user)
         comer->is_again = true;
         return;
     }
-    if (waker->comers.count >= dispatch->config.wake_users_max) {
+    if (users_of(waker) >= dispatch->config.wake_users_max) {
         metric_add(waker->dropped, 1);
         return;
     }
     comer = xcalloc(1, sizeof(*comer) + length + 1);
     memcpy(comer->user, user, length + 1);
     comer->due_ms = loop_now_ms(dispatch->loop) + dispatch->config.wake_after_ms;
-    list_push_back(&waker->comers, &comer->node);
+    list_push_back(&waker->fresh, &comer->node);
     strmap_set(&waker->by_user, user, comer);
 }
 
@@ -137,15 +173,49 @@ void dispatch_missed(struct dispatch *dispatch, const struct task *task, enum re
         dispatch_wake(dispatch, task->recipient);
 }
 
-/* Back to where they were, unless they came anew meanwhile. */
+static void park(struct waker *waker, struct comer *comer)
+{
+    comer->is_parked = true;
+    list_push_back(&waker->parked, &comer->node);
+}
+
+/* Behind the others, or aside; unless they came anew meanwhile. */
 static void put_back(struct waker *waker, struct comer *comer)
 {
     if (strmap_get(&waker->by_user, comer->user)) {
         free(comer);
         return;
     }
-    list_push_front(&waker->comers, &comer->node);
+    if (under_way(waker, comer->user) >= USER_MAX)
+        park(waker, comer);
+    else
+        list_push_back(&waker->turn, &comer->node);
     strmap_set(&waker->by_user, comer->user, comer);
+}
+
+/* One of theirs has ended. */
+static void count_down(struct waker *waker, const char *user)
+{
+    struct comer *comer = strmap_get(&waker->by_user, user);
+    size_t count = under_way(waker, user);
+
+    if (count)
+        set_under_way(waker, user, --count);
+    if (!comer || !comer->is_parked || count > USER_LOW)
+        return;
+    comer->is_parked = false;
+    list_remove(&waker->parked, &comer->node);
+    list_push_back(&waker->turn, &comer->node);
+}
+
+static void unpark_all(struct waker *waker)
+{
+    struct list_node *node;
+
+    while ((node = list_pop_front(&waker->parked))) {
+        CONTAINER_OF(node, struct comer, node)->is_parked = false;
+        list_push_back(&waker->turn, node);
+    }
 }
 
 /* All that waited was brought back: once, or who never acknowledges would be brought it for ever.
@@ -180,9 +250,13 @@ void dispatch_wake_over(struct dispatch *dispatch, const struct task *task)
     if (!task) {
         waker->woken = 0;
         memset(waker->young, 0, sizeof(waker->young));
+        strmap_fini(&waker->under_way);
+        waker->under_way = (struct strmap){0};
+        unpark_all(waker);
         return;
     }
     waker->woken--;
+    count_down(waker, task->recipient);
     move_on(waker, loop_now_ms(dispatch->loop));
     slot = task->woken_ms / SLOT_MS;
     if (waker->slot - slot < SLOTS)
@@ -229,6 +303,7 @@ static void on_row(void *ctx, const struct claimed *row)
     move_on(waker, task->woken_ms);
     waker->young[waker->slot % SLOTS]++;
     waker->woken++;
+    set_under_way(waker, row->recipient, under_way(waker, row->recipient) + 1);
 }
 
 /*
@@ -240,7 +315,7 @@ static bool is_cut(const struct waking *waking, size_t i)
     for (int kind = 0; kind < 2; kind++) {
         size_t last = 0;
 
-        if (waking->got[kind][i] >= EACH_MAX)
+        if (waking->got[kind][i] >= waking->each)
             return true;
         for (size_t k = 0; k < waking->count; k++)
             if (waking->got[kind][k])
@@ -261,7 +336,7 @@ static void on_done(void *ctx, int err)
     if (waking->rows)
         crash_point("wake.done");
     waker->waking = NULL;
-    for (size_t i = waking->count; i-- > 0;) {
+    for (size_t i = 0; i < waking->count; i++) {
         if (!err && !is_cut(waking, i))
             end(waker, waking->comers[i]);
         else
@@ -286,61 +361,105 @@ static struct destination *in_app_of(const struct dispatch *dispatch)
     return NULL;
 }
 
+static void take(struct waking *waking, struct comer *comer)
+{
+    strmap_remove(&waking->dispatch->waker->by_user, comer->user);
+    waking->comers[waking->count] = comer;
+    waking->users[waking->count++] =
+        (struct wake_user){comer->user, {comer->after[0], comer->after[1]}};
+}
+
+/* In turn those with less than a share under way; the others when there is none of these. */
+static void choose(struct waker *waker, struct waking *waking)
+{
+    struct list_node *node;
+    struct list later;
+    size_t left = waker->turn.count < LOOK_MAX ? waker->turn.count : LOOK_MAX;
+
+    list_init(&later);
+    while (left-- && waking->count < USERS_AT_ONCE && (node = list_pop_front(&waker->turn))) {
+        struct comer *comer = CONTAINER_OF(node, struct comer, node);
+        size_t count = under_way(waker, comer->user);
+
+        if (count >= USER_MAX)
+            park(waker, comer);
+        else if (count >= USER_SHARE)
+            list_push_back(&later, node);
+        else
+            take(waking, comer);
+    }
+    if (waking->count == 0 && (node = list_pop_front(&later)))
+        take(waking, CONTAINER_OF(node, struct comer, node));
+    while ((node = list_pop_front(&later)))
+        list_push_back(&waker->turn, node);
+}
+
 static void ask(struct dispatch *dispatch, struct destination *own, unsigned total)
 {
     struct waker *waker = dispatch->waker;
     struct waking *waking = xcalloc(1, sizeof(*waking));
     struct claim claim = {on_row, on_done, waking};
     int64_t now_ms = loop_now_ms(dispatch->loop);
-    struct list_node *node;
     int err;
 
     waking->dispatch = dispatch;
     waking->own = own;
     waking->limit = total;
     waking->generation = dispatch->generation;
-    while (waking->count < USERS_AT_ONCE && (node = list_first(&waker->comers))) {
-        struct comer *comer = CONTAINER_OF(node, struct comer, node);
-
-        if (comer->due_ms > now_ms)
-            break;
-        list_remove(&waker->comers, node);
-        strmap_remove(&waker->by_user, comer->user);
-        waking->comers[waking->count] = comer;
-        waking->users[waking->count++] =
-            (struct wake_user){comer->user, {comer->after[0], comer->after[1]}};
+    choose(waker, waking);
+    if (waking->count == 0) {
+        free(waking);
+        return;
     }
+    /* The fewer for each, the more there are. */
+    waking->each = total / waking->count;
+    waking->each = waking->each < EACH_MIN ? EACH_MIN : waking->each;
+    waking->each = waking->each > EACH_MAX ? EACH_MAX : waking->each;
     err = store_wake(dispatch->store, dispatch->fence->epoch, waking->users, waking->count,
-                     EACH_MAX, total, &claim);
+                     (unsigned)waking->each, total, &claim);
     if (!err) {
         waker->waking = waking;
         return;
     }
-    while (waking->count > 0)
-        put_back(waker, waking->comers[--waking->count]);
+    for (size_t i = 0; i < waking->count; i++)
+        put_back(waker, waking->comers[i]);
     waker->next_ms = now_ms + FAILED_MS;
     free(waking);
+}
+
+/* Whose moment to subscribe is over takes turns with the others.  Returns when the next one is. */
+static int64_t take_due(struct waker *waker, int64_t now_ms)
+{
+    struct list_node *node;
+
+    while ((node = list_first(&waker->fresh))) {
+        struct comer *comer = CONTAINER_OF(node, struct comer, node);
+
+        if (comer->due_ms > now_ms)
+            return comer->due_ms - now_ms;
+        list_remove(&waker->fresh, node);
+        list_push_back(&waker->turn, node);
+    }
+    return -1;
 }
 
 int64_t dispatch_wake_turn(struct dispatch *dispatch)
 {
     struct waker *waker = dispatch->waker;
-    struct list_node *node = list_first(&waker->comers);
     struct destination *own = in_app_of(dispatch);
     int64_t now_ms = loop_now_ms(dispatch->loop);
-    int64_t due_ms;
+    int64_t fresh_ms = take_due(waker, now_ms);
     size_t room;
 
-    metric_set(waker->waiting, (double)waker->comers.count);
-    if (!node || waker->waking || !own)
+    metric_set(waker->waiting, (double)users_of(waker));
+    if (waker->waking || !own)
         return -1;
+    if (!waker->turn.count)
+        return fresh_ms;
     if (is_busy(waker, now_ms))
         return SLOT_MS; /* or sooner: what ends one brings the next turn */
-    due_ms = CONTAINER_OF(node, struct comer, node)->due_ms;
-    if (due_ms < waker->next_ms)
-        due_ms = waker->next_ms;
-    if (due_ms > now_ms)
-        return due_ms - now_ms;
+    if (waker->next_ms > now_ms)
+        return waker->next_ms - now_ms;
     if (destination_is_away(dispatch, own)) /* an admin has stopped it */
         return dispatch->config.poll_max_ms;
     /* As many dead letters again may come. */
@@ -348,5 +467,7 @@ int64_t dispatch_wake_turn(struct dispatch *dispatch)
     if (!room)
         return dispatch->config.poll_min_ms;
     ask(dispatch, own, room < TOTAL_MAX ? (unsigned)room : TOTAL_MAX);
-    return -1;
+    if (waker->waking)
+        return -1; /* its answer will bring the next turn */
+    return waker->turn.count ? FAILED_MS : fresh_ms;
 }

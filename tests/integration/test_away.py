@@ -339,3 +339,23 @@ def test_who_never_acknowledges_is_brought_everything_once_and_not_for_ever(away
                            "each to be brought back", 0.2)
         servers.wait_until(lambda: books(stack)["in_flight"] == 0, 40, "it to end", 0.2)
         assert len(mute.inbox()) <= count * 4, "two attempts, and a second pass of what was missed"
+
+
+def test_who_never_acknowledges_holds_no_more_than_a_share_of_what_all_have(away):
+    """With a thousand of theirs under way they wait, and others are served; then they go on."""
+    stack, shop = away(settings={"channels.in_app.ack_timeout": "5m", "bridge.drain": "1s"})
+    for start in range(0, 1400, 100):
+        shop.publish("up/request", [{"id": "m%d" % n, "type": "wait", "title": "m", "body": "b",
+                                     "to": {"user": "mallory"}} for n in range(start, start + 100)])
+    for n in range(5):
+        ask(shop, "n%d" % n, "bob", "wait")
+    wait_for(stack, "select count(*) from delivery where state = 2", 1405, 60)
+    with Person(stack, "mallory", acks=False) as mallory:
+        servers.wait_until(lambda: len(mallory.inbox()) >= 1000, 30, "a thousand of them", 0.1)
+        with Person(stack, "bob") as bob:
+            servers.wait_until(lambda: len(bob.inbox()) >= 5, 30, "the five")
+        time.sleep(2)  # what should not come now would come now
+        assert len(mallory.inbox()) < 1100
+        mallory.publish("up/ack", {"ids": [m["id"] for m in mallory.inbox()[:500]]})
+        mallory.publish("up/ack", {"ids": [m["id"] for m in mallory.inbox()[500:1000]]})
+        servers.wait_until(lambda: len(mallory.inbox()) >= 1400, 30, "the rest", 0.1)

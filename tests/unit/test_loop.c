@@ -396,6 +396,66 @@ static void a_timer_left_behind_panics(void **state)
     assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
 }
 
+/* What a name server that does not answer does to getaddrinfo(). */
+struct hanging {
+    struct loop *loop;
+    int end[2];
+    int hung, quick;
+};
+
+static void hang(void *ctx)
+{
+    struct hanging *hanging = ctx;
+    char byte;
+
+    (void)!read(hanging->end[0], &byte, 1);
+}
+
+static void on_hung(void *ctx)
+{
+    ((struct hanging *)ctx)->hung++;
+}
+
+static void be_quick(void *ctx)
+{
+    (void)ctx;
+}
+
+static void on_quick(void *ctx)
+{
+    struct hanging *hanging = ctx;
+
+    hanging->quick++;
+    loop_stop(hanging->loop);
+}
+
+static void on_limit(void *ctx)
+{
+    loop_stop(ctx);
+}
+
+static void works_that_hang_hold_up_no_other_work(void **state)
+{
+    struct hanging hanging = {.loop = loop_new()};
+    struct loop_timer limit = {0};
+
+    (void)state;
+    assert_int_equal(pipe(hanging.end), 0);
+    for (int i = 0; i < 8; i++) /* all connections of a bridge to one name */
+        loop_work(hanging.loop, hang, on_hung, &hanging);
+    loop_work(hanging.loop, be_quick, on_quick, &hanging);
+    loop_timer_start(hanging.loop, &limit, 10000, on_limit, hanging.loop);
+    loop_run(hanging.loop, NULL, NULL);
+    assert_int_equal(hanging.quick, 1);
+    assert_int_equal(hanging.hung, 0);
+    assert_int_equal(write(hanging.end[1], "12345678", 8), 8);
+    loop_timer_stop(&limit);
+    loop_free(hanging.loop); /* waits for them */
+    assert_int_equal(hanging.hung, 8);
+    close(hanging.end[0]);
+    close(hanging.end[1]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -411,6 +471,7 @@ int main(void)
         cmocka_unit_test(signals_arrive_on_the_loop),
         cmocka_unit_test(time_stands_still_within_a_turn),
         cmocka_unit_test(a_timer_left_behind_panics),
+        cmocka_unit_test(works_that_hang_hold_up_no_other_work),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
