@@ -88,6 +88,35 @@ static bool may_add_subscription(struct plugin *pl, const struct mosquitto_evt_a
     return true;
 }
 
+/* An answer to a call: down/reply, or the two levels of a Response Topic. */
+static bool is_answer(const struct principal *p, const char *topic)
+{
+    const char *leaf = strstr(topic, "/down/");
+
+    return p->kind == PRINCIPAL_USER && leaf &&
+           (strcmp(leaf + 6, "reply") == 0 || strchr(leaf + 6, '/'));
+}
+
+/*
+ * A user decides how many answers of 64 KiB there are, and the broker keeps each for every session
+ * that was left behind: of these only so many bytes.  Whoever is connected gets all; what is in
+ * the inbox is not counted, since others send it.
+ */
+static bool may_wait(struct plugin *pl, const struct mosquitto_evt_acl_check *ev,
+                     const struct principal *p)
+{
+    struct subject *subj;
+
+    if (!is_answer(p, ev->topic) || live_find(&pl->live, ev->client) ||
+        !(subj = live_subject(&pl->live, p)))
+        return true;
+    if (bucket_take(&subj->answers, LIVE_ANSWERS_RATE, LIVE_ANSWERS_BURST, ev->payloadlen,
+                    plugin_now_ms(pl)))
+        return true;
+    pl->counters.now[COUNTER_LIMITED_ANSWERS]++;
+    return false;
+}
+
 static bool may_write(struct plugin *pl, const struct mosquitto_evt_acl_check *ev,
                       const struct principal *p)
 {
@@ -114,7 +143,7 @@ int access_check(struct plugin *pl, const struct mosquitto_evt_acl_check *ev)
     if (!ev->topic || !plugin_principal(pl, ev->client, &p))
         return MOSQ_ERR_ACL_DENIED;
     if (ev->access == MOSQ_ACL_READ)
-        may = acl_may_read(&p, ev->topic) && !presence_is_stale(pl, ev);
+        may = acl_may_read(&p, ev->topic) && !presence_is_stale(pl, ev) && may_wait(pl, ev, &p);
     else if (ev->access == MOSQ_ACL_WRITE)
         may = may_write(pl, ev, &p);
     else if (ev->access == MOSQ_ACL_SUBSCRIBE)

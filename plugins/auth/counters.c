@@ -21,6 +21,7 @@ static const char *const names[COUNTER_REFUSED_FIRST] = {
     [COUNTER_LIMITED_SUBSCRIBE_RATE] = "limited/subscribe_rate",
     [COUNTER_LIMITED_CONTROL_RATE] = "limited/control_rate",
     [COUNTER_LIMITED_ROLES] = "limited/roles",
+    [COUNTER_LIMITED_ANSWERS] = "limited/answers",
     [COUNTER_REFRESH_ACCEPTED] = "refresh/accepted",
     [COUNTER_REFRESH_REFUSED] = "refresh/refused",
     [COUNTER_RELOADS] = "reloads/done",

@@ -210,6 +210,7 @@ static struct subject *subject_make(struct live *live, const struct principal *p
     list_init(&subj->dirty);
     bucket_init(&subj->publish, live->limits->publish_burst[p->kind], now_ms);
     bucket_init(&subj->bytes, live->limits->byte_burst[p->kind], now_ms);
+    bucket_init(&subj->answers, LIVE_ANSWERS_BURST, now_ms);
     if (map_add(&live->subjects, &subj->node, subj->key, len) != 0) {
         free(subj);
         return NULL;

@@ -21,6 +21,9 @@
 #include "map.h"
 #include "token.h"
 
+/* What a user may have its own calls leave for sessions that nobody is connected to. */
+enum { LIVE_ANSWERS_BURST = 1 << 20, LIVE_ANSWERS_RATE = 64 /* bytes a second */ };
+
 struct list {
     struct list *next, *prev;
 };
@@ -31,6 +34,7 @@ struct subject {
     struct list dirty; /* in live.dirty while its presence is to be published */
     int64_t idle_since_ms;
     struct bucket publish, bytes;
+    struct bucket answers; /* bytes of answers that wait for sessions left behind */
     unsigned connections;
     enum principal_kind kind;
     char *roles; /* owned; encoded, joined by ','; NULL: none */

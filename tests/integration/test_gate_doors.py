@@ -114,6 +114,21 @@ def test_a_psk_listener_that_asks_for_no_token_stops_the_broker(tmp_path):
     assert "use_identity_as_username" in made.sentence()
 
 
+class TwoFiles(GateBroker):
+    """A broker that is given a second configuration file, which it reads as well."""
+
+    def command(self):
+        return super().command() + ["-c", self.dir + "/second.conf"]
+
+
+def test_every_configuration_file_is_read(tmp_path, authority):
+    made = TwoFiles(tmp_path / "b")
+    lines = tls_listener(authority, made.ports.take(0), "require_certificate true",
+                         "use_identity_as_username true")
+    servers.write_file(made.dir + "/second.conf", "\n".join(lines) + "\n")
+    assert "use_identity_as_username" in made.sentence()
+
+
 # Certificates beside tokens are welcome
 
 def test_a_certificate_alone_is_no_login(tmp_path, authority):

@@ -97,9 +97,11 @@ def test_the_count_survives_a_restart(tmp_path):
         assert code(gate, "alice", "left0", clean=True) == 0
         servers.wait_until(lambda: code(gate, "alice", "new") == 0, 10)
         # A second reload finds those that are still restored, and counts nobody twice.
+        reloads = gate.log_text().count("Reloading config")
         gate.stop()
         gate.start()
-        for _ in range(2):
+        servers.wait_until(lambda: gate.log_text().count("Reloading config") > reloads, 10)
+        for _ in range(2):  # not before: a broker that has just begun to listen is killed by it
             os.kill(gate.pid, signal.SIGHUP)
         assert leave(gate, "alice") == [0] * LIMIT
 
@@ -121,6 +123,25 @@ def test_a_user_has_few_subscriptions_and_one_for_each_role(gate):
     with peer(gate, "service", "sub") as made:
         assert made.subscribe(*["notify/v1/services/sub/down/t%d" % n for n in range(60)]) == \
             [1] * 60
+
+
+def test_answers_wait_for_sessions_left_behind_up_to_a_mebibyte(gate):
+    """A user's own calls make them; what others send to the inbox is not counted."""
+    own = "notify/v1/users/asker/down/"
+    kept = {"clean": False, "expiry": 3600}
+    with peer(gate, "user", "asker", "left", **kept) as left:
+        assert left.subscribe(own + "#") == [1]
+    with peer(gate, "user", "asker", "here") as here, peer(gate, "bridge", "tocsin") as bridge:
+        assert here.subscribe(own + "#") == [1]
+        for n in range(60):
+            bridge.publish(own + ("reply" if n % 2 else "answers/7"), b"%02d" % n + b"x" * 60000)
+            bridge.publish(own + "inbox", b"%02d" % n + b"y" * 60000)
+        here.wait(lambda m: m.payload[:3] == b"59y")
+        assert sum(b"x" in m.payload for m in here.messages) == 60, "whoever is here gets all"
+    with peer(gate, "user", "asker", "left", **kept) as left:
+        left.wait(lambda m: m.payload[:3] == b"59y")
+        assert sum(b"y" in m.payload for m in left.messages) == 60
+        assert 10 < sum(b"x" in m.payload for m in left.messages) <= 18
 
 
 def test_one_user_cannot_fill_the_broker(gate):
