@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/panic.h"
+#include "base/secret.h"
 #include "core/presence.h"
 #include "io/memory.h"
 #include "io/service_manager.h"
@@ -487,6 +488,7 @@ static int run(struct config *config, const char *file)
 {
     struct bridge bridge = {.config = config, .first_config = config, .config_file = file};
 
+    secret_guard_process();
     mqtt_library_init();
     http_library_init();
     bridge.loop = loop_new();

@@ -36,7 +36,7 @@ def missing_packages():
     done = subprocess.run(["dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\n"],
                           stdout=subprocess.PIPE, text=True, check=False)
     installed = {line.split()[0] for line in done.stdout.splitlines()
-                 if line.endswith(" installed")}
+                 if line.endswith((" installed", " triggers-pending", " triggers-awaited"))}
     return [name for name in wanted_packages() if name not in installed]
 
 
@@ -62,11 +62,26 @@ def install_packages():
                       + command)
     say("installing %d missing packages: %s" % (len(missing), " ".join(missing)))
     env = ["env", "DEBIAN_FRONTEND=noninteractive"]
-    quietly(prefix + env + ["apt-get", "update", "-q"], "apt-get update")
-    quietly(prefix + env + command.replace("install", "install -q", 1).split(), "apt-get install")
+    as_root = prefix + env
+    apt(as_root + ["apt-get", "update", "-q"], "apt-get update")
+    apt(as_root + command.replace("install", "install -q", 1).split(), "apt-get install")
     left = missing_packages()
     if left:
         raise Failure("still missing: " + " ".join(left))
+
+
+def apt(command, what, patience=600.0):
+    """quietly(), but waits for another apt or dpkg to let go of its lock."""
+    end = time.monotonic() + patience
+    while True:
+        try:
+            quietly(command, what)
+            return
+        except Failure as failure:
+            if "lock" not in str(failure).lower() or time.monotonic() > end:
+                raise
+            say("%s waits for another apt or dpkg" % what)
+            time.sleep(5)
 
 
 def quietly(command, what, **more):

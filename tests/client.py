@@ -63,7 +63,10 @@ class Client:
         self.callback = on_message
         protocol = mqtt.MQTTv5 if version == 5 else mqtt.MQTTv311
         more = {} if version == 5 else {"clean_session": clean}
-        self.mqtt = mqtt.Client(self.client_id, protocol=protocol, transport=transport, **more)
+        # paho 2 wants to be told whose callbacks these are: those of paho 1.
+        api = [mqtt.CallbackAPIVersion.VERSION1] if hasattr(mqtt, "CallbackAPIVersion") else []
+        self.mqtt = mqtt.Client(*api, client_id=self.client_id, protocol=protocol,
+                                transport=transport, **more)
         self.mqtt.username_pw_set(self.id, token or broker.token(kind, subject, roles))
         self.mqtt.max_inflight_messages_set(1000)
         self.mqtt.max_queued_messages_set(0)

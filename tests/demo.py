@@ -54,7 +54,10 @@ class ProviderWatch:
 
     def follow(self):
         while not self.done.wait(0.005):
-            answer = self.providers.control("GET", "/requests?since=%d" % self.next)
+            try:
+                answer = self.providers.control("GET", "/requests?since=%d" % self.next)
+            except OSError:
+                return  # they have ended: Ctrl-C reaches them as it reaches us
             self.next = answer["next"]
             for call in answer["requests"]:
                 self.calls.append(call)

@@ -161,7 +161,8 @@ class Server:
         self.detach = detach
         self.process = None
         self.env = {"LSAN_OPTIONS": "print_suppressions=0:suppressions="
-                    + os.path.join(ROOT, "tests", "lsan.txt")}
+                    + os.path.join(ROOT, "tests", "lsan.txt"),
+                    "TOCSIN_ALLOW_CORE": "1"}  # tests look into /proc, also where they are not root
         self.account = None  # the passwd entry to run as, when not our own
         self.exit_codes = {0}
         self.checked = 0  # bytes of the log already searched for reports

@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import re
 import shutil
 import signal
 import sys
@@ -54,7 +55,7 @@ def cmd_up(args):
     info = stack.describe()
     say("up in %s" % directory)
     for key in ("mqtt", "ws", "http", "postgres"):
-        say("  %-10s%s" % (key, info[key]))
+        say("  %-10s%s" % (key, re.sub(r":[^:@/]*@", "@", info[key])))  # without the password
     say("  %-10s%s" % ("providers", info["providers"].get("control", "")))
     say("all of it: %s" % os.path.join(directory, "stack.json"))
 

@@ -24,4 +24,11 @@ NODISCARD int secret_read_file(struct secret *secret, const char *path, char *wh
                                size_t why_bytes);
 void secret_fini(struct secret *secret);
 
+/*
+ * Keeps the keys in memory out of core files, and from other processes of the same user
+ * (PR_SET_DUMPABLE, RLIMIT_CORE).  With TOCSIN_ALLOW_CORE=1 in the environment it does nothing, for
+ * debuggers and tests that look into /proc.
+ */
+void secret_guard_process(void);
+
 #endif

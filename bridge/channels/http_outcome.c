@@ -133,6 +133,9 @@ static void set_lost(const struct http_response *response, enum reason reason, c
     }
 }
 
+/* One sentence for both, so that a service's receipts do not list the names of an inner network. */
+#define UNREACHABLE_NAME "the host name does not resolve to an address that is allowed"
+
 bool http_outcome_of_failure(const struct http_response *response, struct outcome *outcome)
 {
     /* The status line is the provider's word, even when its body was cut off. */
@@ -140,7 +143,7 @@ bool http_outcome_of_failure(const struct http_response *response, struct outcom
         return false;
     switch (response->fail) {
     case HTTP_FAIL_RESOLVE:
-        set_connection(outcome, REASON_PROVIDER_UNAVAILABLE, "the host name does not resolve");
+        set_connection(outcome, REASON_PROVIDER_UNAVAILABLE, UNREACHABLE_NAME);
         return true;
     case HTTP_FAIL_CONNECT:
         set_connection(outcome, REASON_PROVIDER_UNAVAILABLE, "no connection");
@@ -149,8 +152,7 @@ bool http_outcome_of_failure(const struct http_response *response, struct outcom
         set_connection(outcome, REASON_PROVIDER_UNAVAILABLE, "the TLS handshake failed");
         return true;
     case HTTP_FAIL_FORBIDDEN:
-        outcome_set(outcome, OUTCOME_PERMANENT, REASON_TARGET_INVALID,
-                    "the address is private, and allow_private is off");
+        outcome_set(outcome, OUTCOME_PERMANENT, REASON_TARGET_INVALID, UNREACHABLE_NAME);
         return true;
     case HTTP_FAIL_TIMEOUT:
         set_lost(response, REASON_NETWORK_TIMEOUT, "timeout", outcome);

@@ -187,6 +187,32 @@ static void on_written(void *ctx)
 
 /* ---- the request ---- */
 
+/* What went wrong, in words that name the host. */
+static void say_failure(const struct source *source, const struct http_response *response,
+                        char *why, size_t why_bytes)
+{
+    static const char *const what[] = {
+        [HTTP_FAIL_RESOLVE] = "cannot resolve",
+        [HTTP_FAIL_CONNECT] = "no connection to",
+        [HTTP_FAIL_TLS] = "no TLS with a certificate that is trusted (jwks.ca_file) from",
+        [HTTP_FAIL_TIMEOUT] = "no answer in time from",
+        [HTTP_FAIL_RESET] = "the connection was lost to",
+        [HTTP_FAIL_GARBAGE] = "an answer that is not HTTP from",
+        [HTTP_FAIL_TOO_LARGE] = "an answer that is too large from",
+    };
+    const char *host = strstr(source->url, "://");
+    const char *words =
+        (size_t)response->fail < sizeof(what) / sizeof(what[0]) ? what[response->fail] : NULL;
+
+    host = host ? host + 3 : source->url;
+    if (response->fail)
+        snprintf(why, why_bytes, "%s %.*s", words ? words : "no answer from",
+                 (int)strcspn(host, "/?#"), host);
+    else
+        snprintf(why, why_bytes, "the server %.*s answered %d", (int)strcspn(host, "/?#"), host,
+                 response->status);
+}
+
 static void on_response(void *ctx, const struct http_response *response)
 {
     struct source *source = ctx;
@@ -195,7 +221,10 @@ static void on_response(void *ctx, const struct http_response *response)
     if (source->jwks->is_closing || response->fail == HTTP_FAIL_CLOSED)
         return;
     if (response->fail || (response->status != 200 && response->status != 304)) {
-        fail(source, "no key set in the answer", response->status);
+        char why[300];
+
+        say_failure(source, response, why, sizeof(why));
+        fail(source, why, response->status);
         return;
     }
     if (response->status == 304) {

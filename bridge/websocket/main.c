@@ -6,6 +6,7 @@
 #include "base/buf.h"
 #include "base/log.h"
 #include "base/metrics.h"
+#include "base/secret.h"
 #include "io/http_server.h"
 #include "io/loop.h"
 #include "io/service_manager.h"
@@ -103,6 +104,7 @@ static int run(struct options *options)
     struct daemon daemon = {.options = options};
     char why[256];
 
+    secret_guard_process(); /* tokens pass through */
     log_init(options->log_level, options->log_format);
     daemon.loop = loop_new();
     daemon.metrics = metrics_new();

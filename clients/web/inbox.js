@@ -7,6 +7,7 @@
  *     user: "alice",
  *     token: async () => (await fetch("/tocsin-token")).text(),
  *     onNotification: (n) => show(n),       // may return a promise: acknowledged after it
+ *     onHistory: (items) => list(items),    // optional: what was there before, the oldest first
  *     onBadge: (b) => count(b.unread),
  *   });
  *   await inbox.start();
@@ -19,6 +20,7 @@
 "use strict";
 
 const SEEN_MAX = 256;
+const HISTORY = 50; // entries of the inbox that are asked for once
 const WAIT_MIN_MS = 500;
 const WAIT_MAX_MS = 30000;
 const REFUSED = new Set([0x84, 0x85, 0x86, 0x87, 0x8a, 0x8c]); // no use in trying again
@@ -119,6 +121,8 @@ class Inbox {
       if (error) return; // the connection went; it will be made again
       this.wait = WAIT_MIN_MS;
       this._tell("here");
+      if (this.options.onHistory && !this.hasHistory)
+        this._publish("rpc/history", { rpc: "history", params: { limit: HISTORY } });
     });
   }
 
@@ -134,11 +138,21 @@ class Inbox {
       this._publish("ack", { ids: [body.id] });
     } else if (topic === "notify/v1/broadcast/inbox") {
       await this._show(body);
+    } else if (topic === `${this.root}/down/reply`) {
+      this._onHistory(body);
     } else if (topic === `${this.root}/down/badge` && this.options.onBadge) {
       this.options.onBadge(body);
     } else if (topic === `${this.root}/down/changed` && this.options.onChanged) {
       this.options.onChanged(body);
     }
+  }
+
+  _onHistory(reply) {
+    if (reply.rpc !== "history" || !reply.result || this.hasHistory) return;
+    this.hasHistory = true;
+    const items = reply.result.items.filter((item) => !this.seen.has(item.key || item.id));
+    for (const item of items) this.seen.add(item.key || item.id);
+    this.options.onHistory(items.reverse()); // the newest come first
   }
 
   async _show(notification) {

@@ -31,7 +31,8 @@ class Responder:
     def __init__(self, broker, lose=(), double=(), bury=()):
         self.lose, self.double, self.bury = set(lose), set(double), set(bury)
         self.count, self.waiting, self.ready = 0, {}, threading.Event()
-        self.client = paho.Client("bridge/%s/bench" % servers.BRIDGE_SUBJECT,
+        api = [paho.CallbackAPIVersion.VERSION1] if hasattr(paho, "CallbackAPIVersion") else []
+        self.client = paho.Client(*api, client_id="bridge/%s/bench" % servers.BRIDGE_SUBJECT,
                                   protocol=paho.MQTTv311)
         self.client.username_pw_set(servers.BRIDGE_SUBJECT,
                                     broker.token("bridge", servers.BRIDGE_SUBJECT))

@@ -277,16 +277,26 @@ FAKE int fake_open(const struct adapter *adapter, const char *const *pairs, void
     return adapter->open(&env, &settings, state, fake_why, sizeof fake_why);
 }
 
+#define FAKE_FILES_MAX 32
+static char fake_paths[FAKE_FILES_MAX][64];
+static unsigned fake_paths_used;
+
+FAKE void fake_files_remove(void)
+{
+    while (fake_paths_used)
+        (void)unlink(fake_paths[--fake_paths_used]);
+}
+
 /* A private file with this text; the path is good until the program ends. */
 FAKE const char *fake_file(const char *text)
 {
-    static char paths[32][64];
-    static unsigned used;
-    char *path = paths[used++];
+    char *path = fake_paths[fake_paths_used];
     int fd;
 
-    assert_true(used < 32);
-    (void)snprintf(path, sizeof paths[0], "/tmp/tocsin-channel-XXXXXX");
+    assert_true(fake_paths_used < FAKE_FILES_MAX);
+    if (fake_paths_used++ == 0)
+        assert_int_equal(atexit(fake_files_remove), 0);
+    (void)snprintf(path, sizeof fake_paths[0], "/tmp/tocsin-channel-XXXXXX");
     fd = mkstemp(path);
     assert_true(fd >= 0);
     assert_int_equal(fchmod(fd, 0600), 0);

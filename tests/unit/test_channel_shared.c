@@ -4,11 +4,17 @@
 #include <stddef.h>
 #include <cmocka.h>
 
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+
 #include "channel_fake.h"
 #include "base/arena.h"
+#include "base/secret.h"
 #include "channels/answer.h"
 #include "channels/content.h"
 #include "channels/encode.h"
+#include "channels/http_outcome.h"
 #include "channels/jose.h"
 #include "channels/mailbox.h"
 #include "channels/push.h"
@@ -336,6 +342,39 @@ static void only_fitting_keys_are_taken(void **unused)
     assert_int_equal(jose_key_from_scalar(scalar, 31, &key), ERR_INVALID);
 }
 
+/* Receipts must not list the names of an inner network. */
+static void a_name_that_is_private_is_described_as_one_that_does_not_resolve(void **unused)
+{
+    struct http_response private = {.fail = HTTP_FAIL_FORBIDDEN, .body = ""};
+    struct http_response unknown = {.fail = HTTP_FAIL_RESOLVE, .body = ""};
+    struct outcome first = {0}, second = {0};
+
+    (void)unused;
+    assert_true(http_outcome_of_failure(&private, &first));
+    assert_true(http_outcome_of_failure(&unknown, &second));
+    assert_string_equal(first.detail, second.detail);
+}
+
+/* On a child, since it cannot be taken back. */
+static void keys_do_not_reach_a_core_file(void **unused)
+{
+    int status;
+    pid_t child;
+
+    (void)unused;
+    child = fork();
+    if (child == 0) {
+        struct rlimit limit = {1, 1};
+
+        unsetenv("TOCSIN_ALLOW_CORE");
+        secret_guard_process();
+        (void)getrlimit(RLIMIT_CORE, &limit);
+        _exit(prctl(PR_GET_DUMPABLE) != 0 || limit.rlim_cur != 0 || limit.rlim_max != 0);
+    }
+    assert_true(child > 0 && waitpid(child, &status, 0) == child);
+    assert_int_equal(status, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -353,6 +392,8 @@ int main(void)
         cmocka_unit_test(the_table_of_adapters_holds_together),
         cmocka_unit_test(the_log_sends_nothing_and_accepts),
         cmocka_unit_test(only_fitting_keys_are_taken),
+        cmocka_unit_test(a_name_that_is_private_is_described_as_one_that_does_not_resolve),
+        cmocka_unit_test(keys_do_not_reach_a_core_file),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
