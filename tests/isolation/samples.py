@@ -49,6 +49,19 @@ def ingest(world, bridge, number, users=(), mails=(), name="ingest", state=0, ke
                 *([[None], [None]] if name == "ingest_more" else []))
 
 
+def defer(world, number):
+    """A request whose deliveries are made later."""
+    return Call("defer", 0, [world.id(number)], ["1970-01-01"], ["%032x" % number], [1], ["s"],
+                ["r%d" % number], ["t"], [2], [1], [0], [None], [None], [None], ["{}"],
+                [world.id(number + 1)], ["{}"], [None], [None])
+
+
+def expand(world, bridge, number, first, user, at, is_last=False):
+    """The slice of one user, whose delivery is `at`."""
+    return Call("expand", bridge, world.id(number), first, first + 1, world.id(at + 1), is_last, 1,
+                [world.id(at)], [world.id(number)], ["epoch"], [7], [0], [2], [0], [0], [user], [], [])
+
+
 def wake(bridge, *users):
     return Call("wake", bridge, list(users), 10, 100, 3, [0] * len(users), [0] * len(users))
 
@@ -90,6 +103,8 @@ def all_samples(world, bridge):
         ingest(world, bridge, 800 + 10 * bridge, ["u1", "u2"], ["r1@example.com"]),
         ingest(world, bridge, 850 + 10 * bridge, ["u1"], [], name="ingest_more", collapse="key",
                expires="tomorrow"),
+        defer(world, 930 + 10 * bridge), expand(world, bridge, 900, 0, "u1", 900 + bridge),
+        Call("expansion_drop", world.id(900)),
         claim(bridge), wake(bridge, "u1", "u2", "u3"), Call("release"), Call("steps_sweep"),
         Call("reconcile", bridge, [world.id(mine[0])]),
         settle(world, bridge, mine), retry(world, bridge, mine), bury(world, bridge, mine),
@@ -100,7 +115,7 @@ def all_samples(world, bridge):
         ack(world, bridge, [(201, "u1"), (202, "u2"), (211, "u1"), (601, "u1")]),
         ack(world, bridge, [(201, "u1"), (211, "u1")], name="ack_steps"),
         Call("register", "n", "h", 0, 15000), Call("heartbeat", bridge, 15000, "now"),
-        Call("lanes", bridge), Call("lane_drop", bridge, "admins"),
+        Call("lanes", bridge, 0), Call("lane_calm", bridge, "users"), Call("lane_drop", bridge, "admins"),
         Call("reap", bridge, 15000, 5000, "b1"), Call("sweep"), Call("leave", bridge, "now"),
         Call("told", 1, 1), Call("destination", "new", 3, "log"), Call("stage"),
         Call("purge_keys", world.id(-1)), Call("reject", "t", "w", "\\x00"),
@@ -108,7 +123,7 @@ def all_samples(world, bridge):
              [3], *NOBODY),
         Call("targets_drop", "u1", None, None, *NOBODY),
         Call("suppress", 3, "r1@example.com", "", 19, "admin", *NOBODY),
-        Call("unsuppress", 3, "r9@example.com", None, *NOBODY),
+        Call("unsuppress", 3, "r9@example.com", None, None, *NOBODY),
         Call("cancel", bridge, world.id(100), world.id(109)),
         mark(world, "u1", [201, 211, 601]), mark_all(world, "u1"),
         mark(world, "u1", [701], name="shared_mark"),

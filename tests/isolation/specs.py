@@ -7,7 +7,7 @@ import itertools
 import plans
 import samples
 from driver import BEGIN, COMMIT, ROLLBACK, Call, Spec, Sql
-from samples import ack, bury, claim, dlq_feed, dlq_mark, ingest, mark, retry, settle, wake
+from samples import ack, bury, claim, dlq_feed, dlq_mark, expand, ingest, mark, retry, settle, wake
 
 # Statements whose pairs say nothing, and why.
 ALONE = {
@@ -87,7 +87,7 @@ def fleet(world):
           " WHERE crashes > 0")])
     lanes = [bridges(3), "UPDATE lane SET epoch = 1"]
     yield Spec("lanes", lanes, {
-        "B4": [Sql("join", bridges(4)), Call("lanes", 4)], "B3": [WAITS, Call("lanes", 3)],
+        "B4": [Sql("join", bridges(4)), Call("lanes", 4, 0)], "B3": [WAITS, Call("lanes", 3, 0)],
         "gate": [SHUT, OPEN]},
         [("a lane is told to two", "SELECT row->>0 FROM iso_answer WHERE step = 'lanes'"
           " GROUP BY 1 HAVING count(*) > 1")], most=0)
@@ -271,6 +271,21 @@ def keys(world):
                          Call("dlq_purge", -2))
 
 
+def expansions(world):
+    large = [bridges(2, 3), "SELECT iso_defer(900)"]
+    yield Spec("expand and expand", large, {
+        "B2": [BEGIN, expand(world, 2, 900, 0, "u1", 901), COMMIT],
+        "B3": [expand(world, 3, 900, 0, "u1", 902), expand(world, 3, 900, 1, "u2", 903, True)]},
+        [("a recipient is served twice", "SELECT recipient FROM delivery GROUP BY 1 HAVING count(*) > 1")],
+        most=0)
+    yield Spec("expand and cancel", large, {
+        "B2": [BEGIN, expand(world, 2, 900, 0, "u1", 901), COMMIT,
+               expand(world, 2, 900, 1, "u2", 902, True)],
+        "B3": [Call("expansion_drop", world.id(900)), Call("cancel", 3, world.id(900), world.id(909))]},
+        [("what was called back is still to be done", "SELECT iso_number(id) FROM delivery"
+          " WHERE EXISTS (SELECT FROM iso_answer WHERE step = 'cancel')")], most=0)
+
+
 def steps(world):
     chain = [bridges(2, 3), "SELECT iso_accept(1, 4, 1, 2, 0)",
              "UPDATE delivery SET recipient = 'u1', epoch = CASE id WHEN iso_id(2) THEN 2 ELSE 3 END,"
@@ -314,7 +329,7 @@ def reports(world):
                          Call("callbacks_purge", 0, 0))
     yield from by_itself("callbacks_fold and dlq_mark", sent, Call("callbacks_fold", 100, 2), dlq_mark("root", 1))
     yield from by_itself("heard and unsuppress", sent, Call("heard", 2, True, "+1555", "x1", "now"),
-                         Call("unsuppress", 2, "+1555", None, *samples.NOBODY))
+                         Call("unsuppress", 2, "+1555", None, None, *samples.NOBODY))
 
 
 # ---- all with all ----
@@ -334,7 +349,8 @@ def pairs(world, everything):
 
 
 def all_specs(world, everything):
-    by_hand = [spec for make in (shown, fleet, queue, dead, inbox, keys, steps, reports)
+    by_hand = [spec for make in (shown, fleet, queue, dead, inbox, keys, expansions, steps,
+                                           reports)
                for spec in make(world)]
     return by_hand + list(pairs(world, everything))
 

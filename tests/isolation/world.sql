@@ -38,6 +38,15 @@ CREATE FUNCTION iso_bridge(e bigint) RETURNS void LANGUAGE sql AS $$
         VALUES (e, (e % 1000)::int, 'b' || e, 'h', now() + '1 hour')
 $$;
 
+-- A request n whose deliveries are made later.
+CREATE FUNCTION iso_defer(n bigint) RETURNS void LANGUAGE sql AS $$
+    INSERT INTO notification (id, service, request, type, priority, receipts, deliveries,
+                              created_at, content)
+        VALUES (iso_id(n), 's', 'r' || n, 't', 2, 1, 0, now(), '{"title":"t"}');
+    INSERT INTO expansion (notification, service, accepted_ms, next, next_id, request)
+        VALUES (iso_id(n), 's', 0, 0, iso_id(n + 1), '{}')
+$$;
+
 -- A notification n with `many` deliveries n+1..: mails, or with channel 0 in-app for users u1..
 CREATE FUNCTION iso_accept(n bigint, many int, st int DEFAULT 0, ep bigint DEFAULT NULL,
                            ch int DEFAULT 3, due interval DEFAULT '-1 minute',
@@ -229,4 +238,5 @@ BEGIN
     INSERT INTO queue_flow VALUES (now() - interval '1 day', 1, 1, 1, 1, 1, 1, 1);
     INSERT INTO admin_pause (destination, paused_by) VALUES (2, 'root');
     UPDATE lane SET epoch = CASE name WHEN 'users' THEN 1 WHEN 'admins' THEN 2 END;
+    PERFORM iso_defer(900);
 END $$;
