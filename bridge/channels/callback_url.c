@@ -7,6 +7,8 @@
 static const char KINDS[] = "'@:/?!()*,;$~[]|^`{}\"<>\\ -._";
 enum { KIND_COUNT = sizeof KINDS - 1, KIND_FOREIGN = KIND_COUNT, KIND_LETTER, KINDS_ALL };
 
+#define FOREIGN '\x01' /* stands for all that is not ASCII, among ENCODERS */
+
 #define CHOSEN_MAX 6 /* kinds that vary by themselves; past it they vary together */
 
 enum form { AS_IT_CAME, WRITTEN_OUT, ENCODED, FORMS };
@@ -140,7 +142,7 @@ static const struct {
     const char *raw;
     bool is_plus;
 } ENCODERS[] = {
-    {"'@:/?!()*,;$~[]|^`{}\"<>\\ \x80", false}, /* nobody: as it was typed */
+    {"'@:/?!()*,;$~[]|^`{}\"<>\\ \x01", false}, /* nobody: as it was typed */
     {"'@:/?!()*,;$~[]|^`{}\"<>\\ ", false},
     {"@:/?!()*,;$~[]|^`{}\\", false},  /* WHATWG URL, of an https URL */
     {"'@:/?!()*,;$~[]|^`{}\\", false}, /* the same, of others */
@@ -164,7 +166,7 @@ static bool try_encoders(struct trial *trial)
         for (int kind = 0; kind < KIND_COUNT; kind++)
             spelling.forms[kind] =
                 strchr(raw, KINDS[kind]) || strchr("-._", KINDS[kind]) ? WRITTEN_OUT : ENCODED;
-        spelling.forms[KIND_FOREIGN] = strchr(raw, '\x80') ? WRITTEN_OUT : ENCODED;
+        spelling.forms[KIND_FOREIGN] = strchr(raw, FOREIGN) ? WRITTEN_OUT : ENCODED;
         spelling.forms[KIND_LETTER] = WRITTEN_OUT;
         spelling.is_plus = ENCODERS[n].is_plus;
         for (int lower = 0; lower < 2 && trial->left; lower++) {
@@ -212,11 +214,12 @@ bool callback_url_fits(const char *url, size_t most, bool (*fits)(void *ctx, con
                        void *ctx)
 {
     struct trial trial = {url, most - 1, fits, ctx, {0}};
-    int kinds[KINDS_ALL];
+    int kinds[KINDS_ALL] = {0};
+    size_t count = find_kinds(url, kinds);
     bool is_good = fits(ctx, url);
 
     if (!is_good && trial.left)
-        is_good = try_encoders(&trial) || try_all(&trial, kinds, find_kinds(url, kinds));
+        is_good = try_encoders(&trial) || try_all(&trial, kinds, count);
     buf_fini(&trial.text);
     return is_good;
 }
