@@ -13,9 +13,11 @@ import http.server
 import json
 import os
 import re
+import subprocess
 import sys
 import threading
 import time
+import urllib.parse
 
 import jwt
 import pytest
@@ -30,6 +32,7 @@ import servers  # noqa: E402
 import tokens  # noqa: E402
 from gate_broker import GateBroker  # noqa: E402
 from gate_mqtt import DENIED, Peer, REFUSED  # noqa: E402
+from process import PATIENCE  # noqa: E402
 
 CONF = os.path.join(servers.ROOT, "mosquitto-conf", "providers")
 NAMES = sorted(os.path.basename(path)[:-5] for path in glob.glob(os.path.join(HERE, "*.yaml")))
@@ -210,6 +213,23 @@ def test_tokens_of_others_are_refused(broker, name):
     for token in PROVIDERS[name].shape["refused"]:
         assert verdict(broker, PROVIDERS[name].mint(token), token["is"]) == REFUSED[5], \
             token["what"]
+
+
+SERVICES = [(name, number) for name, number in TOKENS
+            if PROVIDERS[name].all_tokens()[number]["is"].startswith("service/")]
+
+
+@pytest.mark.parametrize("name, number", SERVICES, ids=lambda value: str(value))
+def test_tocsin_send_works_with_it(broker, name, number):
+    """The whole way: the command line, the broker, the bridge, and its receipt."""
+    token = PROVIDERS[name].all_tokens()[number]
+    done = subprocess.run(
+        [os.path.join(servers.build_dir(), "clients", "cli", "tocsin"), "send", "--url", broker.url,
+         "--kind", "service", "--as", urllib.parse.unquote(token["is"].split("/", 1)[1]), "--id",
+         "hello", "--type", "order.ready", "--to-user", "alice", "--title", "Hello", "--wait",
+         "accepted"], env={**os.environ, "TOCSIN_TOKEN": PROVIDERS[name].mint(token)},
+        capture_output=True, text=True, timeout=60 * PATIENCE, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def more_roles(provider, token):
