@@ -107,6 +107,14 @@ struct metric *metrics_get(struct metrics *metrics, enum metric_kind kind, const
     return &node->metric;
 }
 
+struct queue_metrics metrics_get_queue(struct metrics *metrics, const char *labels)
+{
+    return (struct queue_metrics){metrics_get(metrics, METRIC_GAUGE, "tocsin_queue_depth",
+                                              "What waits in a queue of the process.", labels),
+                                  metrics_get(metrics, METRIC_COUNTER, "tocsin_queue_taken_total",
+                                              "What has left a queue of the process.", labels)};
+}
+
 void metric_observe(struct metric *metric, double seconds)
 {
     size_t low = 0, high = BOUND_COUNT;

@@ -44,4 +44,14 @@ static inline void metric_set(struct metric *metric, double value)
 }
 void metric_observe(struct metric *metric, double seconds);
 
+/*
+ * Of a queue inside the process: how much waits in it (tocsin_queue_depth), and how much has left
+ * it (tocsin_queue_taken_total).  Depth above 0 while nothing leaves means that it stands.
+ */
+struct queue_metrics {
+    struct metric *depth, *taken;
+};
+/* labels: "queue=\"name\"". */
+struct queue_metrics metrics_get_queue(struct metrics *metrics, const char *labels);
+
 #endif

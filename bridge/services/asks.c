@@ -28,6 +28,7 @@ struct asks {
     struct asks_queue *queue;
     struct loop_deferred go_on;
     struct metric *received, *failed, *busy, *waiting, *running;
+    struct queue_metrics queue_metrics;
 };
 
 static void run_next(void *ctx);
@@ -48,6 +49,7 @@ struct asks *asks_new(struct loop *loop, struct store *store, struct metrics *me
                                "Calls answered with an error.", NULL);
     asks->busy = metrics_get(metrics, METRIC_COUNTER, "tocsin_rpc_busy_total",
                              "Calls answered with busy: too many are under way.", NULL);
+    asks->queue_metrics = metrics_get_queue(metrics, "queue=\"rpc\"");
     asks->waiting = metrics_get(metrics, METRIC_GAUGE, "tocsin_rpc_waiting",
                                 "Calls that wait for their turn.", NULL);
     asks->running =
@@ -94,6 +96,7 @@ void ask_answer(struct ask *ask)
     asks->ops.reply(asks->ops.ctx, &ask->reply);
     if (ask->place.caller) {
         asks_queue_end(asks->queue, &ask->place);
+        metric_add(asks->queue_metrics.taken, 1);
         loop_defer(asks->loop, &asks->go_on);
     }
     ask_free(ask);
@@ -289,6 +292,8 @@ static void run_next(void *ctx)
     }
     metric_set(asks->waiting, (double)asks_queue_waiting(asks->queue));
     metric_set(asks->running, (double)asks_queue_running(asks->queue));
+    metric_set(asks->queue_metrics.depth,
+               (double)(asks_queue_waiting(asks->queue) + asks_queue_running(asks->queue)));
 }
 
 static const struct method *find(const struct asks *asks, const struct topic_up *from,

@@ -111,6 +111,7 @@ struct dispatch *dispatch_new(struct loop *loop, const struct dispatch_config *c
     dispatch->metrics = metrics;
     random_bytes(&seed, sizeof(seed));
     rng_init(&dispatch->rng, seed);
+    dispatch->settle_queue = metrics_get_queue(metrics, "queue=\"settle\"");
     list_init(&dispatch->unstarted);
     for (int kind = 0; kind < SETTLE_KINDS; kind++)
         list_init(&dispatch->settling[kind]);

@@ -107,6 +107,7 @@ struct dispatch {
     struct rng rng;
     int64_t wall_offset_ms; /* wall - boot, read once a turn */
     struct metrics *metrics;
+    struct queue_metrics settle_queue;
     struct metric *active_gauge, *settled[DELIVERY_STATE_COUNT], *settle_batch;
 };
 

@@ -322,10 +322,11 @@ static void divide(struct dispatch *dispatch, struct batch *batch)
 }
 
 /* After a statement that went well they grow again. */
-static void widen(struct dispatch *dispatch, enum settle_kind kind)
+static void widen(struct dispatch *dispatch, enum settle_kind kind, size_t rows)
 {
     size_t *max = &dispatch->settle_max[kind];
 
+    metric_add(dispatch->settle_queue.taken, (double)rows);
     *max = *max && *max * 2 < dispatch->config.settle_batch ? *max * 2 : 0;
 }
 
@@ -350,7 +351,7 @@ static void on_done(void *ctx, int err)
                 dispatch->settle_after_ms = loop_now_ms(dispatch->loop) + SETTLE_RETRY_MS;
             put_back(batch, err);
         } else {
-            widen(dispatch, batch->kind);
+            widen(dispatch, batch->kind, batch->items.count);
         }
     }
     while ((node = list_pop_front(&batch->items))) {
@@ -434,8 +435,18 @@ static void flush(struct dispatch *dispatch, enum settle_kind kind)
     batch_free(batch);
 }
 
+static void show_depth(const struct dispatch *dispatch)
+{
+    size_t waiting = 0;
+
+    for (int kind = 0; kind < SETTLE_KINDS; kind++)
+        waiting += dispatch->settling[kind].count;
+    metric_set(dispatch->settle_queue.depth, (double)waiting);
+}
+
 void dispatch_settle_turn(struct dispatch *dispatch)
 {
+    show_depth(dispatch);
     if (loop_now_ms(dispatch->loop) < dispatch->settle_after_ms)
         return;
     for (int kind = 0; kind < SETTLE_KINDS; kind++)

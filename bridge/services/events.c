@@ -60,6 +60,7 @@ struct events {
     size_t batch_count; /* messages of the batch at hand */
     size_t careful;     /* batches of one message still to come */
     struct metric *refused;
+    struct queue_metrics queue;
     struct metric *messages, *malformed, *acked, *late, *called_off;
 };
 
@@ -85,6 +86,7 @@ struct events *events_new(struct loop *loop, const struct events_config *config,
                                    "MQTT messages read from the users lane.", NULL);
     events->malformed = metrics_get(metrics, METRIC_COUNTER, "tocsin_events_malformed_total",
                                     "User events that could not be read.", NULL);
+    events->queue = metrics_get_queue(metrics, "queue=\"users_lane\"");
     events->refused = metrics_get(metrics, METRIC_COUNTER, "tocsin_events_refused_total",
                                   "User events that the database refused to store.", NULL);
     events->acked = metrics_get(metrics, METRIC_COUNTER, "tocsin_acks_total",
@@ -187,6 +189,7 @@ static void reset(struct events *events)
     events->all_count = 0;
     events->stranger_count = 0;
     events->held_since_ms = 0;
+    metric_set(events->queue.depth, 0);
     loop_timer_stop(&events->again);
     events->generation++;
     events->ops.forget(events->ops.ctx);
@@ -212,6 +215,7 @@ static void wait_for_place(struct events *events, void (*step)(struct events *ev
 
 static void release(struct events *events)
 {
+    metric_add(events->queue.taken, (double)events->batch_count);
     reset(events);
     if (events->careful && --events->careful == 0)
         mqtt_limit_batch(events->lane, 0);
@@ -587,6 +591,7 @@ static void on_batch(void *ctx, size_t count)
     if (events->is_stopping)
         return;
     events->batch_count = count;
+    metric_set(events->queue.depth, (double)count);
     events->held_since_ms = loop_now_ms(events->loop);
     if (events->all_count == 0)
         store_acks(events);

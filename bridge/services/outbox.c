@@ -51,6 +51,7 @@ struct outbox {
     void (*on_change)(void *ctx);
     void *ctx;
     struct metric *published, *failed, *queue_bytes;
+    struct queue_metrics queue;
 };
 
 static struct message *message_new(const char *topic, const void *payload, size_t bytes,
@@ -77,6 +78,8 @@ static void message_free(struct outbox *outbox, struct message *message)
     if (!message->on_result) {
         outbox->bytes -= message->bytes;
         metric_set(outbox->queue_bytes, (double)outbox->bytes);
+        metric_set(outbox->queue.depth, (double)outbox_waiting(outbox));
+        metric_add(outbox->queue.taken, 1);
     }
     free(message);
 }
@@ -292,6 +295,7 @@ struct outbox *outbox_open(struct loop *loop, const struct outbox_config *config
                     "MQTT messages that the broker refused; see the log for the reason.", NULL);
     outbox->queue_bytes = metrics_get(metrics, METRIC_GAUGE, "tocsin_outbox_bytes",
                                       "Receipts and other messages without their PUBACK.", NULL);
+    outbox->queue = metrics_get_queue(metrics, "queue=\"outbox\"");
     outbox->mqtt = mqtt_open(loop, &config->mqtt, &handlers, outbox);
     return outbox;
 }
@@ -376,6 +380,7 @@ static void keep(struct outbox *outbox, struct message *message)
     outbox->bytes += message->bytes;
     metric_set(outbox->queue_bytes, (double)outbox->bytes);
     list_push_back(&outbox->waiting, &message->node);
+    metric_set(outbox->queue.depth, (double)outbox_waiting(outbox));
     pump(outbox);
 }
 

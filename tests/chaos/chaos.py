@@ -22,6 +22,8 @@ import end_state  # noqa: E402
 import servers  # noqa: E402
 from cluster import private_mounts  # noqa: E402
 from faults import FAULTS, Missing  # noqa: E402
+from progress import Progress, Sampler  # noqa: E402
+from process import PATIENCE  # noqa: E402
 from recording import Recording  # noqa: E402
 from rig import Rig, Watch  # noqa: E402
 from schedule import describe, schedule  # noqa: E402
@@ -57,6 +59,7 @@ class Run:
         self.order = order
         self.begun = {}
         self.missing = {}
+        self.under_way = 0  # faults that have begun and not ended
         self.started = time.monotonic()
 
     def say(self, text):
@@ -77,6 +80,7 @@ class Run:
 
     def begin(self, item):
         fault = FAULTS[item.name]
+        self.under_way += 1
         self.say("%s %s" % (item.name, " ".join("%s=%s" % p for p in sorted(item.params.items()))))
         self.note(item, "begin")  # before it begins: what it causes must not come before it
         try:
@@ -100,6 +104,7 @@ class Run:
                 self.recording.add("trouble", text="end of %s: %r" % (item.name, error))
                 self.say("trouble: end of %s: %s" % (item.name, str(error)[:300]))
         self.note(item, "end")
+        self.under_way -= 1
 
     # After the last fault
     def settle(self, watch):
@@ -149,8 +154,11 @@ def go(args, seed, items, directory):
         watch = Watch(rig, recording)
         watch.start()
         run = Run(rig, world, recording, items)
+        sampler = Sampler(rig, lambda: run.under_way > 0, Progress(PATIENCE))
+        sampler.start()
         run.run(args.minutes * 60)
         run.settle(watch)
+        run.stood = sampler.close()
         end_state.record(rig.postgres, recording)
         watch.close()
         world.close()
@@ -177,6 +185,7 @@ def main(argv=None):
     directory = tempfile.mkdtemp(prefix="tocsin-chaos-")
     rig, run, recording = go(args, seed, items, directory)
     report = checker.check(recording.snapshot())
+    report.findings.extend(checker.Finding("nothing stands", text, 1, ()) for text in run.stood)
     for name, why in sorted(run.missing.items()):
         print("not available here: %s: %s" % (name, why))
     print(report)
