@@ -31,7 +31,7 @@
 #define ID_MAX      128 /* bytes of an encoded id */
 #define SEEN_MAX    256 /* ids remembered to recognise repeats */
 #define SEEN_ID_MAX 64
-#define TOKEN_MAX   8192
+#define TOKEN_MAX   65536 /* what an MQTT password can hold, and its end */
 #define WAIT_MAX_MS 30000
 #define RECEIVE_MS  1000
 #define KEEPALIVE_S 30

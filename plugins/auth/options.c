@@ -68,7 +68,7 @@ static const struct row option_rows[] = {
     {"counters_interval", ROW_SECONDS, OPTION(counters_interval_s), 10, 1, 3600},
     {"failure_burst", ROW_NUMBER, LIMIT(failure_burst), 200, 1, MILLION},
     {"failure_rate", ROW_NUMBER, LIMIT(failure_rate), 0, 0, MILLION},
-    {"max_token", ROW_BYTES, OPTION(max_token_bytes), 16384, 256, 65535},
+    {"max_token", ROW_BYTES, OPTION(max_token_bytes), 32768, 256, 65535},
     {"payload_max", ROW_BYTES, LIMIT(payload_max), 1 << 20, 0, 256 * MILLION},
     {"presence_linger", ROW_SECONDS, OPTION(presence_linger_s), 60, 0, DAY},
     {"revocation_file", ROW_TEXT, OPTION(revocation_file), 0, 0, 0},

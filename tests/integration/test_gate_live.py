@@ -91,7 +91,7 @@ def foreign(gate):
     good = gate.token("user", "alice")
     return {"foreign": gate.token("user", "bob"), "signature": good[:-3] + "abc",
             "expired": gate.token("user", "alice", ttl=-5),
-            "audience": local(gate, aud="other"), "malformed": "x", "too_long": "a" * 20000,
+            "audience": local(gate, aud="other"), "malformed": "x", "too_long": "a" * 33000,
             "kind": local(gate, kind="root")}
 
 

@@ -251,10 +251,10 @@ def padded(gate, size):
 
 
 def test_T27_length_limit(gate):
-    at_limit = padded(gate, 16372)
-    assert len(at_limit) <= 16384
+    at_limit = padded(gate, 32756)
+    assert len(at_limit) <= 32768
     assert verdict(gate, at_limit) == 0
-    refused(gate, padded(gate, 16385))
+    refused(gate, padded(gate, 32769))
     refused(gate, padded(gate, 65000))
     assert verdict(gate, "a" * 65535) == REFUSED[5]
 
@@ -325,6 +325,7 @@ HARMLESS = {
     "roles null": b'"roles":null', "roles an object": {"roles": {"ops": {"1": "x"}}},
     "33 roles": {"roles": ["r%d" % i for i in range(33)]},
     "200 roles": {"roles": ["grp-%03d" % i for i in range(200)]},
+    "200 roles of 90 bytes": {"roles": ["CN=%03d," % i + "x" * 83 for i in range(200)]},
     "31 roles of 64 bytes": {"roles": ["%064d" % i for i in range(31)]},
     "a role of 65 bytes": {"roles": ["r" * 65]},
     "jti a number": {"jti": 1}, "jti of 256 bytes": {"jti": "j" * 256}, "jti null": b'"jti":null',
