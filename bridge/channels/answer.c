@@ -139,6 +139,13 @@ const char *answer_text(struct answer *answer, const char *path)
     return NULL;
 }
 
+const char *answer_string(struct answer *answer, const char *path)
+{
+    const struct json *at = find(answer, path);
+
+    return at && at->kind == JSON_KIND_STRING ? clean(answer, at) : NULL;
+}
+
 const char *answer_json(struct answer *answer, const char *path)
 {
     const struct json *at = find(answer, path);

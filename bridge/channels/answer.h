@@ -33,6 +33,8 @@ bool answer_is_json(const struct answer *answer);
 /* A string, a number as it was written, true and false as words; else NULL. */
 const char *answer_text(struct answer *answer, const char *path);
 /* An integer, or a real number without its fraction; `otherwise` for anything else. */
+/* A string and nothing else; NULL. */
+const char *answer_string(struct answer *answer, const char *path);
 int64_t answer_number(struct answer *answer, const char *path, int64_t otherwise);
 /* Whatever is there, as compact JSON, numbers and strings as they were written; or NULL. */
 const char *answer_json(struct answer *answer, const char *path);

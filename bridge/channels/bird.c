@@ -140,7 +140,7 @@ static bool bird_judge(struct call *call, const struct http_response *response,
     struct answer *answer = answer_new(response->body, response->body_bytes);
 
     if (http_response_is_good(response)) {
-        http_outcome_named(response, answer_text(answer, "id"), outcome);
+        http_outcome_named(response, answer_string(answer, "id"), outcome);
         call->segments = (int)answer_number(answer, "segments/count", call->segments);
     } else {
         const char *name = answer_text(answer, "error/name");

@@ -405,7 +405,7 @@ static bool fcm_judge(struct call *call, const struct http_response *response,
     const char *token;
 
     if (http_response_is_good(response)) {
-        http_outcome_named(response, answer_text(answer, "name"), outcome);
+        http_outcome_named(response, answer_string(answer, "name"), outcome);
     } else {
         const char *code = code_of(answer, &is_bad_request);
         const char *says = is_bad_request ? NULL : answer_text(answer, "error/message");

@@ -192,7 +192,7 @@ static bool mailgun_judge(struct call *call, const struct http_response *respons
 {
     struct answer *answer = answer_new(response->body, response->body_bytes);
     const char *message = answer_text(answer, "message");
-    const char *id = answer_text(answer, "id");
+    const char *id = answer_string(answer, "id");
 
     if (http_response_is_good(response)) {
         http_outcome_named(response, id, outcome);

@@ -100,7 +100,7 @@ static bool messagebird_judge(struct call *call, const struct http_response *res
     struct answer *answer = answer_new(response->body, response->body_bytes);
 
     if (http_response_is_good(response)) {
-        http_outcome_named(response, answer_text(answer, "id"), outcome);
+        http_outcome_named(response, answer_string(answer, "id"), outcome);
     } else {
         const char *code = answer_text(answer, "errors/0/code");
         const char *parameter = answer_text(answer, "errors/0/parameter");

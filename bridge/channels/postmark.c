@@ -169,7 +169,7 @@ static bool postmark_judge(struct call *call, const struct http_response *respon
 
     /* Whatever the status: a code is a refusal. */
     if (http_response_is_good(response) && answer_number(answer, "ErrorCode", -1) == 0)
-        http_outcome_named(response, answer_text(answer, "MessageID"), outcome);
+        http_outcome_named(response, answer_string(answer, "MessageID"), outcome);
     else if (http_status_is_good(response->status) && answer_number(answer, "ErrorCode", 0) == 0)
         http_outcome_unrecognised(response, outcome);
     else

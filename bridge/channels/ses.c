@@ -308,7 +308,7 @@ static bool ses_judge(struct call *call, const struct http_response *response,
     const char *message, *name;
 
     if (http_response_is_good(response)) {
-        http_outcome_named(response, answer_text(answer, "MessageId"), outcome);
+        http_outcome_named(response, answer_string(answer, "MessageId"), outcome);
         answer_free(answer);
         return true;
     }

@@ -154,7 +154,7 @@ static bool twilio_judge(struct call *call, const struct http_response *response
     struct answer *answer = answer_new(response->body, response->body_bytes);
 
     if (http_response_is_good(response))
-        http_outcome_named(response, answer_text(answer, "sid"), outcome);
+        http_outcome_named(response, answer_string(answer, "sid"), outcome);
     else
         call_judge_status(call, response, &twilio_errors, answer_text(answer, "code"), NULL,
                           outcome);

@@ -172,7 +172,7 @@ static bool vonage_judge(struct call *call, const struct http_response *response
     const char *code = type ? strrchr(type, '#') : NULL;
 
     if (http_response_is_good(response))
-        http_outcome_named(response, answer_text(answer, "message_uuid"), outcome);
+        http_outcome_named(response, answer_string(answer, "message_uuid"), outcome);
     else
         call_judge_status(call, response, &vonage_errors, code ? code + 1 : NULL, NULL, outcome);
     answer_free(answer);

@@ -180,7 +180,7 @@ static bool whatsapp_judge(struct call *call, const struct http_response *respon
     struct answer *answer = answer_new(response->body, response->body_bytes);
 
     if (http_response_is_good(response)) {
-        http_outcome_named(response, answer_text(answer, "messages/0/id"), outcome);
+        http_outcome_named(response, answer_string(answer, "messages/0/id"), outcome);
     } else {
         const char *code = answer_text(answer, "error/code");
         const char *transient = answer_text(answer, "error/is_transient");
