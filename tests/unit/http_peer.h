@@ -215,7 +215,8 @@ static inline void serve_smtp(int fd)
                 sizeof server.seen->request - strlen(server.seen->request) - 1);
         if (strncmp(line, "EHLO", 4) == 0)
             say(fd, server.seen->offers_utf8
-                        ? "250-peer\r\n250-AUTH PLAIN LOGIN XOAUTH2\r\n250 SMTPUTF8\r\n"
+                        ? "250-peer\r\n250-AUTH PLAIN LOGIN XOAUTH2\r\n250-SIZE 1000000\r\n250 "
+                          "SMTPUTF8\r\n"
                         : "250-peer\r\n250-AUTH PLAIN LOGIN XOAUTH2\r\n250 8BITMIME\r\n");
         else if (strncmp(line, "AUTH", 4) == 0 && strstr(line, "XOAUTH2 d3Jvbmc"))
             say(fd, "535 5.7.8 no\r\n");
@@ -225,6 +226,8 @@ static inline void serve_smtp(int fd)
             say(fd, strlen(line) < 16 ? "334 \r\n" : "235 2.7.0 welcome\r\n");
         else if (strncmp(line, "RCPT TO:<unknown", 16) == 0)
             say(fd, "550 5.1.1 no such user\r\n");
+        else if (strncmp(line, "RCPT TO:<two", 12) == 0)
+            say(fd, "550-5.7.1 blocked for policy\r\n550 see https://x.example\r\n");
         else if (strncmp(line, "RCPT TO:<later", 14) == 0)
             say(fd, "451 4.3.0 try later\r\n");
         else if (strncmp(line, "RCPT TO:<endless", 16) == 0)

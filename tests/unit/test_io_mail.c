@@ -93,6 +93,54 @@ static void smtp_refusals_keep_their_code(void **state)
     scene_close(&scene);
 }
 
+static void a_reply_is_kept_with_all_its_lines_and_its_stage(void **state)
+{
+    static const char *const two[] = {"two@example.org", NULL};
+    static const char *const good[] = {"anna@example.org", NULL};
+    struct http_mail mail = mail_to(two, "Subject: hello\r\n\r\nBody.\r\n");
+    struct secret password = {0};
+    struct scene scene;
+
+    (void)state;
+    scene_open(&scene);
+    send_mail(&scene, &mail);
+    assert_int_equal(scene.last.status, 550);
+    assert_int_equal(scene.last.stage, HTTP_STAGE_RCPT);
+    assert_string_equal(scene.body, "550-5.7.1 blocked for policy\n550 see https://x.example");
+    mail = mail_to(good, "Subject: spam\r\n\r\nBody.\r\n");
+    send_mail(&scene, &mail);
+    assert_int_equal(scene.last.stage, HTTP_STAGE_TEXT);
+    secret_set(&password, "wrong", 5);
+    mail.username = "user";
+    mail.password = &password;
+    mail.is_bearer = true;
+    send_mail(&scene, &mail);
+    assert_int_equal(scene.last.status, 535);
+    assert_int_equal(scene.last.stage, HTTP_STAGE_OPEN);
+    secret_fini(&password);
+    scene_close(&scene);
+}
+
+static void a_size_is_named_only_where_it_was_offered(void **state)
+{
+    static const char *const recipients[] = {"anna@example.org", NULL};
+    struct http_mail mail = mail_to(recipients, "Subject: hello\r\n\r\nBody.\r\n");
+    struct scene scene;
+
+    (void)state;
+    scene_open(&scene);
+    send_mail(&scene, &mail);
+    assert_int_equal(scene.last.status, 250);
+    assert_non_null(strstr(server.seen->request, "MAIL FROM:<noreply@example.org>\r\n"));
+    scene_close(&scene);
+    scene_open(&scene);
+    server.seen->offers_utf8 = true; /* and SIZE */
+    send_mail(&scene, &mail);
+    assert_int_equal(scene.last.status, 250);
+    assert_non_null(strstr(server.seen->request, "MAIL FROM:<noreply@example.org> SIZE="));
+    scene_close(&scene);
+}
+
 /* libcurl alone would hold the loop until the server has replied to each mail. */
 static void a_server_that_thinks_holds_up_nobody(void **state)
 {
@@ -267,6 +315,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(mail_is_delivered),
         cmocka_unit_test(smtp_refusals_keep_their_code),
+        cmocka_unit_test(a_reply_is_kept_with_all_its_lines_and_its_stage),
+        cmocka_unit_test(a_size_is_named_only_where_it_was_offered),
         cmocka_unit_test(a_server_that_thinks_holds_up_nobody),
         cmocka_unit_test(a_session_that_was_closed_meanwhile_costs_no_mail),
         cmocka_unit_test(an_address_beyond_ascii_needs_a_server_that_takes_it),
