@@ -180,9 +180,26 @@ static int forget(void **unused)
     return 0;
 }
 
+static void an_endpoint_that_never_has_time_is_not_asked_for_ever(void **unused)
+{
+    void *state = open_with(NULL, NULL);
+    struct job job = fake_job("https://x.example/h", "{\"title\":\"T\"}");
+
+    (void)unused;
+    for (int64_t after_ms = -1; after_ms < 5000; after_ms += 3001) {
+        assert_int_equal(fake_send(&adapter_webhook, state, &job), 0);
+        fake_answer(429, "", after_ms);
+        assert_int_equal(fake_outcome.reason, REASON_RATE_LIMITED);
+        assert_true(fake_outcome.is_counted && fake_outcome.is_target_only);
+    }
+    fake_forget();
+    adapter_webhook.close(state);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_endpoint_that_never_has_time_is_not_asked_for_ever),
         cmocka_unit_test(standard_webhooks_vector),
         cmocka_unit_test_teardown(the_request_is_signed_and_its_id_is_stable, forget),
         cmocka_unit_test_teardown(both_secrets_sign_while_they_rotate, forget),
