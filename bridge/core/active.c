@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "core/active.h"
 
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -70,8 +71,8 @@ static struct active_flow *flow_of(struct active_queue *queue, const char *servi
     return flow;
 }
 
-void active_push(struct active_queue *queue, struct active_entry *entry, enum priority priority,
-                 const char *service)
+static void add(struct active_queue *queue, struct active_entry *entry, enum priority priority,
+                const char *service, bool is_first)
 {
     struct active_flow *flow = flow_of(queue, service);
     struct active_lane *lane = &flow->lanes[priority];
@@ -79,11 +80,26 @@ void active_push(struct active_queue *queue, struct active_entry *entry, enum pr
     ASSERT((unsigned)priority < PRIORITY_COUNT && !list_is_linked(&entry->node));
     if (lane->entries.count == 0)
         list_push_back(&queue->turns[priority], &lane->turn);
-    list_push_back(&lane->entries, &entry->node);
+    if (is_first)
+        list_push_front(&lane->entries, &entry->node);
+    else
+        list_push_back(&lane->entries, &entry->node);
     entry->flow = lane;
     flow->count++;
     queue->counts[priority]++;
     queue->count++;
+}
+
+void active_push(struct active_queue *queue, struct active_entry *entry, enum priority priority,
+                 const char *service)
+{
+    add(queue, entry, priority, service, false);
+}
+
+void active_return(struct active_queue *queue, struct active_entry *entry, enum priority priority,
+                   const char *service)
+{
+    add(queue, entry, priority, service, true);
 }
 
 void active_remove(struct active_queue *queue, struct active_entry *entry)

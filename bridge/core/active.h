@@ -27,6 +27,9 @@ struct active_queue *active_queue_new(void);
 void active_queue_free(struct active_queue *queue); /* must be empty */
 void active_push(struct active_queue *queue, struct active_entry *entry, enum priority priority,
                  const char *service);
+/* Back to the head of its service's entries: the last that was popped is returned first. */
+void active_return(struct active_queue *queue, struct active_entry *entry, enum priority priority,
+                   const char *service);
 /* The next by weight and turn; NULL when empty. */
 struct active_entry *active_pop(struct active_queue *queue);
 void active_remove(struct active_queue *queue, struct active_entry *entry);

@@ -314,11 +314,19 @@ void dispatch_withdraw(struct dispatch *dispatch, int32_t id)
 }
 
 /* What the desk brings back takes turns with the services, so that none waits behind all of it. */
+static const char *flow_of(const struct task *task)
+{
+    return task->desk & TASK_RETRIED ? "/desk" : task->note->service;
+}
+
 void dispatch_queue(struct destination *destination, struct task *task)
 {
-    const char *flow = task->desk & TASK_RETRIED ? "/desk" : task->note->service;
+    active_push(destination->queue, &task->entry, task->note->priority, flow_of(task));
+}
 
-    active_push(destination->queue, &task->entry, task->note->priority, flow);
+void dispatch_requeue(struct destination *destination, struct task *task)
+{
+    active_return(destination->queue, &task->entry, task->note->priority, flow_of(task));
 }
 
 void dispatch_enter(struct dispatch *dispatch, int32_t id, struct task *task)

@@ -113,6 +113,8 @@ struct dispatch {
 
 /* Into its destination's queue. */
 void dispatch_queue(struct destination *destination, struct task *task);
+/* The same, before all others of its service. */
+void dispatch_requeue(struct destination *destination, struct task *task);
 bool destination_is_shut(struct dispatch *dispatch, struct destination *destination);
 /* dispatch_choose.c */
 bool destination_is_away(struct dispatch *dispatch, struct destination *destination);

@@ -74,20 +74,19 @@ static bool is_fit(const struct destination *destination, const struct task *tas
 
 struct task *dispatch_next(struct dispatch *dispatch, struct destination *destination)
 {
-    size_t count = active_count(destination->queue), skip;
-    struct task *task;
+    size_t count = active_count(destination->queue), looks = 0, chosen = 0, fit = 0;
+    struct task *seen[PROBE_LOOKS];
 
     if (destination->throttle.breaker != BREAKER_HALF_OPEN || count == 1)
         return pop(destination);
-    if (count > PROBE_LOOKS)
-        count = PROBE_LOOKS;
+    while (looks < count && looks < PROBE_LOOKS)
+        seen[looks++] = pop(destination);
     /* Bad messages come in rows: the draw keeps a row from being probed one by one. */
-    skip = (size_t)rng_below(&dispatch->rng, count);
-    for (size_t i = 0; i < 2 * count; i++) {
-        task = pop(destination);
-        if (i >= skip && is_fit(destination, task))
-            return task;
-        dispatch_queue(destination, task);
-    }
-    return pop(destination);
+    for (size_t i = 0; i < looks; i++)
+        if (is_fit(destination, seen[i]) && rng_below(&dispatch->rng, ++fit) == 0)
+            chosen = i;
+    for (size_t i = looks; i-- > 0;)
+        if (i != chosen)
+            dispatch_requeue(destination, seen[i]);
+    return seen[chosen];
 }

@@ -326,6 +326,7 @@ static void check_mutations(const struct provider *provider)
         "\"MessageID\":7,\"messages\":[{\"id\":7}]}",
         "{\"id\":\"\",\"sid\":\"\",\"name\":\"\",\"MessageId\":\"\",\"message_uuid\":\"\"}",
         "{\"messages\":[]}",
+        "{\"MessageID\":\"p-1\"}",
         "{\"ErrorCode\":406,\"MessageID\":\"p-1\"}",
         "Webhook message delivery failed with error: Microsoft Teams endpoint returned HTTP error "
         "404",
