@@ -75,9 +75,9 @@ static bool is_fit(const struct destination *destination, const struct task *tas
 struct task *dispatch_next(struct dispatch *dispatch, struct destination *destination)
 {
     size_t count = active_count(destination->queue), looks = 0, chosen = 0, fit = 0;
-    struct task *seen[PROBE_LOOKS];
+    struct task *seen[PROBE_LOOKS] = {NULL};
 
-    if (destination->throttle.breaker != BREAKER_HALF_OPEN || count == 1)
+    if (destination->throttle.breaker != BREAKER_HALF_OPEN || count <= 1)
         return pop(destination);
     while (looks < count && looks < PROBE_LOOKS)
         seen[looks++] = pop(destination);
