@@ -478,16 +478,6 @@ static enum target_kind target_kind_of(enum recipient_kind kind)
     return kinds[kind];
 }
 
-static void note_breaker(const struct destination *destination, enum breaker before,
-                         const struct outcome *outcome)
-{
-    if (before != destination->throttle.breaker)
-        log_warn("destination.breaker", LOG_STR("destination", destination->config.name),
-                 LOG_STR("now", breaker_name(destination->throttle.breaker)),
-                 LOG_STR("reason", reason_name(outcome->reason)),
-                 LOG_STR("detail", outcome->detail));
-}
-
 static void on_outcome(void *ctx, const struct outcome *given)
 {
     struct attempt *attempt = ctx;
@@ -509,7 +499,7 @@ static void on_outcome(void *ctx, const struct outcome *given)
     dispatch_share_pause(dispatch, destination, paused_ms);
     metric_add(destination->outcomes[outcome->kind], 1);
     metric_observe(destination->took, (double)took_us / 1e6);
-    note_breaker(destination, before, outcome);
+    dispatch_note_breaker(destination, before, outcome);
     task->is_sending = false;
     log_debug("delivery.attempt", LOG_ID("delivery", task->id),
               LOG_STR("destination", destination->config.name), LOG_ADDR("to", task->recipient),

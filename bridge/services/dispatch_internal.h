@@ -139,6 +139,9 @@ struct witness dispatch_witness(const struct task *task, const struct outcome *o
 /* The outcome, PERMANENT where the message alone is at fault for it. */
 struct outcome dispatch_blame(const struct destination *destination, const struct task *task,
                               const struct outcome *outcome);
+/* Logs where this outcome has moved the breaker to. */
+void dispatch_note_breaker(const struct destination *destination, enum breaker before,
+                           const struct outcome *outcome);
 /* Takes the next task of a queue that is not empty; for a probe, one that proves something. */
 struct task *dispatch_next(struct dispatch *dispatch, struct destination *destination);
 /* dispatch_rates.c */

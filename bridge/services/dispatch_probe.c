@@ -60,6 +60,16 @@ struct outcome dispatch_blame(const struct destination *destination, const struc
     return blamed;
 }
 
+void dispatch_note_breaker(const struct destination *destination, enum breaker before,
+                           const struct outcome *outcome)
+{
+    if (before != destination->throttle.breaker)
+        log_warn("destination.breaker", LOG_STR("destination", destination->config.name),
+                 LOG_STR("now", breaker_name(destination->throttle.breaker)),
+                 LOG_STR("reason", reason_name(outcome->reason)),
+                 LOG_STR("detail", outcome->detail));
+}
+
 static struct task *pop(struct destination *destination)
 {
     return CONTAINER_OF(active_pop(destination->queue), struct task, entry);
