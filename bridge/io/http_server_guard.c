@@ -4,10 +4,13 @@
 #include <string.h>
 #include <strings.h>
 
+#define BARE_LF "a line must end with CR and LF"
+
 struct look {
     const char *fault;
     const char *head; /* where the library read the head to, and how much */
     size_t head_bytes;
+    const char *line_end; /* of the line before, where its text ended */
     unsigned hosts, lengths, encodings;
     struct http_framing *framing;
 };
@@ -56,6 +59,20 @@ static bool is_folded(const struct look *look, const char *text, size_t length)
 #endif
 }
 
+/*
+ * Whether a line was ended by LF alone, as others may not see it: libmicrohttpd before 1.0 takes it
+ * for an end, and puts a NUL over each byte of what ended the line.
+ */
+static bool is_bare(const char *line_end, const char *next)
+{
+#if MHD_VERSION < 0x01000000
+    return line_end && next && (uintptr_t)next == (uintptr_t)line_end + 1;
+#else
+    (void)line_end, (void)next;
+    return false;
+#endif
+}
+
 static const char *judge_header(struct look *look, const char *name, size_t name_length,
                                 const char *value, size_t length)
 {
@@ -88,8 +105,25 @@ static enum MHD_Result on_header(void *ctx, enum MHD_ValueKind kind, const char 
     struct look *look = ctx;
 
     (void)kind;
+    if (is_bare(look->line_end, name)) {
+        look->fault = BARE_LF;
+        return MHD_NO;
+    }
+    look->line_end = value && length ? value + length : NULL;
     look->fault = judge_header(look, name, name_length, value ? value : "", value ? length : 0);
     return look->fault ? MHD_NO : MHD_YES;
+}
+
+static bool is_bare_end(const struct look *look)
+{
+#if MHD_VERSION < 0x01000000
+    uintptr_t end = (uintptr_t)look->head + look->head_bytes, last = (uintptr_t)look->line_end;
+
+    return last && last < end && end - last < 4;
+#else
+    (void)look;
+    return false;
+#endif
 }
 
 const char *http_server_guard(struct MHD_Connection *connection, const char *method,
@@ -102,9 +136,13 @@ const char *http_server_guard(struct MHD_Connection *connection, const char *met
         .head = method, .head_bytes = size ? size->header_size : 0, .framing = framing};
 
     *framing = (struct http_framing){0};
+    look.line_end = version + strlen(version);
     MHD_get_connection_values_n(connection, MHD_HEADER_KIND, on_header, &look);
     if (look.fault)
         return look.fault;
+    /* Two line ends stand behind the last header, and each should have two bytes. */
+    if (is_bare_end(&look))
+        return BARE_LF;
     if (look.encodings && look.lengths)
         return "give Content-Length or Transfer-Encoding, not both";
     if (look.encodings && is_old)

@@ -10,8 +10,7 @@
  * Guarantee: a request that passes has at most one Content-Length, of digits only; no
  *            Transfer-Encoding but a single "chunked", in HTTP/1.1 and without a Content-Length;
  *            one Host in HTTP/1.1; header names that are tokens; no CR, LF or NUL in a value; no
- *            folded header line.
- * Limit:     a line that ends with LF alone is accepted, as RFC 9112 2.2 allows.
+ *            folded header line, and no line that ends with LF alone (but behind an empty value).
  */
 #ifndef TOCSIN_IO_HTTP_SERVER_GUARD_H
 #define TOCSIN_IO_HTTP_SERVER_GUARD_H
