@@ -244,6 +244,32 @@ int64_t send_again(struct send *s, int64_t now)
     return soonest;
 }
 
+/*
+ * The broker does not take this message.  One by one, so that a request that is too large ends by
+ * itself, and stands before no other, neither now nor in the spool.
+ */
+static void on_too_large(struct send *s, uint64_t tag)
+{
+    struct entry *entry = outbox_first(s->outbox, ENTRY_PUBLISHED), *next, *last = NULL;
+    size_t count = 0;
+
+    for (; entry; entry = outbox_next(s->outbox, entry))
+        if (entry->tag == tag) {
+            last = entry;
+            count++;
+        }
+    if (count == 1) {
+        settle_too_large(s, last);
+        return;
+    }
+    s->batch = 1;
+    for (entry = outbox_first(s->outbox, ENTRY_PUBLISHED); entry; entry = next) {
+        next = outbox_next(s->outbox, entry);
+        if (entry->tag == tag)
+            outbox_move(s->outbox, entry, ENTRY_QUEUED);
+    }
+}
+
 static void on_published(void *ctx, uint64_t tag, int code)
 {
     struct send *s = ctx;
@@ -254,6 +280,8 @@ static void on_published(void *ctx, uint64_t tag, int code)
         if (!s->warned_quota)
             say_error("the broker is over its quota; trying again");
         s->warned_quota = true;
+    } else if (code == 0x95) { /* packet too large */
+        on_too_large(s, tag);
     } else if (code >= 0x80) {
         say_error("the broker refused the request: %s", link_reason(code));
         loop_stop(&s->loop, CLI_REFUSED);

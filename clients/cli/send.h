@@ -55,6 +55,8 @@ void settle_message(struct send *s, const struct link_message *msg);
 /* --wait final: asks for the status of what is due. Returns ms until the next is, -1 for none. */
 int64_t settle_ask(struct send *s, int64_t now);
 /* Publishes again only what has been waiting too long. Same return. */
+/* The broker takes no message of this size: the request ends as rejected, also in the spool. */
+void settle_too_large(struct send *s, struct entry *entry);
 int64_t send_again(struct send *s, int64_t now);
 /* After a reconnect receipts may have been missed: asks soon about everything accepted. */
 void settle_reconnected(struct send *s);

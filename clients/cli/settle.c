@@ -74,6 +74,16 @@ static void rejected(struct send *s, struct entry *entry, const json_t *receipt)
     entry_done(s, entry);
 }
 
+void settle_too_large(struct send *s, struct entry *entry)
+{
+    json_t *receipt =
+        json_pack("{s:s, s:s, s:s, s:s}", "id", entry->req.id, "status", "rejected", "reason",
+                  "too_large", "detail", "the broker takes no message of this size");
+
+    rejected(s, entry, receipt);
+    json_decref(receipt);
+}
+
 /* A receipt about a delivery of an accepted request, --wait final only. */
 static void progressed(struct send *s, struct entry *entry, const json_t *receipt)
 {
