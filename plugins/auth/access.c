@@ -99,7 +99,7 @@ static bool is_answer(const struct principal *p, const char *topic)
 
 /*
  * A user decides how many answers of 64 KiB there are, and the broker keeps each for every session
- * that was left behind: of these only so many bytes.  Whoever is connected gets all; what is in
+ * that was left behind: of these only so many bytes.  A connection that is up gets all; what is in
  * the inbox is not counted, since others send it.
  */
 static bool may_wait(struct plugin *pl, const struct mosquitto_evt_acl_check *ev,

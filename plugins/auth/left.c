@@ -61,8 +61,8 @@ void left_restored(struct plugin *pl, const struct principal *p, const char *cli
                           expiration_ms ? pl->now_ms + expiration_ms : INT64_MAX);
 }
 
-/* The configuration is read again by whoever the broker runs as now: if it cannot be, a reload
- * would lose it. */
+/* Only if the configuration can be read by the user that the broker runs as now: otherwise a
+ * reload would lose it. */
 static void ask_for_restored(struct plugin *pl)
 {
     struct broker_facts now;

@@ -160,7 +160,7 @@ static int register_all(struct plugin *pl)
 
 /*
  * The key that names are sealed with must be the same after a restart: it comes from seal_file, or
- * else from the secret of our own issuer, whoever has which may be anybody already.
+ * else from the secret of our own issuer.  Who has that can mint a token for any principal anyway.
  */
 static int choose_seal(struct plugin *pl, char *err)
 {

@@ -9,7 +9,7 @@
  *     0x01 kind ':' id ':' role ',' role ...        kind is one of u s a b
  *
  * What the broker stores is sealed (seal.h): by itself such a name proves
- * nothing, whoever has it.
+ * nothing.
  *
  * Id and roles are percent-encoded into one topic level each, so neither ':'
  * nor ',' nor '/' can occur inside them, and the mapping is injective: no two

@@ -111,7 +111,7 @@ TOKENS = [(name, number) for name in NAMES
 
 
 class Server:
-    """The providers' key sets over HTTP; whoever cannot take a type gets 406, as Kubernetes has it."""
+    """The providers' key sets over HTTP; Kubernetes answers 406 to a client that cannot take its."""
 
     def __init__(self):
         class Handler(http.server.BaseHTTPRequestHandler):

@@ -183,7 +183,7 @@ def test_a_forged_name_may_do_nothing(open_door, authority, name):
 
 
 def test_a_forged_name_in_the_database_may_do_nothing(tmp_path, authority):
-    """Names that were stored under another key, as by whoever wrote into the database."""
+    """Names that were stored under another key, as if somebody had written into the database."""
     place = tmp_path / "b"
     topic = "notify/v1/users/alice/down/inbox"
     with GateBroker(place) as gate:
