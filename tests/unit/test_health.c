@@ -109,8 +109,7 @@ static int status_of(struct scene *scene, uint16_t port, const char *line, size_
     ssize_t got = -1;
 
     assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
-    snprintf(head, sizeof(head),
-             "%s HTTP/1.1\r\nHost: x\r\n%sContent-Length: %zu\r\n\r\n", line,
+    snprintf(head, sizeof(head), "%s HTTP/1.1\r\nHost: x\r\n%sContent-Length: %zu\r\n\r\n", line,
              body_bytes ? "Expect: 100-continue\r\n" : "", body_bytes);
     assert_int_equal(send(fd, head, strlen(head), MSG_NOSIGNAL), strlen(head));
     for (int i = 0; i < 400 && got <= 0; i++) {
