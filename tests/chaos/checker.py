@@ -58,7 +58,8 @@ def check(events):
     report = Report()
     seen = Evidence(events)
     for part in (check_answers, check_lost, check_conservation, check_effects, check_devices,
-                 check_receipts, check_told, check_times, check_leaks, check_processes):
+                 check_receipts, check_told, check_times, check_leaks, check_processes,
+                 check_costs):
         part(seen, report)
     report.counts.update(seen.counts())
     return report
@@ -302,6 +303,16 @@ def check_processes(seen, report):
             if not seen.is_sanitized and event["rss_kb"] > most else [])
         report.broken("process", "descriptors are left open", [
             (event["process"], event["fds"])] if event["fds"] > FDS_MOST else [])
+
+
+# What a fault may write while a character is there, in bytes: it is not the character's.
+LOG_OF_OTHERS = 200000
+
+
+def check_costs(seen, report):
+    report.broken("cost.log", "a tenth of what was sent is in the log, or more", [
+        (event["character"], event["sent"], event["log"]) for event in seen.costs
+        if event["log"] > event["sent"] / 10 + LOG_OF_OTHERS])
 
 
 def main(argv):

@@ -9,6 +9,8 @@ import os
 import resource
 import signal
 
+import hostile
+
 
 
 class Missing(Exception):
@@ -339,5 +341,7 @@ FAULTS = {
     "net.cut": network(2, 16, hold="both"),
     "net.half": network(2, 12, hold=("up", "down")),
     "net.refused": network(2, 8, refuse=True),
+    **{"hostile." + name: Fault("hostile-" + name, lasting(5, 20, character=(name,)), hostile.come,
+                                hostile.go) for name in hostile.CHARACTERS},
     "net.reset": Fault("net-{link}", lasting(0, 0, link=LINKS), net_reset, rest=1.0),
 }

@@ -387,3 +387,12 @@ def test_the_dead_may_come_back_in_app():
                                 reason="user_offline"))
     story.attempts.insert(0, {**story.attempts[1], "state": 5, "at": T + 1.6})
     assert allowed(story) == []
+
+
+def test_a_client_that_fills_the_log_is_found():
+    story = Story()
+    story.events.append({"what": "cost", "at": T + 9, "character": "mumbler", "sent": 5000000,
+                         "log": 400000})
+    assert story.says() == []
+    story.events[-1]["log"] = 800000
+    assert any("of what was sent is in the log" in text for text in story.says())
