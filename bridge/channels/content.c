@@ -179,8 +179,6 @@ static void read_push(struct reader *reader, const struct json *over)
 {
     struct content *content = reader->content;
 
-    read_text(reader, over, "title", &content->title);
-    read_text(reader, over, "body", &content->body);
     read_text(reader, over, "image", &content->image);
     read_text(reader, over, "sound", &content->sound);
     read_text(reader, over, "url", &content->url);
@@ -221,6 +219,10 @@ static void read_override(struct reader *reader, enum channel channel, const str
     if (over->kind != JSON_KIND_OBJECT) {
         fail(reader, "content.%s must be an object", channel_name(channel));
         return;
+    }
+    if (channel != CHANNEL_WEBHOOK) { /* whose body is sent as it is */
+        read_text(reader, over, "title", &reader->content->title);
+        read_text(reader, over, "body", &reader->content->body);
     }
     switch (channel) {
     case CHANNEL_PUSH:

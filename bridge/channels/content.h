@@ -5,7 +5,8 @@
  * A parsed view of job.content.  The members title, body and data are for every channel;
  * content.{push,sms,email,chat,webhook} override them member by member:
  *
- *   push    title body image sound badge url channel_id ttl, data (added to data)
+ *   each    title body (the text of email, sms and chat, where text is not given)
+ *   push    image sound badge url channel_id ttl, data (added to data)
  *   sms     text from
  *   email   subject text html from reply_to list_unsubscribe attachments headers
  *   chat    text blocks card template

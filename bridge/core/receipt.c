@@ -6,6 +6,7 @@
 #include "base/timefmt.h"
 
 #include "core/id.h"
+#include "core/topic.h"
 #include "core/utf8.h"
 
 /* What a vendor wrote may be no text at all: it is left out, since a receipt must be JSON. */
@@ -35,7 +36,7 @@ void receipt_write(const struct receipt *receipt, struct buf *out)
     if (receipt->notification)
         add_quoted(out, ",\"notification\":\"", id_format(receipt->notification, id));
     add_member(out, ",\"channel\":", receipt->channel);
-    add_member(out, ",\"user\":", receipt->user);
+    topic_add_id(out, "user", receipt->user);
     add_member(out, ",\"target\":", receipt->target);
     if (receipt->attempt) {
         buf_add_text(out, ",\"attempt\":");

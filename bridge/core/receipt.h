@@ -13,7 +13,8 @@ struct receipt {
     const char *id;        /* the request's; NULL when it could not be read */
     uint64_t notification; /* 0 when there is none */
     const char *status;    /* "accepted", "delivered", ... */
-    const char *channel, *user, *target, *provider, *provider_id, *reason, *detail, *field;
+    const char *user;      /* as in a topic; written as the token has it */
+    const char *channel, *target, *provider, *provider_id, *reason, *detail, *field;
     int attempt;   /* 0 when not applicable */
     int segments;  /* SMS; 0 when not applicable */
     int64_t at_ms; /* wall */

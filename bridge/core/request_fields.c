@@ -6,6 +6,8 @@
 
 #include "core/syntax.h"
 
+#include <string.h>
+
 #define SECOND_MS      INT64_C(1000)
 #define HOUR_MS        (3600 * SECOND_MS)
 #define DAY_MS         (24 * HOUR_MS)
@@ -152,16 +154,65 @@ static bool decode_data(struct fields *fields, const struct json *value)
            fields_reject(fields, REJECT_BAD_VALUE, value, "data is an object");
 }
 
-/* The members that every adapter reads alike; the others are the adapter's own. */
-static bool check_override(struct fields *fields, const struct json *override)
+#define OVERRIDES_MAX 12
+
+/*
+ * What content.{channel} may have.  Besides title and body, which every channel has, what its
+ * adapters read (channels/content.h).
+ */
+static const char *const overrides[CHANNEL_COUNT][OVERRIDES_MAX] = {
+    [CHANNEL_IN_APP] = {"title", "body"},
+    [CHANNEL_PUSH] = {"title", "body", "image", "sound", "badge", "url", "channel_id", "ttl",
+                      "data"},
+    [CHANNEL_SMS] = {"title", "body", "text", "from"},
+    [CHANNEL_EMAIL] = {"title", "body", "subject", "text", "html", "from", "reply_to",
+                       "list_unsubscribe", "headers", "attachments"},
+    [CHANNEL_CHAT] = {"title", "body", "text", "blocks", "card", "template"},
+    [CHANNEL_WEBHOOK] = {"title", "body"},
+};
+/* An object under the name of an adapter is for that adapter. */
+static const char *const adapters[] = {"apns",     "bird",     "fcm",    "mailgun", "messagebird",
+                                       "postmark", "sendgrid", "ses",    "slack",   "smtp",
+                                       "teams",    "twilio",   "vonage", "webpush", "whatsapp"};
+
+static bool is_of_adapter(const struct json *member)
+{
+    for (size_t i = 0; i < sizeof adapters / sizeof *adapters; i++)
+        if (strcmp(member->key, adapters[i]) == 0)
+            return true;
+    return false;
+}
+
+static bool check_name(struct fields *fields, const struct json *member, enum channel channel)
+{
+    const char *const *names = overrides[channel];
+    const char *meant = NULL;
+
+    for (size_t i = 0; i < OVERRIDES_MAX && names[i]; i++) {
+        if (strcmp(member->key, names[i]) == 0)
+            return true;
+        if (!meant && fields_is_slip(member->key, names[i]))
+            meant = names[i];
+    }
+    if (is_of_adapter(member))
+        return member->kind == JSON_KIND_OBJECT ||
+               fields_reject(fields, REJECT_BAD_VALUE, member, "this is an object for the adapter");
+    return fields_reject(
+        fields, REJECT_UNKNOWN_FIELD, member,
+        meant ? arena_printf(fields->arena, "there is no such field; is \"%s\" meant?", meant)
+              : arena_printf(fields->arena, "content.%s has no such field", channel_name(channel)));
+}
+
+static bool check_override(struct fields *fields, const struct json *override, enum channel channel)
 {
     static const char *const texts[] = {"title", "body", "subject", "text", "html"};
 
-    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
-        const struct json *text = json_member(override, texts[i]);
-
-        if (text && text->kind != JSON_KIND_STRING)
-            return fields_reject(fields, REJECT_BAD_VALUE, text, "this is text");
+    for (const struct json *at = override->first; at; at = at->next) {
+        if (!check_name(fields, at, channel))
+            return false;
+        for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+            if (strcmp(at->key, texts[i]) == 0 && at->kind != JSON_KIND_STRING)
+                return fields_reject(fields, REJECT_BAD_VALUE, at, "this is text");
     }
     return true;
 }
@@ -180,7 +231,7 @@ static bool decode_content(struct fields *fields, const struct json *value)
             return fields_reject(fields, REJECT_UNKNOWN_FIELD, at, detail);
         if (at->kind != JSON_KIND_OBJECT)
             return fields_reject(fields, REJECT_BAD_VALUE, at, detail);
-        if (!check_override(fields, at))
+        if (!check_override(fields, at, channel))
             return false;
     }
     return true;

@@ -24,16 +24,18 @@ static bool set_one(struct fields *fields, enum recipient_kind kind, const char 
 }
 
 /* A name that becomes one level of a topic. */
-static bool take_name(struct fields *fields, const struct json *value, const char *detail,
-                      const char **name)
+static bool take_name(struct fields *fields, const struct json *value, size_t max,
+                      const char *detail, const char **name)
 {
-    char encoded[TOPIC_ID_MAX + 1];
+    char encoded[TOPIC_ID_MAX + 1] = "";
     int err = 0;
 
     if (value->kind != JSON_KIND_STRING || value->length == 0)
         return fields_reject(fields, REJECT_BAD_VALUE, value, detail);
-    if (value->length > TOPIC_ID_MAX / 3) /* a shorter one fits whatever is in it */
+    if (value->length > max / 3) /* a shorter one fits whatever is in it */
         err = topic_encode_id(value->text, encoded);
+    if (!err && strlen(encoded) > max)
+        err = ERR_TOO_LARGE;
     if (err)
         return fields_reject(fields, err == ERR_TOO_LARGE ? REJECT_TOO_LARGE : REJECT_BAD_VALUE,
                              value, detail);
@@ -42,11 +44,11 @@ static bool take_name(struct fields *fields, const struct json *value, const cha
 }
 
 static bool decode_name(struct fields *fields, const struct json *value, enum recipient_kind kind,
-                        const char *detail)
+                        size_t max, const char *detail)
 {
     const char *name = NULL;
 
-    return take_name(fields, value, detail, &name) && set_one(fields, kind, name);
+    return take_name(fields, value, max, detail, &name) && set_one(fields, kind, name);
 }
 
 static bool decode_text(struct fields *fields, const struct json *value, enum recipient_kind kind,
@@ -69,19 +71,19 @@ static bool use_key(struct fields *fields, enum channel channel)
 
 static bool decode_user(struct fields *fields, const struct json *value)
 {
-    return decode_name(fields, value, RECIPIENT_USER,
+    return decode_name(fields, value, RECIPIENT_USER, TOPIC_ID_MAX,
                        "user is an id of 1 to 128 bytes when it is percent-encoded");
 }
 
 static bool decode_role(struct fields *fields, const struct json *value)
 {
-    return decode_name(fields, value, RECIPIENT_ROLE,
-                       "role is a name of 1 to 128 bytes when it is percent-encoded");
+    return decode_name(fields, value, RECIPIENT_ROLE, TOPIC_ROLE_MAX,
+                       "role is a name of 1 to 64 bytes when it is percent-encoded");
 }
 
 static bool decode_topic(struct fields *fields, const struct json *value)
 {
-    return decode_name(fields, value, RECIPIENT_TOPIC,
+    return decode_name(fields, value, RECIPIENT_TOPIC, TOPIC_ID_MAX,
                        "topic is a name of 1 to 128 bytes when it is percent-encoded");
 }
 
@@ -170,7 +172,8 @@ static bool decode_users(struct fields *fields, const struct json *value)
     request->recipients = arena_alloc(fields->arena, value->count * sizeof *request->recipients);
     placed = xcalloc(value->count, sizeof *placed);
     for (const struct json *at = value->first; at; at = at->next, count++) {
-        if (!take_name(fields, at, "a user is an id of 1 to 128 bytes when percent-encoded",
+        if (!take_name(fields, at, TOPIC_ID_MAX,
+                       "a user is an id of 1 to 128 bytes when percent-encoded",
                        &request->recipients[count])) {
             free(placed);
             return false;

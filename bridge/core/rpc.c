@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/id.h"
+#include "core/topic.h"
 
 /* The rejection as an error; pointers are relative to the payload. */
 static bool set_error(struct rpc_call *call, const struct rejection *rejection)
@@ -131,6 +132,22 @@ bool rpc_text(struct rpc_call *call, const char *name, enum rpc_need need, size_
         return true;
     return fail_at(call, REJECT_BAD_VALUE, value,
                    arena_printf(call->arena, "must be text of 1 to %zu characters", max));
+}
+
+bool rpc_principal(struct rpc_call *call, const char *name, enum rpc_need need, const char **out)
+{
+    const char *raw = NULL;
+    char id[TOPIC_ID_MAX + 1];
+
+    if (!rpc_text(call, name, need, TOPIC_ID_MAX, &raw))
+        return false;
+    if (!raw)
+        return true;
+    if (topic_encode_id(raw, id))
+        return rpc_fail(call, "bad_value", "an id has at most 128 bytes when percent-encoded",
+                        name);
+    *out = arena_strdup(call->arena, id);
+    return true;
 }
 
 bool rpc_int(struct rpc_call *call, const char *name, enum rpc_need need, int64_t min, int64_t max,

@@ -82,6 +82,8 @@ bool rpc_has(const struct rpc_call *call, const char *name);
 /* Text of 1 to max characters. */
 bool rpc_text(struct rpc_call *call, const char *name, enum rpc_need need, size_t max,
               const char **out);
+/* The id of a principal or the name of a role, as a token has it; out is its encoded form. */
+bool rpc_principal(struct rpc_call *call, const char *name, enum rpc_need need, const char **out);
 bool rpc_int(struct rpc_call *call, const char *name, enum rpc_need need, int64_t min, int64_t max,
              int64_t *out);
 bool rpc_bool(struct rpc_call *call, const char *name, enum rpc_need need, bool *out);

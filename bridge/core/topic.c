@@ -126,6 +126,14 @@ int topic_decode_id(const char *id, char out[TOPIC_ID_MAX + 1])
     return ERR_INVALID;
 }
 
+void topic_add_id(struct buf *out, const char *name, const char *id)
+{
+    char raw[TOPIC_ID_MAX + 1];
+
+    if (id && id[0])
+        buf_add_member(out, name, topic_decode_id(id, raw) == 0 ? raw : id);
+}
+
 bool topic_is_own_down(enum topic_kind kind, const char *id, const char *topic)
 {
     size_t id_length = strlen(id), length = strlen(topic);

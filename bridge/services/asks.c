@@ -249,11 +249,11 @@ void ask_add_target(struct ask *ask, const char *address)
 
 void ask_add_recipient(struct ask *ask, int kind, const char *recipient, const char *user)
 {
-    buf_add_member(&ask->out, "user", user);
+    topic_add_id(&ask->out, "user", user);
     if (kind == RECIPIENT_USER)
-        buf_add_member(&ask->out, "user", recipient);
+        topic_add_id(&ask->out, "user", recipient);
     else if (kind == RECIPIENT_ROLE)
-        buf_add_member(&ask->out, "role", recipient);
+        topic_add_id(&ask->out, "role", recipient);
     else
         ask_add_target(ask, recipient);
 }

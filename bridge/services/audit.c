@@ -33,8 +33,8 @@ static void on_entry(void *ctx, const struct audit_entry *entry)
     buf_printf(out, "%s{\"id\":\"%s\"", list->rows++ ? "," : "", id_format(entry->id, id));
     list->last = entry->id;
     ask_add_time(ask, "at", entry->at_ms);
-    buf_add_member(out, "admin", entry->admin);
-    buf_add_member(out, "service", entry->service);
+    topic_add_id(out, "admin", entry->admin);
+    topic_add_id(out, "service", entry->service);
     buf_add_member(out, "action", entry->action);
     buf_add_member(out, "call", entry->call);
     add_json(out, "params", entry->params);
@@ -63,8 +63,8 @@ static void audit_list(struct ask *ask)
     struct audit_call call = {on_entry, on_listed, ask};
 
     list->limit = ASK_LIST_DEFAULT;
-    if (!rpc_text(&ask->rpc, "admin", RPC_OPTIONAL, TOPIC_ID_MAX, &filter.admin) ||
-        !rpc_text(&ask->rpc, "service", RPC_OPTIONAL, TOPIC_ID_MAX, &filter.service) ||
+    if (!rpc_principal(&ask->rpc, "admin", RPC_OPTIONAL, &filter.admin) ||
+        !rpc_principal(&ask->rpc, "service", RPC_OPTIONAL, &filter.service) ||
         !rpc_text(&ask->rpc, "action", RPC_OPTIONAL, 64, &filter.action) ||
         !rpc_time(&ask->rpc, "since", RPC_OPTIONAL, &filter.since_ms) ||
         !rpc_time(&ask->rpc, "until", RPC_OPTIONAL, &filter.until_ms) ||

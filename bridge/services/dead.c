@@ -3,6 +3,7 @@
 
 #include "base/timefmt.h"
 #include "core/id.h"
+#include "core/topic.h"
 
 #include <stdio.h>
 
@@ -16,15 +17,17 @@ void dead_write(const struct task *task, const struct outcome *outcome, int atte
              outcome->reason ? reason_name(outcome->reason) : reason_name(REASON_INTERNAL));
     buf_printf(payload, "{\"delivery\":\"%s\"", id_format(task->id, id));
     buf_printf(payload, ",\"notification\":\"%s\"", id_format(note->id, id));
-    buf_add_member(payload, "service", note->service);
+    topic_add_id(payload, "service", note->service);
     buf_add_member(payload, "request", note->request);
     buf_add_member(payload, "type", note->type);
     buf_add_member(payload, "priority", priority_name(note->priority));
     buf_add_member(payload, "channel", channel_name(task->channel));
     buf_add_member(payload, "destination", destination);
-    buf_add_member(payload, "user",
-                   task->recipient_kind == RECIPIENT_USER ? task->recipient : task->user);
-    if (task->recipient_kind != RECIPIENT_USER)
+    topic_add_id(payload, "user",
+                 task->recipient_kind == RECIPIENT_USER ? task->recipient : task->user);
+    if (task->recipient_kind == RECIPIENT_ROLE)
+        topic_add_id(payload, "target", task->recipient);
+    else if (task->recipient_kind != RECIPIENT_USER)
         buf_add_member(payload, "target", task->recipient);
     buf_add_member(payload, "reason", reason_name(outcome->reason));
     buf_add_member(payload, "code", outcome->code);

@@ -53,8 +53,8 @@ bool desk_read_filter(struct rpc_call *call, unsigned statuses, struct dead_filt
     }
     if (!rpc_text(call, "reason", RPC_OPTIONAL, 64, &reason) ||
         !rpc_text(call, "type", RPC_OPTIONAL, 128, &filter->type) ||
-        !rpc_text(call, "service", RPC_OPTIONAL, TOPIC_ID_MAX, &filter->service) ||
-        !rpc_text(call, "user", RPC_OPTIONAL, TOPIC_ID_MAX, &filter->user) ||
+        !rpc_principal(call, "service", RPC_OPTIONAL, &filter->service) ||
+        !rpc_principal(call, "user", RPC_OPTIONAL, &filter->user) ||
         !rpc_time(call, "since", RPC_OPTIONAL, &filter->since_ms) ||
         !rpc_time(call, "until", RPC_OPTIONAL, &filter->until_ms) ||
         !rpc_json(call, "status", RPC_OPTIONAL, &status))

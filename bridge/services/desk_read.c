@@ -41,7 +41,7 @@ static void open_entry(struct ask *ask, const struct dead_row *row)
 
     buf_printf(out, "{\"delivery\":\"%s\"", id_format(row->delivery, id));
     buf_printf(out, ",\"notification\":\"%s\"", id_format(row->notification, id));
-    buf_add_member(out, "service", row->service);
+    topic_add_id(out, "service", row->service);
     buf_add_member(out, "request", row->request);
     buf_add_member(out, "type", row->type);
     buf_add_member(out, "priority", priority_name((enum priority)row->priority));
@@ -55,7 +55,7 @@ static void open_entry(struct ask *ask, const struct dead_row *row)
                row->retries, dead_status_name((enum dead_status)row->status));
     ask_add_time(ask, "died_at", row->died_ms);
     add_optional_time(ask, "changed_at", row->changed_ms);
-    buf_add_member(out, "changed_by", row->changed_by);
+    topic_add_id(out, "changed_by", row->changed_by);
     if (row->status == DEAD_RESOLVED)
         buf_add_member(out, "resolved_by", row->resolved_by);
     buf_add_member(out, "note", row->note);

@@ -27,6 +27,7 @@ struct want {
     struct ask *ask;
     const char *source;              /* "service/shop" */
     const char *user;                /* whose targets, percent-encoded */
+    const char *raw;                 /* the same as it was given; NULL: of who asks */
     const char *result;              /* what a change counts */
     void (*then)(struct want *want); /* goes on when the user's targets were looked at */
     struct buf seen, kept; /* JSON: what was there, and what of it stays; with it what is given */
@@ -274,16 +275,8 @@ static bool read_device(struct want *want, struct rpc_call *device)
 
 static bool read_user(struct want *want)
 {
-    const char *raw = NULL;
-    char id[TOPIC_ID_MAX + 1];
-
-    if (!rpc_text(&want->ask->rpc, "user", RPC_REQUIRED, TOPIC_ID_MAX, &raw))
-        return false;
-    if (topic_encode_id(raw, id))
-        return rpc_fail(&want->ask->rpc, "bad_value",
-                        "an id has at most 128 bytes when percent-encoded", "user");
-    want->user = arena_strdup(want->ask->arena, id);
-    return true;
+    return rpc_text(&want->ask->rpc, "user", RPC_REQUIRED, TOPIC_ID_MAX, &want->raw) &&
+           rpc_principal(&want->ask->rpc, "user", RPC_REQUIRED, &want->user);
 }
 
 static void put_targets(struct want *want)
@@ -368,7 +361,7 @@ static void user_get(struct ask *ask)
     }
     ask_begin(want->ask);
     buf_add_text(&want->ask->out, "{\"user\":");
-    buf_add_json(&want->ask->out, want->user);
+    buf_add_json(&want->ask->out, want->raw);
     buf_add_text(&want->ask->out, ",\"targets\":[");
     if (store_targets(want->people->store, want->user, &rows))
         ask_fail(want->ask, ERR_CLOSED);
@@ -514,6 +507,20 @@ static void suppression_remove(struct ask *ask)
         ask_fail(want->ask, ERR_CLOSED);
 }
 
+/* "service/{id}", "admin/{id}", with the id as the token has it; or a word of ours. */
+static void add_source(struct buf *out, const char *source, struct arena *arena)
+{
+    const char *slash = strchr(source, '/');
+    char raw[TOPIC_ID_MAX + 1];
+
+    if (!slash || topic_decode_id(slash + 1, raw)) {
+        buf_add_member(out, "source", source);
+        return;
+    }
+    buf_add_member(out, "source",
+                   arena_printf(arena, "%.*s/%s", (int)(slash - source), source, raw));
+}
+
 static void on_suppression(void *ctx, const struct suppression *row)
 {
     struct want *want = ctx;
@@ -528,7 +535,7 @@ static void on_suppression(void *ctx, const struct suppression *row)
     ask_add_target(want->ask, row->address);
     buf_add_member(out, "type", row->scope);
     buf_add_member(out, "reason", reason_name(row->reason));
-    buf_add_member(out, "source", row->source);
+    add_source(out, row->source, want->ask->arena);
     ask_add_time(want->ask, "created_at", row->created_ms);
     buf_add_char(out, '}');
 }

@@ -245,16 +245,10 @@ static void presence_get(struct ask *ask)
 {
     const struct presence *presence = ask->service;
     const struct user *user;
-    const char *name = NULL;
-    char id[TOPIC_ID_MAX + 1];
+    const char *name = NULL, *id = NULL;
 
-    if (!rpc_text(&ask->rpc, "user", RPC_REQUIRED, TOPIC_ID_MAX, &name) || !rpc_done(&ask->rpc)) {
-        ask_answer(ask);
-        return;
-    }
-    if (topic_encode_id(name, id)) {
-        (void)rpc_fail(&ask->rpc, "bad_value", "the id is longer than 128 bytes when encoded",
-                       "user");
+    if (!rpc_text(&ask->rpc, "user", RPC_REQUIRED, TOPIC_ID_MAX, &name) ||
+        !rpc_principal(&ask->rpc, "user", RPC_REQUIRED, &id) || !rpc_done(&ask->rpc)) {
         ask_answer(ask);
         return;
     }

@@ -228,6 +228,10 @@ bad("a user twice", "bad_value", "/to/users/2", to={"users": ["a", "b", "a", "b"
 bad("an empty user among users", "bad_value", "/to/users/1", to={"users": ["a", ""]})
 bad("a number among users", "bad_value", "/to/users/1", to={"users": ["a", 1]})
 bad("a long user among users", "too_large", "/to/users/0", to={"users": ["u" * 129]})
+good("a role of 64 bytes", to={"role": "r" * 64}, channels=["in_app"])
+bad("a role of 65 bytes", "too_large", "/to/role", to={"role": "r" * 65})
+bad("a role of 65 bytes when encoded", "too_large", "/to/role", to={"role": "/" * 21 + "xx"},
+    beyond=BYTES)
 bad("an empty role", "bad_value", "/to/role", to={"role": ""})
 bad("a list as role", "bad_value", "/to/role", to={"role": ["a"]})
 for value in (False, 1, "true", {}):
@@ -346,6 +350,13 @@ good("an empty override", content={"push": {}})
 good("overrides with members of the adapters", content={
     "push": {"image": "https://example.org/x.png", "apns": {"aps": {"sound": "x"}}},
     "email": {"subject": "s", "html": "<p>", "text": "t", "attachments": [{"url": "https://x"}]}})
+for channel, name in (("email", "htm"), ("email", "atachments"), ("sms", "subject"), ("sms", "html"),
+                      ("in_app", "text"), ("push", "imag"), ("chat", "card_json"), ("webhook", "url"),
+                      ("email", "Html"), ("email", "")):
+    bad("content.%s.%s" % (channel, name), "unknown_field", "/content/%s/%s" % (channel, name),
+        content={channel: {name: "x"}})
+bad("text where an adapter's object is", "bad_value", "/content/push/apns",
+    content={"push": {"apns": "x"}})
 bad("an override for an unknown channel", "unknown_field", "/content/fax", content={"fax": {}})
 bad("an override that is text", "bad_value", "/content/sms", content={"sms": "x"})
 bad("an override's title that is a number", "bad_value", "/content/sms/title",
