@@ -289,6 +289,7 @@ static bool smtp_judge(struct call *call, const struct http_response *response,
     if (response->fail == HTTP_FAIL_TLS) {
         outcome_set(outcome, OUTCOME_AUTH_CONFIG_ERROR, REASON_PROVIDER_AUTH,
                     "TLS or the server's certificate failed");
+        outcome->is_before_message = true;
         return true;
     }
     if (http_response_is_good(response) && response->stage == HTTP_STAGE_TEXT) {
@@ -305,6 +306,7 @@ static bool smtp_judge(struct call *call, const struct http_response *response,
                       outcome);
     own = strncmp(codes, PROVEN, sizeof PROVEN - 1) == 0 ? codes + sizeof PROVEN : codes;
     outcome_set_code(outcome, own);
+    outcome->is_before_message = response->stage == HTTP_STAGE_OPEN;
     return true;
 }
 

@@ -122,6 +122,7 @@ static void on_response(void *ctx, const struct http_response *response)
     outcome_set(&why, OUTCOME_RETRY, REASON_PROVIDER_AUTH, "");
     if (!is_good) {
         judge_fetch(source, response, answer, &why);
+        why.is_before_message = true;
         source->not_before_ms = source->config.endpoint->env.wall_ms() + RETRY_FETCH_MS;
         log_warn("token.refused", LOG_STR("destination", source->config.endpoint->name),
                  LOG_STR("outcome", outcome_name(why.kind)), LOG_STR("detail", why.detail),

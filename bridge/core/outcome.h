@@ -77,6 +77,7 @@ struct outcome {
     bool is_target_only;    /* about this target alone: neither window, pause nor breaker of the
                                destination is touched */
     bool is_unsure;         /* may be about this target alone: a second one must say the same */
+    bool is_before_message; /* the provider failed before any message was offered: nobody's fault */
     bool is_counted;        /* costs an attempt, although it is a rate limit */
     char code[32];          /* the provider's own code, "21610" */
     char provider_id[128];  /* the provider's message id */

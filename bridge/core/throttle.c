@@ -179,8 +179,8 @@ static void strike(struct throttle *throttle, const struct outcome *outcome,
                    const struct witness *witness)
 {
     throttle->strikes++;
-    if (outcome->is_connection || throttle->config->max_strikes == 1 ||
-        is_second(throttle, CHARGE_FAILURE, witness))
+    if (outcome->is_connection || outcome->is_before_message ||
+        throttle->config->max_strikes == 1 || is_second(throttle, CHARGE_FAILURE, witness))
         throttle->has_other_address = true;
 }
 
@@ -198,8 +198,9 @@ static void on_setup_error(struct throttle *throttle, const struct outcome *outc
                            const struct witness *witness, int64_t now_ms)
 {
     strike(throttle, outcome, witness);
-    if (charge(throttle, CHARGE_SETUP, witness) &&
-        is_other(&throttle->first[CHARGE_SETUP], witness))
+    if ((charge(throttle, CHARGE_SETUP, witness) &&
+         is_other(&throttle->first[CHARGE_SETUP], witness)) ||
+        outcome->is_before_message)
         throttle->is_setup_confirmed = true;
     if (throttle->breaker == BREAKER_HALF_OPEN || throttle->is_setup_confirmed ||
         is_struck(throttle))

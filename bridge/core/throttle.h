@@ -16,7 +16,8 @@
  * them; AUTH_CONFIG_ERROR only when a second message with another address and other content has
  * met it since the last good answer, or max_strikes with at least two addresses.  A pause needs a
  * second address as well, except where the provider says of itself that the account is over its
- * rate.  What never reached the provider needs no witness.
+ * rate.  What happened before any message was offered (no connection, no token, no login) needs no
+ * witness.
  *
  * max_strikes 0 is for destinations whose answers speak of one target and not of the provider
  * (webhooks: every target is somebody else's server): neither failures nor Retry-After then

@@ -50,8 +50,8 @@ struct outcome dispatch_blame(const struct destination *destination, const struc
 {
     struct outcome blamed = *outcome;
 
-    if (outcome->kind != OUTCOME_AUTH_CONFIG_ERROR || task->deferrals == 0 ||
-        !throttle_is_own_fault(&destination->throttle, task->deferred_ms))
+    if (outcome->kind != OUTCOME_AUTH_CONFIG_ERROR || outcome->is_before_message ||
+        task->deferrals == 0 || !throttle_is_own_fault(&destination->throttle, task->deferred_ms))
         return blamed;
     blamed.kind = OUTCOME_PERMANENT;
     log_info("delivery.own_fault", LOG_ID("delivery", task->id),

@@ -273,6 +273,21 @@ static void one_address_or_one_content_is_one_witness(void **state)
     assert_int_equal(throttle.breaker, BREAKER_OPEN);
 }
 
+static void what_fails_before_any_message_needs_no_witness(void **state)
+{
+    struct outcome outcome;
+    struct throttle throttle;
+
+    (void)state;
+    throttle_init(&throttle, &config);
+    outcome_set(&outcome, OUTCOME_AUTH_CONFIG_ERROR, REASON_PROVIDER_AUTH, "");
+    outcome.is_before_message = true;
+    assert_true(throttle_take(&throttle, 0));
+    throttle_give(&throttle, &outcome, &(struct witness){1, 1}, 0);
+    assert_int_equal(throttle.breaker, BREAKER_OPEN);
+    assert_false(throttle_is_own_fault(&throttle, -5));
+}
+
 static void an_outage_needs_two_addresses_but_no_two_contents(void **state)
 {
     struct throttle throttle;
@@ -485,6 +500,7 @@ int main(void)
         cmocka_unit_test(a_misconfigured_destination_is_shut_at_the_second_witness),
         cmocka_unit_test(one_message_never_stops_the_others_however_often_it_comes),
         cmocka_unit_test(one_address_or_one_content_is_one_witness),
+        cmocka_unit_test(what_fails_before_any_message_needs_no_witness),
         cmocka_unit_test(an_outage_needs_two_addresses_but_no_two_contents),
         cmocka_unit_test(a_limit_that_may_be_of_one_target_needs_a_second_address),
         cmocka_unit_test(a_second_refusal_by_one_that_takes_others_is_its_own_fault),
