@@ -5,6 +5,7 @@
 #include "say.h"
 #include "table.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -211,6 +212,19 @@ static void add_json(struct table *t, const json_t *value)
     free(text);
 }
 
+/* An admin's id, or service/ and a service's. */
+static void add_author(struct table *t, const json_t *entry)
+{
+    char service[256];
+
+    if (!json_object_get(entry, "service")) {
+        table_add(t, text_of(entry, "admin"));
+        return;
+    }
+    snprintf(service, sizeof(service), "service/%s", text_of(entry, "service"));
+    table_add(t, service);
+}
+
 void show_audit(const json_t *result)
 {
     static const char *const headings[] = {"ID",     "AT",     "ADMIN", "ACTION",
@@ -229,7 +243,7 @@ void show_audit(const json_t *result)
     {
         table_add(&t, text_of(e, "id"));
         table_add(&t, text_of(e, "at"));
-        table_add(&t, text_of(e, "admin"));
+        add_author(&t, e);
         table_add(&t, text_of(e, "action"));
         add_json(&t, json_object_get(e, "params"));
         add_json(&t, json_object_get(e, "before"));
