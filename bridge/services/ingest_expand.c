@@ -72,12 +72,14 @@ static bool read_again(struct ingest *ingest, struct entry *entry, const struct 
 {
     struct arena *arena = ingest->work.arena;
     struct request_batch batch;
+    const struct request_item *item;
     const char *text = arena_strndup(arena, row->request, row->request_bytes);
 
     request_decode(text, row->request_bytes, row->accepted_ms, arena, &batch);
-    if (batch.count != 1 || batch.items[0].rejection.reason)
+    item = batch.items;
+    if (batch.count != 1 || item->rejection.reason)
         return false;
-    entry->request = &batch.items[0].request;
+    entry->request = &item->request;
     return route_request(
         entry->request, ingest->ops.type_route(ingest->ops.ctx, entry->request->type),
         ingest->ops.available(ingest->ops.ctx), arena, &entry->route, &entry->rejection);
