@@ -9,6 +9,7 @@
  */
 #ifndef TOCSIN_BASE_ERR_H
 #define TOCSIN_BASE_ERR_H
+#include <stdbool.h>
 
 #define NODISCARD __attribute__((warn_unused_result))
 
@@ -28,6 +29,15 @@ enum err {
     ERR_NOT_FOUND = -12,
     ERR_COLLISION = -13 /* a row has this key already: take another id */
 };
+
+/*
+ * The database refused the statement itself: one of its rows may be the reason, so that smaller
+ * statements get the others through.  Not so where the connection or the moment was the reason.
+ */
+static inline bool err_is_refusal(int err)
+{
+    return err == ERR_DATA || err == ERR_REFUSED || err == ERR_COLLISION;
+}
 
 /* The constant's name in lower case ("too_large"); never NULL. */
 const char *err_name(int err);

@@ -214,10 +214,11 @@ static void on_kept(void *ctx, int err, int64_t count)
     struct list_node *node;
 
     callbacks->is_keeping = false;
-    callbacks->is_careful = err == ERR_DATA || (callbacks->is_careful && callbacks->waiting.count);
+    callbacks->is_careful =
+        err_is_refusal(err) || (callbacks->is_careful && callbacks->waiting.count);
     if (err)
         log_warn("callbacks.unkept", LOG_STR("err", err_name(err)));
-    if (err == ERR_DATA && callbacks->keeping.count > 1) {
+    if (err_is_refusal(err) && callbacks->keeping.count > 1) {
         keep_again(callbacks);
         return;
     } else

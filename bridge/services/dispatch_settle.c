@@ -345,7 +345,7 @@ static void on_done(void *ctx, int err)
         if (err) {
             log_warn("settle.failed", LOG_STR("err", err_name(err)),
                      LOG_INT("rows", batch->items.count));
-            if (err == ERR_DATA)
+            if (err_is_refusal(err))
                 divide(dispatch, batch);
             else
                 dispatch->settle_after_ms = loop_now_ms(dispatch->loop) + SETTLE_RETRY_MS;

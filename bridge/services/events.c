@@ -19,6 +19,8 @@
 #define DOUBTED_MAX 10000
 /* Messages read one at a time after the database has refused the data of a batch. */
 #define CAREFUL_MESSAGES 1000
+/* How often a lone message is refused, for a reason that is not its data, before it is dropped. */
+#define REFUSALS_MAX 5
 /* How long a step waits for a place on the connection to the database. */
 #define FULL_RETRY_MS 20
 
@@ -59,6 +61,7 @@ struct events {
     void (*step)(struct events *events);
     size_t batch_count; /* messages of the batch at hand */
     size_t careful;     /* batches of one message still to come */
+    unsigned refusals;  /* of lone messages, in a row */
     struct metric *refused;
     struct queue_metrics queue;
     struct metric *messages, *malformed, *acked, *late, *called_off;
@@ -216,6 +219,7 @@ static void wait_for_place(struct events *events, void (*step)(struct events *ev
 static void release(struct events *events)
 {
     metric_add(events->queue.taken, (double)events->batch_count);
+    events->refusals = 0;
     reset(events);
     if (events->careful && --events->careful == 0)
         mqtt_limit_batch(events->lane, 0);
@@ -242,9 +246,17 @@ static void on_refused_data(struct events *events)
     release(events);
 }
 
+/* A refusal that is not about data may be about us: a lone message is tried again some times. */
+static bool is_patience_over(struct events *events)
+{
+    if (events->batch_count > 1)
+        return true;
+    return ++events->refusals >= REFUSALS_MAX;
+}
+
 static void abandon(struct events *events, int err)
 {
-    if (err == ERR_DATA) {
+    if (err == ERR_DATA || (err_is_refusal(err) && is_patience_over(events))) {
         on_refused_data(events);
         return;
     }

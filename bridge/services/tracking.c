@@ -114,14 +114,19 @@ static void on_kept(void *ctx, int err, int64_t count)
     struct list_node *node;
 
     tracking->is_keeping = false;
-    if (err == ERR_DATA)
+    if (err_is_refusal(err))
         tracking->bite = rows > 1 ? rows / 2 : 1;
     else if (!err)
         tracking->bite = tracking->bite * 2 < KEEP_BITE ? tracking->bite * 2 : KEEP_BITE;
     while ((node = tracking->keeping.head.prev) != &tracking->keeping.head) {
         list_remove(&tracking->keeping, node);
         if (err && !is_refused) {
-            list_push_front(&tracking->waiting, node); /* repeats are dropped by their key */
+            /* Repeats are dropped by their key; one that was refused alone goes behind the others.
+             */
+            if (rows == 1 && err_is_refusal(err))
+                list_push_back(&tracking->waiting, node);
+            else
+                list_push_front(&tracking->waiting, node);
         } else {
             metric_add(tracking->counts[COUNT_LOST], err != 0);
             free(CONTAINER_OF(node, struct seen, node));
@@ -129,7 +134,7 @@ static void on_kept(void *ctx, int err, int64_t count)
     }
     if (err)
         log_warn("tracking.unkept", LOG_STR("err", err_name(err)));
-    if ((!err || err == ERR_DATA) && tracking->waiting.count)
+    if ((!err || is_refused || (rows > 1 && err_is_refusal(err))) && tracking->waiting.count)
         loop_defer(tracking->loop, &tracking->flush);
     if (!err && count)
         tracking->ops.kept(tracking->ops.ctx);

@@ -133,3 +133,37 @@ def test_what_is_no_json_or_names_no_topic_spoils_no_others(small):
         for n in range(30):
             shop.receipt("json%d" % n, "accepted", 20)
         assert_works(small, shop, "after json")
+
+
+REFUSE = """
+create function refuse_poison() returns trigger language plpgsql as
+  $$ begin raise exception 'on purpose' using errcode = '23514'; end $$;
+create trigger refuse_poison before insert on attempt for each row
+  when (new.recipient = 'poison') execute function refuse_poison();
+"""
+
+
+def test_an_outcome_that_the_database_refuses_holds_up_no_other_and_is_recorded_later(small):
+    """One row of a statement of outcomes can never be stored, until somebody mends the database."""
+    small.postgres.sql(REFUSE)
+    try:
+        with Client(small, "service", "shop") as shop:
+            shop.subscribe("down/receipt")
+            names = ["outcome%d" % n for n in range(99)]
+            for place in ("first", "middle", "last"):
+                if place == "middle":
+                    shop.publish("up/request", [ask(n, to={"user": "u"}) for n in names[:50]])
+                if place == "last":
+                    shop.publish("up/request", [ask(n, to={"user": "u"}) for n in names[50:]])
+                shop.publish("up/request", ask("poison-" + place, to={"user": "poison"}))
+            for name in names:
+                shop.receipt(name, "dead", 30)
+            wait_until(lambda: "settle.refused" in open(small.bridge.log).read() or None, 10,
+                       "the log to name it")
+            assert_works(small, shop, "after outcome")
+            small.postgres.sql("drop function refuse_poison cascade")
+            for place in ("first", "middle", "last"):
+                shop.receipt("poison-" + place, "dead", 30)
+    finally:
+        small.postgres.sql("drop function if exists refuse_poison cascade")
+    assert small.postgres.sql("select missing from conservation") == [["0"]]
