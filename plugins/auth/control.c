@@ -58,6 +58,12 @@ static bool read_subject(json_t *params, struct control_request *out)
     return true;
 }
 
+/* A member of a subject is there, right or not: what cannot be read never widens a command. */
+static bool names_subject(json_t *params)
+{
+    return json_object_get(params, "kind") || json_object_get(params, "id");
+}
+
 static const char *read_refresh(json_t *params, struct control_request *out)
 {
     static const char *const known[] = {"token", NULL};
@@ -71,9 +77,9 @@ static const char *read_disconnect(json_t *params, struct control_request *out)
     static const char *const known[] = {"client", "kind", "id", NULL};
 
     out->client = copy_text(params, "client");
-    if (!knows_all(params, known) || (out->client != NULL) == read_subject(params, out))
-        return "params must be {client} or {kind, id}";
-    return NULL;
+    bool is_right = json_object_get(params, "client") ? out->client && !names_subject(params)
+                                                      : read_subject(params, out);
+    return is_right && knows_all(params, known) ? NULL : "params must be {client} or {kind, id}";
 }
 
 static bool is_list_word(const char *text)
@@ -88,13 +94,13 @@ static const char *read_revoke(json_t *params, struct control_request *out)
 {
     static const char *const known[] = {"jti", "kind", "id", "until", NULL};
     json_t *until = json_object_get(params, "until");
-    bool has_subject = read_subject(params, out);
+    bool has_jti = json_object_get(params, "jti") != NULL, has_subject = names_subject(params);
 
     out->jti = copy_text(params, "jti");
     out->until_s = until ? json_integer_value(until) : -1;
-    bool is_right = knows_all(params, known) && !(out->jti && (has_subject || until)) &&
-                    (out->jti || has_subject || until) &&
-                    (has_subject || !json_object_get(params, "id"));
+    bool is_right = knows_all(params, known) && (has_jti || has_subject || until) &&
+                    !(has_jti && (has_subject || until || !out->jti)) &&
+                    (!has_subject || read_subject(params, out));
     if (until && (!json_is_integer(until) || out->until_s < 0 || out->until_s > (int64_t)1 << 36))
         is_right = false;
     if (out->jti && (strlen(out->jti) > REVOCATION_ID_MAX || !is_list_word(out->jti)))

@@ -248,6 +248,27 @@ static void control_requests_are_read_strictly(void **state)
          "\"jti\":\"j\"}}",
          CONTROL_BAD},
         {"{\"rpc\":\"1\",\"method\":\"revoke\",\"params\":{}}", CONTROL_BAD},
+        /* What cannot be read does not leave a command of wider effect: all tokens, another client.
+         */
+        {"{\"rpc\":\"1\",\"method\":\"revoke\",\"params\":{\"kind\":\"user\",\"until\":1}}",
+         CONTROL_BAD},
+        {"{\"rpc\":\"1\",\"method\":\"revoke\",\"params\":{\"kind\":\"user\",\"id\":7,"
+         "\"until\":1}}",
+         CONTROL_BAD},
+        {"{\"rpc\":\"1\",\"method\":\"revoke\",\"params\":{\"kind\":\"usr\",\"id\":\"a\","
+         "\"until\":1}}",
+         CONTROL_BAD},
+        {"{\"rpc\":\"1\",\"method\":\"revoke\",\"params\":{\"jti\":\"\",\"until\":1}}",
+         CONTROL_BAD},
+        {"{\"rpc\":\"1\",\"method\":\"revoke\",\"params\":{\"jti\":7,\"until\":1}}", CONTROL_BAD},
+        {"{\"rpc\":\"1\",\"method\":\"revoke\",\"params\":{\"jti\":null,\"kind\":\"user\","
+         "\"id\":\"a\"}}",
+         CONTROL_BAD},
+        {"{\"rpc\":\"1\",\"method\":\"disconnect\",\"params\":{\"client\":\"\",\"kind\":"
+         "\"user\",\"id\":\"a\"}}",
+         CONTROL_BAD},
+        {"{\"rpc\":\"1\",\"method\":\"disconnect\",\"params\":{\"client\":\"c\",\"id\":\"\"}}",
+         CONTROL_BAD},
         {"{\"method\":\"refresh\",\"params\":{\"token\":\"t\"}}", CONTROL_BAD},
         {"{}", CONTROL_BAD},
         {"[]", CONTROL_BAD},
