@@ -1,16 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * address - the one form in which an address is stored, compared and sent
+ * address - the form in which an address is stored and sent, and the key by which it is compared
  *
  * One mailbox has many spellings: Bob@B\u00dcCHER.example, bob@xn--bcher-kva.example, and the same
- * with a decomposed \u00fc.  Each place that takes an address (a request's recipient, a user's
- * targets, suppression) brings it into this form first, so that everything behind it, SQL
- * included, compares bytes.
+ * with a decomposed \u00fc.  Each place that takes an address brings it into one of two forms:
  *
- * Email:  the domain in its ASCII form (IDNA 2008 with UTS 46 mapping, as it goes on the wire) and
- *         in lower case; what is before the @ in NFC and in lower case.  Mail systems that
- *         distinguish case there are extinct; those that distinguish dots or +tags are not.
- * Push:   a device token of Apple's, which is bytes written as hex, in lower case.
+ * Wire:  what is stored and sent (a request's recipient, a target's address).  Of an email address
+ *        the domain is in its ASCII form (IDNA 2008 with UTS 46 mapping) and in lower case.  The
+ *        local part is in NFC; its ASCII letters keep their case, as RFC 5321 2.4 demands, and its
+ *        other letters are in lower case.
+ * Key:   what is compared (suppression, a user's targets, collapse keys).  Of an email address it
+ *        is the wire form with its ASCII letters in lower case, and nothing more; SQL's
+ *        address_key() in schemas/sql and address_fold() make it from the wire form.
+ *
+ * Mail systems that distinguish case are rare, and suppression must hold whatever the case: so two
+ * spellings that differ in case are one key.  Dots and +tags make other keys.
+ * Push:   a device token of Apple's is bytes written as hex: both forms are in lower case.
  * Others: as they are: E.164 numbers have one form, and URLs are their owner's.
  *
  * Purity: no I/O.
@@ -21,11 +26,17 @@
 #include "core/channel.h"
 
 /*
- * The form of an address that is valid for its channel (core/syntax.h); the same pointer when it
- * has that form already.  Of an email address whose domain cannot be one: lower case and NFC.
+ * The forms of an address that is valid for its channel (core/syntax.h); the same pointer when it
+ * has that form already.  Of an email address whose domain cannot be one, the domain is in NFC and
+ * lower case.
  */
+const char *address_wire(enum channel channel, const char *address, struct arena *arena);
 const char *address_key(enum channel channel, const char *address, struct arena *arena);
 /* The same, but NULL for an email address that cannot go on the wire. */
+const char *address_wire_strict(enum channel channel, const char *address, struct arena *arena);
 const char *address_key_strict(enum channel channel, const char *address, struct arena *arena);
+
+/* Turns an address in its wire form into its key, in place. */
+void address_fold(enum channel channel, char *address);
 
 #endif

@@ -83,7 +83,7 @@ struct request {
     const char *id; /* the service's; also set, when it could be read, on a rejected item */
     const char *type;
     enum recipient_kind to;
-    const char **recipients; /* users as written, addresses as address_key() has them */
+    const char **recipients; /* users as written, addresses in their wire form */
     size_t recipient_count;
     unsigned channels; /* bit set by enum channel; 0 when the request names none */
     enum channel channel_order[CHANNEL_COUNT]; /* as listed, for route "first" */

@@ -59,13 +59,13 @@ static bool decode_text(struct fields *fields, const struct json *value, enum re
     return fields_text(fields, value, 1, max, check, detail, &text) && set_one(fields, kind, text);
 }
 
-/* The recipient in the form in which addresses are compared. */
-static bool use_key(struct fields *fields, enum channel channel)
+/* The recipient in the form in which addresses are stored and sent. */
+static bool use_wire(struct fields *fields, enum channel channel)
 {
     struct request_draft *draft = fields->out;
     struct request *request = draft->request;
 
-    request->recipients[0] = address_key(channel, request->recipients[0], fields->arena);
+    request->recipients[0] = address_wire(channel, request->recipients[0], fields->arena);
     return true;
 }
 
@@ -98,7 +98,7 @@ static bool decode_email(struct fields *fields, const struct json *value)
 {
     return decode_text(fields, value, RECIPIENT_EMAIL, 254, syntax_is_email,
                        "email is one address of at most 254 bytes, without a name") &&
-           use_key(fields, CHANNEL_EMAIL);
+           use_wire(fields, CHANNEL_EMAIL);
 }
 
 static bool decode_phone(struct fields *fields, const struct json *value)
@@ -111,7 +111,7 @@ static bool decode_push_token(struct fields *fields, const struct json *value)
 {
     return decode_text(fields, value, RECIPIENT_PUSH_TOKEN, 4096, syntax_is_push_token,
                        "push_token is 1 to 4,096 visible ASCII characters") &&
-           use_key(fields, CHANNEL_PUSH);
+           use_wire(fields, CHANNEL_PUSH);
 }
 
 static bool decode_url(struct fields *fields, const struct json *value)

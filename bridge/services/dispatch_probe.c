@@ -12,6 +12,7 @@
  * is any other one tried.
  */
 #include "base/log.h"
+#include "core/address.h"
 #include "services/dispatch_internal.h"
 
 #include <string.h>
@@ -29,10 +30,23 @@ static uint64_t hash_of(const void *bytes, size_t length)
     return hash ? hash : 1;
 }
 
+/* Of the key: two spellings of one mailbox are one address. */
+static uint64_t hash_of_address(const struct task *task)
+{
+    size_t length = strlen(task->recipient);
+    char key[320]; /* more than an email address has */
+
+    if (task->channel != CHANNEL_EMAIL || length >= sizeof(key))
+        return hash_of(task->recipient, length);
+    memcpy(key, task->recipient, length + 1);
+    address_fold(task->channel, key);
+    return hash_of(key, length);
+}
+
 static struct witness witness_of(const struct task *task)
 {
     return (struct witness){
-        .address = hash_of(task->recipient, strlen(task->recipient)),
+        .address = hash_of_address(task),
         .content = hash_of(task->note->content, task->note->content_bytes),
     };
 }

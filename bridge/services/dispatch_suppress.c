@@ -8,6 +8,7 @@
  */
 #include "base/alloc.h"
 #include "base/log.h"
+#include "core/address.h"
 #include "core/topic.h"
 #include "services/dispatch_internal.h"
 #include "store/people.h"
@@ -39,12 +40,15 @@ struct look {
     size_t rows, fresh;
 };
 
-/* Channel and address: both are kept in the form in which addresses are compared. */
+/* Channel and address, as addresses are compared. */
 static const char *key_of(enum channel channel, const char *address, char *out, size_t bytes)
 {
     int used = snprintf(out, bytes, "%d %s", (int)channel, address);
 
-    return used < 0 || (size_t)used >= bytes ? NULL : out; /* NULL: longer than one can be */
+    if (used < 0 || (size_t)used >= bytes)
+        return NULL; /* longer than an address can be */
+    address_fold(channel, out);
+    return out;
 }
 
 static void on_row(void *ctx, const struct suppression *row)

@@ -54,13 +54,19 @@ static struct want *begin(struct ask *ask)
     return want;
 }
 
+/* What is shown of a target: a mailbox as it is sent to, and of a device its token. */
+static const char *shown(const struct target *target)
+{
+    return target->channel == CHANNEL_EMAIL ? target->address : target->token;
+}
+
 /* ---- what was before and after, for the audit ---- */
 
 static void add_seen(struct buf *out, const struct target *target, bool is_active)
 {
     char masked[64];
 
-    log_mask(target->token, masked, sizeof(masked));
+    log_mask(shown(target), masked, sizeof(masked));
     buf_printf(out, "%s{\"channel\":\"%s\",\"active\":%s", out->length > 1 ? "," : "",
                channel_name(target->channel), is_active ? "true" : "false");
     buf_add_member(out, "target", masked);
@@ -205,7 +211,7 @@ static bool read_list(struct want *want, const struct address_list *list)
         return false;
     for (size_t i = 0; i < count; i++) {
         const char *text = list->check(texts[i])
-                               ? address_key_strict(list->channel, texts[i], want->ask->arena)
+                               ? address_wire_strict(list->channel, texts[i], want->ask->arena)
                                : NULL;
 
         if (!text)
@@ -214,7 +220,7 @@ static bool read_list(struct want *want, const struct address_list *list)
             .channel = list->channel,
             .kind = syntax_is_phone(text) ? RECIPIENT_PHONE : list->kind,
             .platform = "",
-            .token = text,
+            .token = address_key(list->channel, text, want->ask->arena),
             .address = text,
         };
     }
@@ -332,7 +338,7 @@ static void on_target(void *ctx, const struct target *target)
                channel_name(target->channel), kind_name(target->kind),
                target->is_active ? "true" : "false");
     buf_add_member(out, "platform", target->platform);
-    ask_add_target(want->ask, target->token);
+    ask_add_target(want->ask, shown(target));
     buf_add_member(out, "reason", reason_name(target->reason));
     ask_add_time(want->ask, "created_at", target->created_ms);
     ask_add_time(want->ask, "changed_at", target->changed_ms);

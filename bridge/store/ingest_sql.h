@@ -86,7 +86,8 @@
 #define INGEST_MORE                                                                       \
     ",mk AS ("                                                                            \
     " INSERT INTO collapse (service, key, channel, recipient_kind, recipient, delivery)"  \
-    " SELECT n.service, n.collapse_key, s.channel, s.kind, s.recipient, s.id"             \
+    " SELECT n.service, n.collapse_key, s.channel, s.kind,"                               \
+    "   address_key(s.channel, s.recipient), s.id"                                        \
     " FROM s JOIN n ON n.id = s.notification WHERE n.collapse_key IS NOT NULL),"          \
     "me AS ("                                                                             \
     " INSERT INTO inbox_expiry (expires_at, delivery) SELECT n.expires_at, s.id"          \

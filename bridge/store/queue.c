@@ -23,7 +23,8 @@ _Static_assert(REASON_COLLAPSED == 24, "as in CLAIMED_COLUMNS");
     "   AND a.state IS NULL LIMIT 1) END,"                                                \
     " CASE WHEN n.collapse_key IS NOT NULL AND EXISTS (SELECT FROM collapse c"            \
     "   WHERE c.service = n.service AND c.key = n.collapse_key AND c.channel = u.channel" \
-    "   AND c.recipient_kind = u.recipient_kind AND c.recipient = u.recipient"            \
+    "   AND c.recipient_kind = u.recipient_kind"                                          \
+    "   AND c.recipient = address_key(u.channel, u.recipient)"                            \
     "   AND c.delivery > u.id) THEN 24 WHEN u.recipient_kind >= 4 THEN " CLAIM_SUPPRESSED \
     " END, u.user_id, u.is_unsure, u.desk, u.last_reason <> 0, u.head <> 0, u.deferrals," \
     " coalesce(extract(epoch FROM clock_timestamp() - u.deferred_at) * 1000, -1)::bigint"

@@ -17,17 +17,19 @@
 #define LEARN                                                                               \
     "t AS (UPDATE target AS t SET is_active = false, changed_at = now(), reason ="          \
     "   (SELECT max(x.reason) FROM x WHERE x.outcome = 6 AND x.channel = t.channel"         \
-    "     AND x.recipient = t.address)"                                                     \
-    "   WHERE t.address = ANY (ARRAY(SELECT recipient FROM x WHERE outcome = 6"             \
+    "     AND address_key(x.channel, x.recipient) = address_key(t.channel, t.address))"     \
+    "   WHERE address_key(t.channel, t.address) = ANY (ARRAY("                              \
+    "     SELECT address_key(channel, recipient) FROM x WHERE outcome = 6"                  \
     "     AND recipient_kind >= 4))"                                                        \
     "   AND t.is_active AND EXISTS (SELECT FROM x WHERE x.outcome = 6"                      \
-    "     AND x.channel = t.channel AND x.recipient = t.address"                            \
+    "     AND x.channel = t.channel"                                                        \
+    "     AND address_key(x.channel, x.recipient) = address_key(t.channel, t.address)"      \
     "     AND (x.due IS NULL OR x.due >= t.last_seen))),"                                   \
     "w AS (INSERT INTO suppression (channel, address, reason, source)"                      \
-    "   SELECT DISTINCT ON (channel, recipient) channel, recipient, reason, 'provider'"     \
+    "   SELECT channel, address_key(channel, recipient), max(reason), 'provider'"           \
     "   FROM x WHERE outcome = 6"                                                           \
     "   AND reason BETWEEN 19 AND 21 AND recipient_kind >= 4 AND length(recipient) <= 2048" \
-    "   ORDER BY channel, recipient, reason DESC" STORE_SUPPRESS_ABOVE_SERVICES "),"
+    "   GROUP BY 1, 2 ORDER BY 1, 2" STORE_SUPPRESS_ABOVE_SERVICES "),"
 
 #define SETTLE_COLUMNS                                                                           \
     "unnest($2::bigint[], $3::smallint[], $4::smallint[], $5::smallint[], $6::timestamptz[],"    \

@@ -18,11 +18,13 @@ enum {
 };
 
 /*
- * Why nothing is sent to an address: the reason, or NULL.  Each is an SQL expression.  Every
- * address that reaches the database has the form of core/address.h: equal bytes, one mailbox.
+ * Why nothing is sent to an address: the reason, or NULL.  Each is an SQL expression.  An address
+ * reaches the database in its wire form or, here, as its key (core/address.h); address_key() in
+ * schemas/sql makes the key of the wire form.
  */
-#define STORE_SUPPRESSED(channel, address, type)                                                 \
-    "(SELECT w.reason FROM suppression w WHERE w.channel = " channel " AND w.address = " address \
+#define STORE_SUPPRESSED(channel, address, type)                     \
+    "(SELECT w.reason FROM suppression w WHERE w.channel = " channel \
+    " AND w.address = address_key(" channel ", " address ")"         \
     " AND w.scope IN ('', " type ") ORDER BY w.scope LIMIT 1)"
 
 /*

@@ -8,13 +8,15 @@ ALTER TABLE callback_event
     ADD COLUMN is_unread boolean NOT NULL DEFAULT false;
 CREATE INDEX callback_event_unread ON callback_event (id) WHERE is_unread;
 
--- Addresses are brought into one form before they reach the database (bridge/core/address.h), and
--- compared here as bytes.  What was kept before and is ASCII has that form in lower case.
-UPDATE delivery SET recipient = lower(recipient COLLATE "C")
-    WHERE channel = 3 AND recipient_kind = 4 AND recipient <> lower(recipient COLLATE "C");
-UPDATE scheduled SET recipient = lower(recipient COLLATE "C")
-    WHERE channel = 3 AND recipient_kind = 4 AND recipient <> lower(recipient COLLATE "C");
-UPDATE sent SET recipient = lower(recipient COLLATE "C")
-    WHERE channel = 3 AND recipient_kind = 4 AND recipient <> lower(recipient COLLATE "C");
-UPDATE dead_letter SET recipient = lower(recipient COLLATE "C")
-    WHERE channel = 3 AND recipient_kind = 4 AND recipient <> lower(recipient COLLATE "C");
+-- An address is stored as it is sent, and compared by its key (bridge/core/address.h).  Of an email
+-- address (channel 3) the stored form differs from the key in the case of ASCII letters only.
+CREATE FUNCTION address_key(channel int, address text) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT CASE channel WHEN 3 THEN lower(address COLLATE "C") ELSE address END
+$$;
+
+-- suppression holds keys, as do `token` of a target in email and `recipient` in collapse.
+DROP INDEX target_address;
+CREATE INDEX target_key ON target (address_key(channel, address), channel);
+UPDATE collapse SET recipient = address_key(channel, recipient)
+    WHERE channel = 3 AND recipient <> address_key(channel, recipient);

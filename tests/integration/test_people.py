@@ -300,6 +300,15 @@ def test_one_mailbox_in_all_its_spellings_is_one_address(stack, shop):
     assert target["channel"] == "email"
 
 
+def test_a_collapse_key_holds_for_a_mailbox_in_any_case(shop):
+    mail, more = fresh("Kim") + "@example.org", {"collapse_key": "k", "at": "2099-01-01T00:00:00Z"}
+    first = ask(shop, {"email": mail}, ("email",), **more)
+    shop.receipt(first, "accepted")
+    second = ask(shop, {"email": mail.lower()}, ("email",), **more)
+    assert shop.receipt(first, "suppressed")["reason"] == "collapsed"
+    assert result(shop.rpc("request.cancel", {"id": second}))["cancelled"] == 1
+
+
 def test_what_waited_is_looked_at_again_before_it_is_sent(stack, shop):
     number = phone()
     script(stack, "twilio", target=number, answers=[{"status": 503, "retry_after": 2}])

@@ -240,6 +240,67 @@ def test_only_a_post_unsubscribes_and_from_this_type_alone(stack, shop):
     assert (entry["type"], entry["source"]) == ("news.sendgrid", "unsubscribe")
 
 
+def on_the_way(stack, wire):
+    """What came after RCPT TO of the mails to any spelling of `wire` in ASCII."""
+    found = stack.providers.control("GET", "/requests?provider=smtp&fields=op,target")["requests"]
+    return [r["target"] for r in found
+            if r["op"] == "send" and str(r["target"]).lower() == wire.lower()]
+
+
+def test_a_mailbox_keeps_its_case_on_the_way_and_is_suppressed_in_any(stack, shop):
+    """RFC 5321 2.4, for a request's recipient and for a user's target; never for what is compared."""
+    number = next(NUMBER)
+    given = "Bob.Smith%d@B\u00dcCHER.example" % number
+    wire, other = "Bob.Smith%d@xn--bcher-kva.example" % number, "bob.smith%d@b\u00fccher.example" % number
+    name, _ = send(shop, "news.smtp", to={"email": given})
+    shop.receipt(name, "sent")
+    assert on_the_way(stack, wire) == [wire]
+    out = mail(stack, "smtp", wire)[1]["list-unsubscribe"][1:-1]
+    user = "bob-%d" % number
+    assert "error" not in shop.rpc("user.upsert", {"user": user, "emails": [given, other]})
+    for emails, sent in (([given, other], wire), ([other, given], wire.lower())):
+        assert "error" not in shop.rpc("user.upsert", {"user": user, "emails": emails})
+        (target,) = shop.rpc("user.get", {"user": user})["result"]["targets"]
+        assert target["active"]
+        name, _ = send(shop, "news.smtp", to={"user": user}, channels=["email"])
+        shop.receipt(name, "sent")
+        assert on_the_way(stack, wire)[-1] == sent
+    address = {"channel": "email", "address": other}
+    assert shop.rpc("suppression.add", address)["result"] == {"added": 1}
+    refused, _ = send(shop, "news.smtp", to={"email": given})
+    shop.receipt(refused, "suppressed", reason="opted_out")
+    assert shop.rpc("suppression.remove", {**address, "address": given})["result"] == {"removed": 1}
+    assert fetch(stack, out, "POST", b"List-Unsubscribe=One-Click",
+                 {"Content-Type": "application/x-www-form-urlencoded"})[0] == 200
+    wait_until(lambda: shop.rpc("suppression.list", address)["result"]["entries"], 10, "the entry")
+    for spelling in (given, other, wire.upper()):
+        refused, _ = send(shop, "news.smtp", to={"email": spelling})
+        shop.receipt(refused, "suppressed", reason="opted_out")
+    assert len(on_the_way(stack, wire)) == 3
+
+
+def test_what_a_provider_says_of_one_spelling_holds_for_all(stack, shop):
+    number = next(NUMBER)
+    given, kept = "Eve.%d@Example.org" % number, "eVE.%d@example.org" % number
+    for user in ("eve-%d" % number, "ivy-%d" % number):
+        assert "error" not in shop.rpc("user.upsert", {"user": user, "emails": [kept]})
+    stack.providers.control("POST", "/behaviour", {
+        "provider": "postmark", "target": given.replace("Example", "example"),
+        "answers": ["postmark:406"]})
+    name, _ = send(shop, "news.postmark", to={"email": given})
+    shop.receipt(name, "suppressed", reason="bounced")
+    for removed in (True, False):
+        (target,) = shop.rpc("user.get", {"user": user})["result"]["targets"]
+        assert (target["active"], target.get("reason")) == ((False, "bounced") if removed else (True, None))
+        if removed:
+            refused, _ = send(shop, "news.postmark", to={"user": user}, channels=["email"])
+            shop.receipt(refused, "suppressed", reason="bounced")
+            with Client(stack, "admin", "root") as admin:
+                admin.subscribe("down/#")
+                assert admin.rpc("suppression.remove", {"channel": "email", "address": given.upper()})[
+                    "result"] == {"removed": 1}
+
+
 def test_multipart_is_a_form_too(stack, shop):
     name, address = send(shop)
     shop.receipt(name, "sent")

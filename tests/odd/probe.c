@@ -203,8 +203,10 @@ static json_t *op_address(const json_t *in)
 
     if (channel_parse(text_of(in, "channel", "email"), &channel))
         abort();
-    out = json_pack("{s:s, s:s?}", "key", address_key(channel, text, arena), "strict",
-                    address_key_strict(channel, text, arena));
+    out = json_pack("{s:s, s:s?, s:s, s:s?}", "key", address_key(channel, text, arena), "strict",
+                    address_key_strict(channel, text, arena), "wire",
+                    address_wire(channel, text, arena), "strict_wire",
+                    address_wire_strict(channel, text, arena));
     arena_free(arena);
     return out;
 }

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""One mailbox in all spellings is one key, against python3-idna and unicodedata."""
+"""One mailbox in all spellings is one key, and keeps its case on the way; against python3-idna and
+unicodedata."""
 import random
 import unicodedata
 
@@ -21,10 +22,6 @@ def canonical(address):
     local = unicodedata.normalize("NFC", unicodedata.normalize("NFC", local).lower())
     return local + "@" + idna.encode(domain, uts46=True, std3_rules=True,
                                      transitional=False).decode()
-
-
-def wide(text):
-    return "".join(chr(ord(c) + 0xFEE0) if "a" <= c <= "z" else c for c in text)
 
 
 def spellings(local, domain):
@@ -69,7 +66,34 @@ def test_a_key_is_its_own_key():
     assert [answer["key"] for answer in first] == [answer["key"] for answer in again]
 
 
-def test_a_request_is_stored_under_the_key():
-    text = '{"id":"1","type":"t","title":"x","to":{"email":"BOB@B\u00dcCHER.example"}}'
+def ascii_lower(text):
+    return "".join(c.lower() if c.isascii() else c for c in text)
+
+
+def any_case(rng, text):
+    return "".join(rng.choice((c.upper(), c)) for c in text)
+
+
+def test_a_local_part_keeps_its_case_and_only_that():
+    """RFC 5321 2.4: what is sent differs from the key in the case of plain ASCII letters at most."""
+    rng = random.Random(5321)
+    given = [unicodedata.normalize(rng.choice(("NFC", "NFD")), any_case(rng, local))
+             for local in LOCALS + ["t\u0308om", "i\u0307x", "\u212alaus", "s\u0323\u0307a", "\u03bf\u03b4\u03cc\u03c2.x",
+                                    "\u03c3\u03c2", "a\u03c3", "\u0561\u0562"] for _ in range(200)]
+    domains = [rng.choice(LABELS) + ".Example" for _ in given]
+    answers = odd.ask([{"op": "address", "text": "%s@%s" % one} for one in zip(given, domains)])
+    again = odd.ask([{"op": "address", "text": answer["wire"]} for answer in answers])
+    for local, domain, answer, second in zip(given, domains, answers, again):
+        wire, _, host = answer["wire"].rpartition("@")
+        assert answer["strict_wire"] == answer["wire"] == second["wire"]
+        assert ascii_lower(answer["wire"]) == answer["key"] == second["key"]
+        assert answer["key"] == canonical(local + "@" + domain), (local, answer)
+        assert host == host.lower()
+        if local.isascii():
+            assert wire == local
+
+
+def test_a_request_is_stored_as_it_is_sent():
+    text = '{"id":"1","type":"t","title":"x","to":{"email":"Bob.J\u00d6B@B\u00dcCHER.example"}}'
     (answer,) = odd.ask([{"op": "decode", "text": text}])
-    assert answer["to"] == "bob@xn--bcher-kva.example"
+    assert answer["to"] == "Bob.J\u00f6B@xn--bcher-kva.example"

@@ -9,6 +9,10 @@
 #include "core/address.h"
 #include "core/syntax.h"
 
+#include <stdlib.h>
+#include <unicase.h>
+#include <uninorm.h>
+
 static void one_mailbox_has_one_key(void **unused)
 {
     static const char *const spellings[][8] = {
@@ -87,6 +91,124 @@ static void different_mailboxes_stay_different(void **unused)
     arena_free(arena);
 }
 
+/* ---- what is sent ---- */
+
+static void a_local_part_keeps_its_case(void **unused)
+{
+    static const char *const pairs[][2] = {
+        {"Bob.Smith@B\xc3\x9c"
+         "CHER.Example",
+         "Bob.Smith@xn--bcher-kva.example"},
+        {"Bob.Smith@EXAMPLE.org", "Bob.Smith@example.org"},
+        {"bOb@example.org", "bOb@example.org"},
+        {"J\xc3\x96rG@example.org", "J\xc3\xb6rG@example.org"},
+        {"JO\xcc\x88rG@example.org", "J\xc3\xb6rG@example.org"},
+        /* a letter with a mark that has one code point in lower case only */
+        {"T\xcc\x88om@example.org", "\xe1\xba\x97om@example.org"},
+        {"\xe2\x84\xaa@example.org", "K@example.org"}, /* the kelvin sign is K */
+        {"A\xce\xa3@example.org", "A\xcf\x82@example.org"},
+        {"A\xce\xa3x@example.org", "A\xcf\x83x@example.org"},
+    };
+    struct arena *arena = arena_new(0);
+
+    (void)unused;
+    for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++) {
+        assert_string_equal(address_wire(CHANNEL_EMAIL, pairs[i][0], arena), pairs[i][1]);
+        assert_string_equal(address_wire_strict(CHANNEL_EMAIL, pairs[i][0], arena), pairs[i][1]);
+    }
+    arena_free(arena);
+}
+
+/* Letters and marks whose case or composition is peculiar, and plain ones. */
+static const char *const pieces[] = {
+    "a",
+    "B",
+    "T",
+    "i",
+    "I",
+    "K",
+    "s",
+    "Z",
+    "7",
+    ".",
+    "+",
+    "\xc3\x96",
+    "\xc3\xb6",
+    "\xcc\x88",
+    "\xcc\x87",
+    "\xcc\xa3",
+    "\xcd\x85",
+    "\xc4\xb0",
+    "\xc4\xb1",
+    "\xc3\x9f",
+    "\xe1\xba\x9e",
+    "\xce\xa3",
+    "\xcf\x82",
+    "\xcf\x83",
+    "\xe2\x84\xaa",
+    "\xe2\x84\xab",
+    "\xc8\xba",
+    "\xd0\x94",
+    "\xc7\x85",
+    "\xef\xbc\xa2",
+    "\xe1\xbe\xbc",
+    "\xe1\x82\xa0",
+    "\xe1\x8e\xa0",
+    "\xe7\x94\xa8",
+    "\xf0\x90\x90\x80",
+    "'",
+    "\xc2\xb7",
+};
+
+static char *lower_oracle(const char *text)
+{
+    size_t length = 0, bytes = 0;
+    uint8_t *composed =
+        u8_normalize(UNINORM_NFC, (const uint8_t *)text, strlen(text), NULL, &length);
+    uint8_t *lower = u8_tolower(composed, length, NULL, UNINORM_NFC, NULL, &bytes);
+    char *copy = calloc(1, bytes + 1);
+
+    memcpy(copy, lower, bytes);
+    free(composed);
+    free(lower);
+    return copy;
+}
+
+static void check_forms(const char *address, struct arena *arena)
+{
+    const char *wire = address_wire(CHANNEL_EMAIL, address, arena);
+    const char *key = address_key(CHANNEL_EMAIL, address, arena);
+    char *lower = lower_oracle(address), *fold = arena_strdup(arena, wire);
+
+    address_fold(CHANNEL_EMAIL, fold);
+    if (strcmp(fold, key) != 0 || strcmp(key, lower) != 0)
+        fail_msg("%s is sent as %s, its key is %s and not %s", address, wire, key, lower);
+    assert_string_equal(address_wire(CHANNEL_EMAIL, wire, arena), wire);
+    assert_string_equal(address_key(CHANNEL_EMAIL, wire, arena), key);
+    assert_string_equal(address_wire(CHANNEL_EMAIL, key, arena), key);
+    free(lower);
+}
+
+static void the_key_is_what_is_sent_in_lower_ascii(void **unused)
+{
+    const size_t count = sizeof pieces / sizeof pieces[0];
+    unsigned seed = 5321;
+
+    (void)unused;
+    for (int i = 0; i < 20000; i++) {
+        struct arena *arena = arena_new(0);
+        char address[256] = "";
+
+        for (int k = 0; k < 1 + i % 12; k++) {
+            seed = seed * 1103515245u + 12345u;
+            strcat(address, pieces[(seed >> 16) % count]);
+        }
+        strcat(address, "@Example.ORG");
+        check_forms(address, arena);
+        arena_free(arena);
+    }
+}
+
 static void what_is_no_domain_has_a_key_and_is_refused(void **unused)
 {
     static const char bad[] = "Bob@\xe2\x98\x83-.\xc3\x9c-"; /* syntax lets it pass as a word */
@@ -94,6 +216,8 @@ static void what_is_no_domain_has_a_key_and_is_refused(void **unused)
 
     (void)unused;
     assert_null(address_key_strict(CHANNEL_EMAIL, bad, arena));
+    assert_null(address_wire_strict(CHANNEL_EMAIL, bad, arena));
+    assert_string_equal(address_wire(CHANNEL_EMAIL, bad, arena), "Bob@\xe2\x98\x83-.\xc3\xbc-");
     assert_string_equal(address_key(CHANNEL_EMAIL, bad, arena), "bob@\xe2\x98\x83-.\xc3\xbc-");
     arena_free(arena);
 }
@@ -122,6 +246,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_mailbox_has_one_key),
         cmocka_unit_test(different_mailboxes_stay_different),
+        cmocka_unit_test(a_local_part_keeps_its_case),
+        cmocka_unit_test(the_key_is_what_is_sent_in_lower_ascii),
         cmocka_unit_test(what_is_no_domain_has_a_key_and_is_refused),
         cmocka_unit_test(only_apples_tokens_are_hex),
     };
