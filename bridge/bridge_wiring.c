@@ -468,6 +468,10 @@ static void refresh(void *ctx)
     up = metrics_get(bridge->metrics, METRIC_GAUGE, "tocsin_up", "1 when the part is connected.",
                      "part=\"mqtt\"");
     metric_set(up, outbox_is_up(bridge->outbox));
+    up = metrics_get(bridge->metrics, METRIC_GAUGE, "tocsin_queue_oldest_seconds",
+                     "For how long the oldest in a queue of the process has been there.",
+                     "queue=\"outbox\"");
+    metric_set(up, (double)outbox_oldest_age_ms(bridge->outbox) / 1000);
     up = metrics_get(bridge->metrics, METRIC_COUNTER, "tocsin_log_dropped_total",
                      "Log lines that could not be written at once.", NULL);
     metric_set(up, (double)log_dropped());

@@ -13,12 +13,19 @@
 /* PUBACK reason "packet too large". */
 #define PACKET_TOO_LARGE 0x95
 /*
- * A message that was the oldest under way each time when the connection was lost goes alone after
- * so many times, and is given up when that ended the connection as often again.  A broker that
- * closes the connection at a message would else get it for ever.
+ * A broker that closes the connection at a message must not get it for ever, and one that merely
+ * crashes again and again must cost no message.  What was the oldest under way at so many losses is
+ * suspected: it waits aside and holds up no other.  It goes alone, on a connection that has stood
+ * for a while, and is given up when the connection was lost over it so many times, each time after
+ * the broker had acknowledged others on the same connection.  The while doubles with each try, so
+ * that no rhythm in which a broker crashes meets all of them.
  */
-#define LOSSES_ALONE 4
-#define LOSSES_MAX   8
+#define LOSSES_MAX    4
+#define PROOFS_MAX    4
+#define STOOD_MS      2000
+#define DOUBLINGS_MAX 5
+/* For what is under way to end before the suspect goes, and for the suspect's PUBACK. */
+#define ALONE_MS 5000
 /* The largest message: a page of dead letters in a reply (docs/operations.md). */
 #define NEEDED_BYTES 200000
 
@@ -29,6 +36,9 @@ struct message {
     void *ctx;
     bool is_retained;
     unsigned losses;  /* connections lost while it was the oldest under way */
+    unsigned tries;   /* how often it went alone */
+    unsigned proofs;  /* connections that were lost over it and had been good */
+    int64_t kept_ms;  /* boot clock */
     uint64_t seq;     /* kept: grows in the order in which they came */
     int64_t since_ms; /* nothing that it says was settled before; boot clock */
     size_t bytes;
@@ -38,12 +48,23 @@ struct message {
     char topic[];
 };
 
+/* What is being done about the first suspect. */
+enum trial {
+    TRIAL_NONE,  /* the others go; the timer runs when there is a suspect */
+    TRIAL_DRAIN, /* no other goes, until nothing is under way */
+    TRIAL_ALONE, /* it is under way, and nothing else is */
+};
+
 struct outbox {
     struct loop *loop;
     struct mqtt *mqtt;
     struct list waiting;   /* kept, to be handed to the library */
     struct list under_way; /* kept, handed over, in order */
     struct list watched;
+    struct list suspects; /* kept, not handed over, in no order */
+    enum trial trial;
+    struct loop_timer trial_timer;
+    bool has_acked; /* the broker, on this connection */
     struct idmap by_mid;
     size_t bytes, bytes_max;
     uint64_t last_seq;
@@ -119,6 +140,7 @@ static void add_replacement(void *ctx, const char *payload, size_t bytes)
     message->is_retained = replacing->message->is_retained;
     message->seq = replacing->message->seq;
     message->since_ms = replacing->message->since_ms;
+    message->kept_ms = replacing->message->kept_ms;
     outbox->bytes += message->bytes;
     list_insert_after(&outbox->waiting, replacing->behind, &message->node);
     replacing->behind = &message->node;
@@ -144,17 +166,6 @@ static void refuse(struct outbox *outbox, struct message *message, int err, size
     message_free(outbox, message);
 }
 
-/* Whether it must go with no other under way: it may be what ends the connection. */
-static bool must_go_alone(const struct outbox *outbox, const struct message *message)
-{
-    struct list_node *first = list_first((struct list *)(uintptr_t)&outbox->under_way);
-
-    if (!first)
-        return false;
-    return message->losses >= LOSSES_ALONE ||
-           CONTAINER_OF(first, struct message, node)->losses >= LOSSES_ALONE;
-}
-
 static int publish(struct outbox *outbox, struct message *message)
 {
     if (message->correlation)
@@ -165,29 +176,82 @@ static int publish(struct outbox *outbox, struct message *message)
                         message->is_retained, &message->mid);
 }
 
+/* Hands over one message, which leaves its list; false when there is no room now. */
+static bool hand_over(struct outbox *outbox, struct list *from)
+{
+    struct list_node *node = list_first(from);
+    struct message *message = CONTAINER_OF(node, struct message, node);
+    int err = publish(outbox, message);
+
+    if (err == ERR_FULL || err == ERR_CLOSED)
+        return false;
+    list_remove(from, node);
+    if (err) {
+        refuse(outbox, message, err, payload_max(outbox, message));
+        return true;
+    }
+    list_push_back(&outbox->under_way, node);
+    idmap_set(&outbox->by_mid, (uint64_t)message->mid, message);
+    metric_add(outbox->published, 1);
+    return true;
+}
+
+static void on_trial_timer(void *ctx);
+
+/* Until the first suspect may go. */
+static void await_trial(struct outbox *outbox)
+{
+    struct list_node *first = list_first(&outbox->suspects);
+    unsigned tries;
+
+    outbox->trial = TRIAL_NONE;
+    loop_timer_stop(&outbox->trial_timer);
+    if (!first)
+        return;
+    tries = CONTAINER_OF(first, struct message, node)->tries;
+    loop_timer_start(outbox->loop, &outbox->trial_timer,
+                     STOOD_MS << (tries < DOUBLINGS_MAX ? tries : DOUBLINGS_MAX), on_trial_timer,
+                     outbox);
+}
+
+/* Nothing is under way: the first suspect goes. */
+static void try_suspect(struct outbox *outbox)
+{
+    struct message *message = CONTAINER_OF(list_first(&outbox->suspects), struct message, node);
+
+    message->tries++;
+    hand_over(outbox, &outbox->suspects);
+    if (!outbox->under_way.count) {
+        await_trial(outbox);
+        return;
+    }
+    outbox->trial = TRIAL_ALONE;
+    loop_timer_start(outbox->loop, &outbox->trial_timer, ALONE_MS, on_trial_timer, outbox);
+}
+
 /* Hands kept messages to the library while it has room. */
 static void pump(struct outbox *outbox)
 {
-    struct list_node *node;
-
-    while ((node = list_first(&outbox->waiting)) && mqtt_is_up(outbox->mqtt)) {
-        struct message *message = CONTAINER_OF(node, struct message, node);
-        int err;
-
-        if (must_go_alone(outbox, message))
+    if (outbox->trial == TRIAL_DRAIN && !outbox->under_way.count && !outbox->watched.count &&
+        mqtt_is_up(outbox->mqtt))
+        try_suspect(outbox);
+    while (outbox->trial == TRIAL_NONE && outbox->waiting.count && mqtt_is_up(outbox->mqtt))
+        if (!hand_over(outbox, &outbox->waiting))
             return;
-        err = publish(outbox, message);
-        if (err == ERR_FULL || err == ERR_CLOSED)
-            return;
-        list_remove(&outbox->waiting, node);
-        if (err) {
-            refuse(outbox, message, err, payload_max(outbox, message));
-            continue;
-        }
-        list_push_back(&outbox->under_way, node);
-        idmap_set(&outbox->by_mid, (uint64_t)message->mid, message);
-        metric_add(outbox->published, 1);
+}
+
+/* A trial that does not get on ends, so that the others do: it is tried again later. */
+static void on_trial_timer(void *ctx)
+{
+    struct outbox *outbox = ctx;
+
+    if (outbox->trial == TRIAL_NONE && outbox->suspects.count) {
+        outbox->trial = TRIAL_DRAIN;
+        loop_timer_start(outbox->loop, &outbox->trial_timer, ALONE_MS, on_trial_timer, outbox);
+    } else {
+        await_trial(outbox);
     }
+    pump(outbox);
 }
 
 static void on_up(void *ctx, bool session_present)
@@ -202,6 +266,8 @@ static void on_up(void *ctx, bool session_present)
                  LOG_STR("why", "the broker takes smaller messages than the bridge may send: raise"
                                 " its max_packet_size; until then dead letters lose their content"
                                 " and large replies become the error too_large"));
+    outbox->has_acked = false;
+    await_trial(outbox);
     pump(outbox);
     outbox->on_change(outbox->ctx);
 }
@@ -212,7 +278,14 @@ static void count_loss(struct outbox *outbox)
     struct list_node *first = list_first(&outbox->under_way);
     struct message *message = first ? CONTAINER_OF(first, struct message, node) : NULL;
 
-    if (!message || ++message->losses < LOSSES_MAX)
+    if (!message)
+        return;
+    if (++message->losses == LOSSES_MAX)
+        log_warn("outbox.suspected", LOG_STR("topic", message->topic),
+                 LOG_INT("bytes", message->bytes),
+                 LOG_STR("why", "the connection was lost over it again and again; it waits aside"
+                                " and is sent alone"));
+    if (outbox->trial != TRIAL_ALONE || !outbox->has_acked || ++message->proofs < PROOFS_MAX)
         return;
     list_remove(&outbox->under_way, first);
     idmap_remove(&outbox->by_mid, (uint64_t)message->mid);
@@ -228,13 +301,18 @@ static void on_down(void *ctx, const char *why)
     log_warn("outbox.down", LOG_STR("why", why), LOG_INT("under_way", outbox->under_way.count),
              LOG_INT("watched", outbox->watched.count));
     count_loss(outbox);
+    outbox->trial = TRIAL_NONE;
+    loop_timer_stop(&outbox->trial_timer);
     while ((node = outbox->under_way.head.prev) != &outbox->under_way.head) {
         struct message *message = CONTAINER_OF(node, struct message, node);
 
         list_remove(&outbox->under_way, node);
         idmap_remove(&outbox->by_mid, (uint64_t)message->mid);
         message->mid = 0;
-        list_push_front(&outbox->waiting, node);
+        if (message->losses >= LOSSES_MAX)
+            list_push_back(&outbox->suspects, node);
+        else
+            list_push_front(&outbox->waiting, node);
     }
     /* As many as there are now: a callback may well watch another. */
     for (size_t left = outbox->watched.count; left > 0; left--) {
@@ -255,6 +333,7 @@ static void on_puback(void *ctx, int mid, uint8_t reason)
 
     if (!message)
         return;
+    outbox->has_acked = true;
     if (message->on_result) {
         list_remove(&outbox->watched, &message->node);
         message->on_result(message->ctx, 0, reason);
@@ -271,6 +350,8 @@ static void on_puback(void *ctx, int mid, uint8_t reason)
         }
         message_free(outbox, message);
     }
+    if (outbox->trial == TRIAL_ALONE && !outbox->under_way.count)
+        await_trial(outbox);
     pump(outbox);
 }
 
@@ -284,6 +365,7 @@ struct outbox *outbox_open(struct loop *loop, const struct outbox_config *config
     list_init(&outbox->waiting);
     list_init(&outbox->under_way);
     list_init(&outbox->watched);
+    list_init(&outbox->suspects);
     outbox->loop = loop;
     outbox->bytes_max = config->bytes_max;
     outbox->on_change = on_change;
@@ -313,6 +395,7 @@ void outbox_close(struct outbox *outbox)
     struct list_node *node;
 
     mqtt_close(outbox->mqtt);
+    loop_timer_stop(&outbox->trial_timer);
     while ((node = list_pop_front(&outbox->watched))) {
         struct message *message = CONTAINER_OF(node, struct message, node);
 
@@ -321,6 +404,7 @@ void outbox_close(struct outbox *outbox)
     }
     free_all(outbox, &outbox->waiting);
     free_all(outbox, &outbox->under_way);
+    free_all(outbox, &outbox->suspects);
     idmap_fini(&outbox->by_mid);
     free(outbox);
 }
@@ -337,7 +421,7 @@ bool outbox_is_full(const struct outbox *outbox)
 
 size_t outbox_waiting(const struct outbox *outbox)
 {
-    return outbox->waiting.count + outbox->under_way.count;
+    return outbox->waiting.count + outbox->under_way.count + outbox->suspects.count;
 }
 
 void outbox_set_since(struct outbox *outbox, int64_t since_ms)
@@ -345,14 +429,35 @@ void outbox_set_since(struct outbox *outbox, int64_t since_ms)
     outbox->since_ms = since_ms;
 }
 
-int64_t outbox_since_ms(const struct outbox *outbox)
+/* The oldest kept message; NULL when there is none. */
+static const struct message *oldest(const struct outbox *outbox)
 {
     /* Both are in order, and what is under way came before what waits. */
     const struct list *list = outbox->under_way.count ? &outbox->under_way : &outbox->waiting;
+    const struct list_node *node = list->head.next;
+    const struct message *oldest = list->count ? CONTAINER_OF(node, struct message, node) : NULL;
 
-    if (!list->count)
-        return INT64_MAX;
-    return CONTAINER_OF(list->head.next, struct message, node)->since_ms;
+    for (node = outbox->suspects.head.next; node != &outbox->suspects.head; node = node->next) {
+        const struct message *message = CONTAINER_OF(node, struct message, node);
+
+        if (!oldest || message->seq < oldest->seq)
+            oldest = message;
+    }
+    return oldest;
+}
+
+int64_t outbox_since_ms(const struct outbox *outbox)
+{
+    const struct message *message = oldest(outbox);
+
+    return message ? message->since_ms : INT64_MAX;
+}
+
+int64_t outbox_oldest_age_ms(const struct outbox *outbox)
+{
+    const struct message *message = oldest(outbox);
+
+    return message ? loop_now_ms(outbox->loop) - message->kept_ms : 0;
 }
 
 uint64_t outbox_mark(const struct outbox *outbox)
@@ -360,23 +465,18 @@ uint64_t outbox_mark(const struct outbox *outbox)
     return outbox->last_seq;
 }
 
-static bool is_past(struct list *list, uint64_t mark)
-{
-    struct list_node *first = list_first(list);
-
-    return !first || CONTAINER_OF(first, struct message, node)->seq > mark;
-}
-
 bool outbox_is_past(struct outbox *outbox, uint64_t mark)
 {
-    /* Both are in order: what lost its connection goes back to the front. */
-    return is_past(&outbox->under_way, mark) && is_past(&outbox->waiting, mark);
+    const struct message *message = oldest(outbox);
+
+    return !message || message->seq > mark;
 }
 
 static void keep(struct outbox *outbox, struct message *message)
 {
     message->seq = ++outbox->last_seq;
     message->since_ms = outbox->since_ms;
+    message->kept_ms = loop_now_ms(outbox->loop);
     outbox->bytes += message->bytes;
     metric_set(outbox->queue_bytes, (double)outbox->bytes);
     list_push_back(&outbox->waiting, &message->node);
@@ -407,7 +507,7 @@ int outbox_watch(struct outbox *outbox, const char *topic, const void *payload, 
     int err;
 
     /* Kept ones go first: they are what somebody waits for to be told. */
-    if (outbox->waiting.count)
+    if (outbox->waiting.count || outbox->trial != TRIAL_NONE)
         return ERR_FULL;
     err = mqtt_publish(outbox->mqtt, topic, payload, bytes, 1, false, &mid);
     if (err)

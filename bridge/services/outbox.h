@@ -8,8 +8,9 @@
  * went first: their delivery decides what then.
  *
  * A message that the broker will never take (too large, an impossible topic, one at which it closes
- * the connection again and again) ends here: counted (tocsin_publish_refused_total) and logged, and
- * what core/shrink.h makes of it goes instead.  So the oldest never stops those behind it.
+ * good connections again and again) ends here: counted (tocsin_publish_refused_total) and logged,
+ * and what core/shrink.h makes of it goes instead.  So the oldest never stops those behind it.
+ * A broker that crashes or restarts however often ends no message.
  *
  * Bounded: kept messages by bytes; past the bound outbox_is_full() is true and the dispatcher
  * starts nothing that would settle, so the backlog stays in the database.
@@ -36,8 +37,10 @@ struct outbox *outbox_open(struct loop *loop, const struct outbox_config *config
 void outbox_close(struct outbox *outbox);
 bool outbox_is_up(const struct outbox *outbox);
 bool outbox_is_full(const struct outbox *outbox);
-/* Kept messages without their PUBACK. */
+/* Kept messages without their PUBACK, and for how long the oldest has been kept; 0: there is none.
+ */
 size_t outbox_waiting(const struct outbox *outbox);
+int64_t outbox_oldest_age_ms(const struct outbox *outbox);
 /*
  * What is kept from now on speaks of nothing that was settled before that moment (boot clock);
  * moments only grow.

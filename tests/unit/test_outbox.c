@@ -20,9 +20,11 @@ static struct {
     void *ctx;
     bool is_up;
     size_t room, packet_max;
-    const char *poison; /* a payload that begins with it closes the connection */
     int last_mid, next_ack;
     struct buf taken; /* payloads in order, each on a line */
+    void (*timer_fn)(void *ctx);
+    void *timer_ctx;
+    int64_t timer_ms, now_ms;
 } played;
 
 struct mqtt *mqtt_open(struct loop *loop, const struct mqtt_config *config,
@@ -86,6 +88,39 @@ int mqtt_publish_reply(struct mqtt *mqtt, const char *topic, const void *payload
     return mqtt_publish(mqtt, topic, payload, payload_bytes, 1, false, mid);
 }
 
+/* The outbox's one timer. */
+void loop_timer_start(struct loop *loop, struct loop_timer *timer, int64_t after_ms,
+                      void (*fn)(void *ctx), void *ctx)
+{
+    (void)loop, (void)timer;
+    played.timer_fn = fn;
+    played.timer_ctx = ctx;
+    played.timer_ms = after_ms;
+}
+
+void loop_timer_stop(struct loop_timer *timer)
+{
+    (void)timer;
+    played.timer_fn = NULL;
+}
+
+int64_t loop_now_ms(const struct loop *loop)
+{
+    (void)loop;
+    return played.now_ms;
+}
+
+/* The time until the timer passes. */
+static void wait_for_timer(void)
+{
+    void (*fn)(void *ctx) = played.timer_fn;
+
+    assert_non_null(fn);
+    played.timer_fn = NULL;
+    played.now_ms += played.timer_ms;
+    fn(played.timer_ctx);
+}
+
 static void go_up(void)
 {
     played.is_up = true;
@@ -98,6 +133,12 @@ static void go_down(void)
 {
     played.is_up = false;
     played.handlers.on_down(played.ctx, "played");
+}
+
+static void acknowledge_one(void)
+{
+    played.room++;
+    played.handlers.on_puback(played.ctx, played.next_ack++, 0);
 }
 
 /* Acknowledges all that is under way, and what comes from that. */
@@ -225,29 +266,119 @@ static void a_puback_that_says_too_large_is_answered_with_a_smaller_message(void
     close_outbox(outbox, metrics);
 }
 
+static bool has_taken(const char *text)
+{
+    return strstr(buf_text(&played.taken), text) != NULL;
+}
+
+/* Both wait, and the connection is lost until the first of them is suspected. */
+static void suspect(struct outbox *outbox)
+{
+    keep(outbox, "t", "poison");
+    keep(outbox, "t", "good");
+    for (int i = 0; i < 4; i++) {
+        buf_clear(&played.taken);
+        go_up();
+        assert_string_equal(buf_text(&played.taken), "poison\ngood\n");
+        go_down();
+    }
+    buf_clear(&played.taken);
+}
+
 static void a_message_at_which_the_broker_closes_goes_alone_and_then_not_at_all(void **state)
 {
     struct metrics *metrics = metrics_new();
     struct outbox *outbox = open_outbox(metrics);
-    int connections = 0;
+    uint64_t mark;
 
     (void)state;
-    keep(outbox, "t", "poison");
-    keep(outbox, "t", "good");
-    while (outbox_waiting(outbox) > 1 && connections < 100) {
-        buf_clear(&played.taken);
+    suspect(outbox);
+    mark = outbox_mark(outbox);
+    played.now_ms = 7000;
+    assert_int_equal(outbox_oldest_age_ms(outbox), 7000);
+    for (int i = 0; i < 4; i++) {
         go_up();
-        connections++;
-        if (strncmp(buf_text(&played.taken), "poison", 6) == 0)
-            go_down();
-        else
-            acknowledge(0);
+        assert_false(has_taken("poison"));
+        acknowledge(0);
+        assert_int_equal(outbox_waiting(outbox), 1); /* the good one went first */
+        buf_clear(&played.taken);
+        keep(outbox, "t", "next");
+        assert_int_equal(played.timer_ms, 2000 << i);
+        wait_for_timer();
+        assert_false(has_taken("poison")); /* another is under way */
+        acknowledge_one();
+        assert_true(has_taken("poison"));
+        keep(outbox, "t", "later");
+        assert_false(has_taken("later")); /* it is alone */
+        assert_false(outbox_is_past(outbox, mark));
+        buf_clear(&played.taken);
+        go_down();
     }
-    assert_int_equal(connections, 8);
+    assert_int_equal(refused(metrics), 1);
     go_up();
     acknowledge(0);
     assert_int_equal(outbox_waiting(outbox), 0);
-    assert_int_equal(refused(metrics), 1);
+    assert_true(outbox_is_past(outbox, mark));
+    assert_null(played.timer_fn);
+    close_outbox(outbox, metrics);
+}
+
+static void a_broker_that_crashes_again_and_again_costs_no_message(void **state)
+{
+    struct metrics *metrics = metrics_new();
+    struct outbox *outbox = open_outbox(metrics);
+
+    (void)state;
+    suspect(outbox);
+    for (int i = 0; i < 50; i++) { /* soon, with and without having acknowledged another */
+        go_up();
+        if (i % 2)
+            acknowledge(0);
+        go_down();
+    }
+    for (int i = 0; i < 50; i++) { /* later, having acknowledged nothing */
+        go_up();
+        if (played.timer_fn)
+            wait_for_timer();
+        go_down();
+    }
+    assert_int_equal(refused(metrics), 0);
+    buf_clear(&played.taken);
+    go_up();
+    acknowledge(0);
+    wait_for_timer();
+    acknowledge(0);
+    assert_true(has_taken("poison"));
+    assert_int_equal(outbox_waiting(outbox), 0);
+    assert_int_equal(outbox_oldest_age_ms(outbox), 0);
+    assert_int_equal(refused(metrics), 0);
+    close_outbox(outbox, metrics);
+}
+
+static void a_suspect_without_its_puback_holds_up_the_others_for_a_while_only(void **state)
+{
+    struct metrics *metrics = metrics_new();
+    struct outbox *outbox = open_outbox(metrics);
+
+    (void)state;
+    suspect(outbox);
+    go_up();
+    wait_for_timer(); /* "good" has no PUBACK: nothing else goes */
+    keep(outbox, "t", "one");
+    assert_false(has_taken("one"));
+    assert_int_equal(outbox_watch(outbox, "t", "w", 1, NULL, NULL), ERR_FULL);
+    wait_for_timer();
+    assert_true(has_taken("one"));
+    acknowledge(0);
+    wait_for_timer();
+    assert_true(has_taken("poison")); /* alone, and it gets no PUBACK either */
+    keep(outbox, "t", "two");
+    assert_false(has_taken("two"));
+    wait_for_timer();
+    assert_true(has_taken("two"));
+    acknowledge(0);
+    assert_int_equal(outbox_waiting(outbox), 0);
+    assert_int_equal(refused(metrics), 0);
     close_outbox(outbox, metrics);
 }
 
@@ -289,6 +420,8 @@ int main(void)
         cmocka_unit_test(what_can_be_said_in_fewer_bytes_goes_instead_and_in_its_place),
         cmocka_unit_test(a_puback_that_says_too_large_is_answered_with_a_smaller_message),
         cmocka_unit_test(a_message_at_which_the_broker_closes_goes_alone_and_then_not_at_all),
+        cmocka_unit_test(a_broker_that_crashes_again_and_again_costs_no_message),
+        cmocka_unit_test(a_suspect_without_its_puback_holds_up_the_others_for_a_while_only),
         cmocka_unit_test(a_connection_that_is_lost_for_other_reasons_costs_no_message),
         cmocka_unit_test(a_watched_message_that_is_too_large_is_told_at_once),
     };
