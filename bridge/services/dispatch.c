@@ -112,6 +112,9 @@ struct dispatch *dispatch_new(struct loop *loop, const struct dispatch_config *c
     random_bytes(&seed, sizeof(seed));
     rng_init(&dispatch->rng, seed);
     dispatch->settle_queue = metrics_get_queue(metrics, "queue=\"settle\"");
+    dispatch->settle_refused =
+        metrics_get(metrics, METRIC_GAUGE, "tocsin_settle_refused",
+                    "Outcomes that the database refuses by themselves; see the log.", NULL);
     list_init(&dispatch->unstarted);
     for (int kind = 0; kind < SETTLE_KINDS; kind++)
         list_init(&dispatch->settling[kind]);

@@ -64,6 +64,7 @@ struct settling {
     bool was_in_doubt;     /* an earlier try may have committed: ask before telling */
     bool is_recorded;      /* it has */
     int64_t not_before_ms; /* boot clock: after the database has refused it alone; else 0 */
+    bool is_refused;       /* alone, and not stored since */
 };
 
 enum settle_kind { SETTLE_FINAL, SETTLE_RETRY, SETTLE_BURY, SETTLE_KINDS };
@@ -108,6 +109,8 @@ struct dispatch {
     int64_t wall_offset_ms; /* wall - boot, read once a turn */
     struct metrics *metrics;
     struct queue_metrics settle_queue;
+    struct metric *settle_refused;
+    size_t refused; /* outcomes that the database refuses by themselves */
     struct metric *active_gauge, *settled[DELIVERY_STATE_COUNT], *settle_batch;
 };
 

@@ -168,6 +168,7 @@ static void finish(struct dispatch *dispatch, struct settling *item, bool is_our
                 destination->next_claim_ms = due_ms;
         }
     }
+    dispatch->refused -= item->is_refused;
     dispatch_forget(dispatch, item->task);
     free(item);
 }
@@ -315,6 +316,8 @@ static void divide(struct dispatch *dispatch, struct batch *batch)
         return;
     item = CONTAINER_OF(list_first(&batch->items), struct settling, node);
     item->not_before_ms = loop_now_ms(dispatch->loop) + SETTLE_REFUSED_MS;
+    dispatch->refused += !item->is_refused;
+    item->is_refused = true;
     log_error("settle.refused", LOG_ID("delivery", item->row.id),
               LOG_INT("attempt", item->row.number),
               LOG_STR("why", "the database refuses this row; it is tried again, and holds up no"
@@ -442,6 +445,7 @@ static void show_depth(const struct dispatch *dispatch)
     for (int kind = 0; kind < SETTLE_KINDS; kind++)
         waiting += dispatch->settling[kind].count;
     metric_set(dispatch->settle_queue.depth, (double)waiting);
+    metric_set(dispatch->settle_refused, (double)dispatch->refused);
 }
 
 void dispatch_settle_turn(struct dispatch *dispatch)
@@ -464,4 +468,5 @@ void dispatch_settle_clear(struct dispatch *dispatch)
         dispatch->is_settling[kind] = false;
     }
     dispatch->asking = 0;
+    dispatch->refused = 0;
 }

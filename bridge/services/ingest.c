@@ -46,6 +46,7 @@ struct ingest *ingest_new(struct loop *loop, const struct ingest_config *config,
                     "Requests accepted whose deliveries were made later, in slices.", NULL);
     ingest->slices = metrics_get(metrics, METRIC_COUNTER, "tocsin_expansion_slices_total",
                                  "Slices of such requests that were stored.", NULL);
+    ingest->queue = metrics_get_queue(metrics, "queue=\"requests_lane\"");
     ingest->commit_seconds = metrics_get(metrics, METRIC_HISTOGRAM, "tocsin_ingest_commit_seconds",
                                          "From sending a batch to its commit.", NULL);
     return ingest;
@@ -116,6 +117,7 @@ static void on_batch(void *ctx, size_t count)
     }
     ingest->held_since_ms = loop_now_ms(ingest->loop);
     ingest->is_batch = true;
+    metric_set(ingest->queue.depth, (double)ingest->count);
     put_light_ones_first(ingest);
     ingest_next(ingest);
 }
@@ -151,6 +153,7 @@ void ingest_batch_reset(struct ingest *ingest)
     ingest->batch++;
     strmap_fini(&ingest->shares);
     memset(&ingest->shares, 0, sizeof(ingest->shares));
+    metric_set(ingest->queue.depth, 0);
     arena_reset(ingest->arena);
 }
 
@@ -268,6 +271,7 @@ static void look_up(struct ingest *ingest)
 
 static void release(struct ingest *ingest)
 {
+    metric_add(ingest->queue.taken, (double)ingest->count);
     ingest_batch_reset(ingest);
     mqtt_release(ingest->lane);
 }

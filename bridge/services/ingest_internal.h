@@ -163,6 +163,7 @@ struct ingest {
     struct expand expand;
     struct metric *messages, *accepted, *rejected, *duplicates, *limited, *deferred, *slices,
         *commit_seconds;
+    struct queue_metrics queue;
     int64_t sent_us;
 };
 

@@ -19,6 +19,8 @@ GRACE_S = 20.0
 UNREADY_S = 30.0
 # Queues whose head may wait longer by design: a settlement that the database refuses by itself.
 QUIET_OF = {"settle": 15.0, "rpc": 60.0}
+# Seconds: a message over which connections were lost waits aside for up to half a minute, and twice.
+OLDEST = {"outbox": 90.0}
 
 
 class Progress:
@@ -26,7 +28,7 @@ class Progress:
 
     def __init__(self, patience=1.0, oldest=None):
         self.patience = patience
-        self.oldest = dict(oldest or {})  # queue: seconds
+        self.oldest = dict(OLDEST if oldest is None else oldest)  # queue: seconds
         self.findings = []
         self.moved = {}    # (bridge, queue): when it was empty, or something left it, for the last time
         self.taken = {}    # (bridge, queue): how much has left it
@@ -80,13 +82,15 @@ class Progress:
 
 
 def queues_of(metrics):
-    """{queue: (depth, taken)} of what /metrics said."""
+    """{queue: (depth, taken) or (depth, taken, age of the oldest in seconds)} of what /metrics said."""
     found = {}
     for key, depth in metrics.items():
         if key.startswith("tocsin_queue_depth{"):
             labels = key[len("tocsin_queue_depth"):]
             name = labels.split('queue="', 1)[1].split('"', 1)[0]
-            found[name] = (depth, metrics.get("tocsin_queue_taken_total" + labels, 0.0))
+            age = metrics.get("tocsin_queue_oldest_seconds" + labels)
+            found[name] = (depth, metrics.get("tocsin_queue_taken_total" + labels, 0.0),
+                           *(() if age is None else (age,)))
     return found
 
 

@@ -63,3 +63,5 @@ def test_a_bridge_that_became_slow_is_found():
 def test_the_queues_are_those_of_the_metrics():
     assert queues_of({'tocsin_queue_depth{queue="rpc"}': 2.0, "other": 1.0,
                       'tocsin_queue_taken_total{queue="rpc"}': 9.0}) == {"rpc": (2.0, 9.0)}
+    assert queues_of({'tocsin_queue_depth{queue="outbox"}': 2.0,
+                      'tocsin_queue_oldest_seconds{queue="outbox"}': 7.5}) == {"outbox": (2.0, 0.0, 7.5)}

@@ -160,10 +160,13 @@ def test_an_outcome_that_the_database_refuses_holds_up_no_other_and_is_recorded_
                 shop.receipt(name, "dead", 30)
             wait_until(lambda: "settle.refused" in open(small.bridge.log).read() or None, 10,
                        "the log to name it")
+            wait_until(lambda: small.bridge.metrics()["tocsin_settle_refused"] == 3 or None, 30,
+                       "the metric to count them")
             assert_works(small, shop, "after outcome")
             small.postgres.sql("drop function refuse_poison cascade")
             for place in ("first", "middle", "last"):
                 shop.receipt("poison-" + place, "dead", 30)
+            assert small.bridge.metrics()["tocsin_settle_refused"] == 0
     finally:
         small.postgres.sql("drop function if exists refuse_poison cascade")
     assert small.postgres.sql("select missing from conservation") == [["0"]]
