@@ -30,6 +30,7 @@ from schedule import describe, schedule  # noqa: E402
 from world import World  # noqa: E402
 
 QUIET_S = 240.0  # for everything to be answered and to end, after the last fault
+BURST = 300      # requests: the same before the faults and after them
 DOWN = (servers.ServerError, OSError, IndexError, ValueError, TimeoutError,
         subprocess.TimeoutExpired)
 
@@ -129,6 +130,14 @@ class Run:
         self.recording.add("trouble", text="gave up waiting for " + what)
         self.say("gave up waiting for " + what)
 
+    def rate(self, count=BURST):
+        """Webhooks a second, of a burst that is alone."""
+        started = time.monotonic()
+        self.world.services[0].burst(count)
+        self.until(self.world.is_answered, started + QUIET_S, "a burst to be answered")
+        self.until(lambda: self.in_flight() == 0, started + QUIET_S, "a burst to end")
+        return count / (time.monotonic() - started)
+
     def in_flight(self):
         return int(self.rig.postgres.value("select in_flight from conservation"))
 
@@ -150,14 +159,20 @@ def go(args, seed, items, directory):
     with rig:
         for provider in ("twilio",):
             rig.standing_rules(provider)
-        world = World(rig, recording, seed, args.rate).start()
+        world = World(rig, recording, seed, args.rate).connect()
         watch = Watch(rig, recording)
         watch.start()
         run = Run(rig, world, recording, items)
+        fresh = run.rate()
+        world.start()
+        run.started = time.monotonic()
         sampler = Sampler(rig, lambda: run.under_way > 0, Progress(PATIENCE))
         sampler.start()
         run.run(args.minutes * 60)
         run.settle(watch)
+        used = run.rate()
+        sampler.progress.rates(time.monotonic(), "webhooks alone", fresh, used)
+        run.say("webhooks a second, alone: %.0f before the faults, %.0f after" % (fresh, used))
         run.stood = sampler.close()
         end_state.record(rig.postgres, recording)
         watch.close()

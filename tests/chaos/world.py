@@ -184,6 +184,17 @@ class Service:
         if len(self.open) < OPEN_MAX:
             self.publish([self.fresh() for _ in range(count)])
 
+    def burst(self, count):
+        """Webhooks of one kind, so that the same load can be asked for again."""
+        for _ in range(count):
+            with self.lock:
+                self.made += 1
+                tag = "zq%s%dq" % (self.name, self.made)
+                request, expect = self.requests.webhook(tag)
+                request.update(priority="normal", receipts="final")
+                self.kept[tag] = request, {"tag": tag, "deliveries": 1, **expect}
+            self.publish([tag])
+
     def again(self):
         """Something answered long ago, once more: the same, or another under its id."""
         with self.lock:
@@ -281,7 +292,7 @@ class World:
         with self.lock:
             self.due.append((time.monotonic() + seconds, act))
 
-    def start(self):
+    def connect(self):
         for service in self.services:
             service.client.connect().subscribe("down/#")
         shop = self.services[0].client
@@ -295,6 +306,9 @@ class World:
             person.client.connect().subscribe("down/#")
             if person.habit == "vanishing":
                 self.later(self.rng.uniform(2, 8), person.leave)
+        return self
+
+    def start(self):
         for thread in self.threads:
             thread.start()
         return self
