@@ -23,9 +23,9 @@ struct lost_line {
 static inline bool lost_line_is_due(struct lost_line *line, unsigned failures, const char *why,
                                     int64_t now_ms)
 {
-    char cut[sizeof(line->why)];
+    char cut[sizeof(line->why)] = "";
 
-    snprintf(cut, sizeof(cut), "%s", why);
+    memcpy(cut, why, strnlen(why, sizeof(cut) - 1));
     if (failures > 1 && strcmp(cut, line->why) == 0 && now_ms - line->said_ms < LOST_LINE_EVERY_MS)
         return false;
     line->said_ms = now_ms;

@@ -358,7 +358,7 @@ static void a_name_that_is_private_is_described_as_one_that_does_not_resolve(voi
 /* On a child, since it cannot be taken back. */
 static void keys_do_not_reach_a_core_file(void **unused)
 {
-    int status;
+    int status = -1;
     pid_t child;
 
     (void)unused;
