@@ -120,7 +120,7 @@ static void check_http(const struct provider *provider)
                                         .code = code,
                                         .parameter = parameters[draw(&state, 3)],
                                         .text = TEXTS[draw(&state, TEXT_COUNT)],
-                                        .shape = shape};
+                                        .shape = (enum made_shape)shape};
 
                     (void)snprintf(code, sizeof code, "%s", code_of(provider, c));
                     check_proof(&made);

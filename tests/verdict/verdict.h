@@ -26,6 +26,8 @@ struct provider {
 };
 
 /* What an answer is made of. */
+enum made_shape { MADE_PLAIN, MADE_DOUBLED, MADE_MORE, MADE_TYPED, MADE_CUT, MADE_SHAPES };
+
 struct made {
     const struct provider *provider;
     enum http_stage stage;
@@ -35,7 +37,7 @@ struct made {
     const char *text;
     int lines;             /* SMTP */
     const char *next_code; /* of the lines after the first; NULL: the same */
-    enum { MADE_PLAIN, MADE_DOUBLED, MADE_MORE, MADE_TYPED, MADE_CUT, MADE_SHAPES } shape;
+    enum made_shape shape;
 };
 
 extern const struct provider PROVIDERS[];
