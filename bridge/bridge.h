@@ -32,6 +32,7 @@
 #include "services/presence.h"
 #include "services/queue_stats.h"
 #include "services/receipts.h"
+#include "services/careful.h"
 #include "services/refusals.h"
 #include "services/tracking.h"
 #include "services/token_watch.h"
@@ -99,8 +100,7 @@ struct bridge {
     struct jwks *jwks;               /* NULL: none configured */
     struct token_watch *token_watch; /* NULL: no token file */
     char *lane_ids[LANE_COUNT], *outbox_id, *presence_id;
-    struct mqtt_care lane_care[LANE_COUNT];
-    bool lane_has_crashed[LANE_COUNT]; /* and nothing of it was acknowledged since */
+    struct careful *careful;
     struct loop_timer drain_timer, watchdog_timer, reload_timer;
     int64_t watchdog_ms;
     enum bridge_stage stage;
@@ -140,11 +140,10 @@ struct store_handlers bridge_store_handlers(void);
 struct in_app_ops bridge_in_app_ops(struct bridge *bridge);
 struct dispatch_ops bridge_dispatch_ops(struct bridge *bridge);
 struct ingest_ops bridge_ingest_ops(struct bridge *bridge);
-/* To be called every turn: a lane of which something was acknowledged has not crashed since. */
-void bridge_calm_lanes(struct bridge *bridge);
 struct events_ops bridge_events_ops(struct bridge *bridge);
 struct asks_ops bridge_asks_ops(struct bridge *bridge);
 struct refusals_ops bridge_refusals_ops(struct bridge *bridge);
+struct careful_ops bridge_careful_ops(struct bridge *bridge);
 struct admin_ops bridge_admin_ops(struct bridge *bridge);
 /* Is a service (its encoded id) in a list of the configuration, or does the list name all? */
 bool bridge_list_has(const char *list, const char *service);

@@ -76,3 +76,9 @@ struct admin_ops bridge_admin_ops(struct bridge *bridge)
 {
     return (struct admin_ops){bridge_refuse, bridge};
 }
+
+struct careful_ops bridge_careful_ops(struct bridge *bridge)
+{
+    return (struct careful_ops){bridge_refuse, bridge_receipts_mark, bridge_receipts_are_past,
+                                bridge};
+}

@@ -310,29 +310,13 @@ static void on_lane(void *ctx, enum lane lane, unsigned crashes)
 
     if (bridge->stage != BRIDGE_RUNNING)
         return;
-    bridge->lane_care[lane].was_released = false;
-    if (crashes) {
-        bridge->lane_care[lane].left = (size_t)bridge->config->mqtt.lane_batch;
-        log_warn("lane.careful", LOG_STR("lane", lane_name(lane)), LOG_INT("crashes", crashes),
-                 LOG_STR("what", "its reader was lost: what it had in hand is read one by one"));
-    }
-    bridge->lane_has_crashed[lane] = crashes != 0;
+    careful_take(bridge->careful, lane, crashes, (size_t)bridge->config->mqtt.lane_batch);
     if (lane == LANE_REQUESTS)
         ingest_open(bridge->ingest);
     else if (lane == LANE_USERS)
         events_open(bridge->events);
     else
         admin_open(bridge->admin);
-}
-
-void bridge_calm_lanes(struct bridge *bridge)
-{
-    for (int lane = 0; lane < LANE_COUNT; lane++) {
-        if (!bridge->lane_has_crashed[lane] || !bridge->lane_care[lane].was_released)
-            continue;
-        bridge->lane_has_crashed[lane] = false;
-        membership_calm(bridge->membership, (enum lane)lane);
-    }
 }
 
 static void on_untold(void *ctx, int64_t epoch, int64_t since_us)

@@ -148,7 +148,7 @@ static int64_t bridge_turn(void *ctx)
     next_ms = dispatch_turn(bridge->dispatch);
     receipts_flush(bridge->receipts);
     ingest_turn(bridge->ingest);
-    bridge_calm_lanes(bridge);
+    careful_turn(bridge->careful);
     untold_turn(bridge->untold);
     bridge->said_ms = bridge_said_ms(bridge);
     outbox_set_since(bridge->outbox, bridge->said_ms);
@@ -321,6 +321,7 @@ static void open_lanes(struct bridge *bridge)
     struct ingest_ops ingest_ops = bridge_ingest_ops(bridge);
     struct events_ops events_ops = bridge_events_ops(bridge);
     struct asks_ops asks_ops = bridge_asks_ops(bridge);
+    struct careful_ops careful_ops = bridge_careful_ops(bridge);
     struct refusals_ops refusals_ops = bridge_refusals_ops(bridge);
     struct admin_ops admin_ops = bridge_admin_ops(bridge);
     struct desk_ops desk_ops = bridge_desk_ops(bridge);
@@ -341,9 +342,10 @@ static void open_lanes(struct bridge *bridge)
     ingest.lane = bridge_mqtt_config(config, bridge->lane_ids[LANE_REQUESTS], request_filters);
     events.lane = bridge_mqtt_config(config, bridge->lane_ids[LANE_USERS], user_filters);
     admin.lane = bridge_mqtt_config(config, bridge->lane_ids[LANE_ADMINS], admin_filters);
-    ingest.lane.care = &bridge->lane_care[LANE_REQUESTS];
-    events.lane.care = &bridge->lane_care[LANE_USERS];
-    admin.lane.care = &bridge->lane_care[LANE_ADMINS];
+    bridge->careful = careful_new(bridge->store, &bridge->fence, bridge->metrics, &careful_ops);
+    ingest.lane.care = careful_of(bridge->careful, LANE_REQUESTS, lane_name(LANE_REQUESTS));
+    events.lane.care = careful_of(bridge->careful, LANE_USERS, lane_name(LANE_USERS));
+    admin.lane.care = careful_of(bridge->careful, LANE_ADMINS, lane_name(LANE_ADMINS));
     bridge->ingest = ingest_new(bridge->loop, &ingest, bridge->store, &bridge->fence,
                                 bridge->metrics, &ingest_ops);
     bridge->events = events_new(bridge->loop, &events, bridge->store, &bridge->fence,
@@ -458,6 +460,7 @@ static void bridge_close(struct bridge *bridge)
     inbox_free(bridge->inbox);
     badge_free(bridge->badge);
     ingest_free(bridge->ingest);
+    careful_free(bridge->careful);
     dispatch_free(bridge->dispatch);
     in_app_close(bridge->in_app);
     receipts_free(bridge->receipts);

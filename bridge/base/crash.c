@@ -18,6 +18,18 @@ void crash_point(const char *label)
     if (++passed == (unsigned)strtoul(colon + 1, NULL, 10))
         raise(SIGKILL);
 }
+
+void crash_point_for(const char *label, const void *bytes, size_t length)
+{
+    const char *where = getenv("TOCSIN_CRASH_AT");
+    const char *sign = where ? strchr(where, '=') : NULL;
+
+    if (!sign || !bytes || (size_t)(sign - where) != strlen(label) ||
+        strncmp(where, label, strlen(label)) != 0)
+        return;
+    if (memmem(bytes, length, sign + 1, strlen(sign + 1)))
+        raise(SIGKILL);
+}
 #else
 typedef int crash_is_compiled_out;
 #endif

@@ -54,6 +54,7 @@ static void drop_connection(struct mqtt *mqtt)
     mqtt->is_connected = mqtt->is_asked = mqtt->is_subscribed = mqtt->is_told = false;
     mqtt->is_held = mqtt->is_releasing = false;
     mqtt->unreleased = mqtt->helping = mqtt->helping_bytes = 0;
+    mqtt_lane_forget(mqtt);
     mqtt->outstanding = mqtt->queued = mqtt->queued_bytes = 0;
     if (mosq)
         mosquitto_destroy(mosq); /* closes the socket; what was queued is dropped */

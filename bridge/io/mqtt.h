@@ -32,13 +32,22 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct mqtt;
+struct mqtt_message;
+
 /*
  * A lane whose reader has crashed is read message by message for a while: what was in hand then is
- * at the head of the broker's queue again, and no two of its messages get into one batch.
+ * at the head of the broker's queue again, and no two of its messages get into one batch.  Each is
+ * kept back until it is let through (mqtt_let_through) or acknowledged unread (mqtt_release).
  */
 struct mqtt_care {
     size_t left;       /* messages that are still read one at a time */
     bool was_released; /* set when messages were acknowledged */
+    struct mqtt
+        *holder; /* the lane whose message is in hand, until it is acknowledged or dropped */
+    /* A message is in hand, and the lane is held; as on_batch.  NULL: it is let through at once. */
+    void (*on_in_hand)(void *ctx, struct mqtt *lane);
+    void *ctx;
 };
 
 struct mqtt_config {
@@ -92,8 +101,6 @@ struct mqtt_handlers {
     void (*on_puback)(void *ctx, int mid, uint8_t reason);
 };
 
-struct mqtt;
-
 /* Starts to connect.  config and handlers are copied, the strings borrowed. */
 struct mqtt *mqtt_open(struct loop *loop, const struct mqtt_config *config,
                        const struct mqtt_handlers *handlers, void *ctx);
@@ -133,6 +140,13 @@ void mqtt_release(struct mqtt *lane);
  */
 void mqtt_limit_batch(struct mqtt *lane, size_t messages);
 void mqtt_read_on(struct mqtt *lane);
+/*
+ * Careful lanes, between on_in_hand and mqtt_release().  The first shows the message in hand, the
+ * second gives it to on_message and on_batch.  Nothing happens when there is none.
+ */
+void mqtt_show_in_hand(struct mqtt *lane,
+                       void (*show)(void *ctx, const struct mqtt_message *message), void *ctx);
+void mqtt_let_through(struct mqtt *lane);
 /*
  * Counts connections.  Whoever commits asynchronously notes it in on_batch and compares it
  * before mqtt_release(): the messages of an ended connection come again, and its commit must

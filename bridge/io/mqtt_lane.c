@@ -7,6 +7,8 @@
 
 #include <mqtt_protocol.h>
 
+#include "base/alloc.h"
+#include "base/crash.h"
 #include "base/log.h"
 
 #define BATCH_BYTES 1048576 /* payloads in one batch, give or take one */
@@ -35,8 +37,8 @@ static char *read_traceparent(const mosquitto_property *properties)
     }
 }
 
-static void hand_over(struct mqtt *lane, const struct mosquitto_message *message,
-                      const mosquitto_property *properties)
+static void show(const struct mosquitto_message *message, const mosquitto_property *properties,
+                 void (*to)(void *ctx, const struct mqtt_message *message), void *ctx)
 {
     struct mqtt_message out = {.topic = message->topic,
                                .payload = message->payload ? message->payload : "",
@@ -57,10 +59,82 @@ static void hand_over(struct mqtt *lane, const struct mosquitto_message *message
         out.correlation_bytes = correlation_bytes;
         out.traceparent = traceparent;
     }
-    lane->handlers.on_message(lane->ctx, &out);
+    to(ctx, &out);
     free(response_topic);
     free(correlation);
     free(traceparent);
+}
+
+static void hand_over(struct mqtt *lane, const struct mosquitto_message *message,
+                      const mosquitto_property *properties)
+{
+    if (!lane->handlers.on_message)
+        return;
+    crash_point_for("lane.message", message->payload, (size_t)message->payloadlen);
+    show(message, properties, lane->handlers.on_message, lane->ctx);
+}
+
+/* ---- the message in hand of a careful lane ---- */
+
+struct mqtt_in_hand {
+    struct mosquitto_message message;
+    mosquitto_property *properties;
+    bool is_through; /* on_message has it */
+};
+
+static bool is_careful(const struct mqtt *lane)
+{
+    return lane->config.care && lane->config.care->left;
+}
+
+static void forget_message(struct mqtt_in_hand *in_hand)
+{
+    mosquitto_message_free_contents(&in_hand->message);
+    mosquitto_property_free_all(&in_hand->properties);
+    *in_hand = (struct mqtt_in_hand){.is_through = true};
+}
+
+void mqtt_lane_forget(struct mqtt *lane)
+{
+    if (!lane->in_hand)
+        return;
+    forget_message(lane->in_hand);
+    free(lane->in_hand);
+    lane->in_hand = NULL;
+    lane->config.care->holder = NULL;
+}
+
+/* false: there is no memory for a copy. */
+static bool keep_back(struct mqtt *lane, const struct mosquitto_message *message,
+                      const mosquitto_property *properties)
+{
+    struct mqtt_in_hand *in_hand = xcalloc(1, sizeof(*in_hand));
+
+    mqtt_lane_forget(lane);
+    lane->in_hand = in_hand;
+    lane->config.care->holder = lane;
+    return !mosquitto_message_copy(&in_hand->message, message) &&
+           (!properties || !mosquitto_property_copy_all(&in_hand->properties, properties));
+}
+
+void mqtt_show_in_hand(struct mqtt *lane, void (*to)(void *ctx, const struct mqtt_message *message),
+                       void *ctx)
+{
+    if (lane->in_hand && !lane->in_hand->is_through)
+        show(&lane->in_hand->message, lane->in_hand->properties, to, ctx);
+}
+
+void mqtt_let_through(struct mqtt *lane)
+{
+    ASSERT(lane->inside == 0);
+    if (!lane->mosq || lane->lost_why || !lane->in_hand || lane->in_hand->is_through)
+        return;
+    mqtt_enter(lane);
+    hand_over(lane, &lane->in_hand->message, lane->in_hand->properties);
+    forget_message(lane->in_hand);
+    if (lane->handlers.on_batch)
+        lane->handlers.on_batch(lane->ctx, lane->unreleased);
+    mqtt_leave(lane);
 }
 
 /* From inside the library, which has queued the PUBACK already. */
@@ -75,8 +149,12 @@ void mqtt_lane_take(struct mqtt *lane, const struct mosquitto_message *message,
     lane->helping++;
     lane->helping_bytes += (size_t)message->payloadlen;
     lane->is_told = true;
-    if (lane->handlers.on_message)
+    if (!is_careful(lane) || !lane->config.care->on_in_hand)
         hand_over(lane, message, properties);
+    else if (lane->in_hand && !lane->in_hand->is_through)
+        mqtt_lose(lane, "two messages came at once to a lane that is read one by one");
+    else if (!keep_back(lane, message, properties))
+        mqtt_lose(lane, "there is no memory for a copy of the message");
 }
 
 static bool has_to_open_further(const struct mqtt *lane)
@@ -88,10 +166,9 @@ static bool has_to_open_further(const struct mqtt *lane)
 /* By number, or by bytes: a batch lives in memory until it is committed. */
 static bool is_full(const struct mqtt *lane)
 {
-    bool is_careful = lane->config.care && lane->config.care->left;
     size_t max = lane->batch_limit ? lane->batch_limit : lane->config.batch_max;
 
-    return lane->helping >= (is_careful ? 1 : max) || lane->helping_bytes >= BATCH_BYTES;
+    return lane->helping >= (is_careful(lane) ? 1 : max) || lane->helping_bytes >= BATCH_BYTES;
 }
 
 static void note_release(const struct mqtt *lane)
@@ -109,7 +186,9 @@ static void hold(struct mqtt *lane)
     lane->is_held = true;
     lane->helping = 0;
     lane->helping_bytes = 0;
-    if (lane->handlers.on_batch)
+    if (lane->in_hand && !lane->in_hand->is_through)
+        lane->config.care->on_in_hand(lane->config.care->ctx, lane);
+    else if (lane->handlers.on_batch)
         lane->handlers.on_batch(lane->ctx, lane->unreleased);
 }
 
@@ -169,6 +248,7 @@ void mqtt_release(struct mqtt *lane)
     resume(lane);
     if (lane->unreleased) {
         note_release(lane);
+        mqtt_lane_forget(lane);
         lane->is_releasing = true;
         mqtt_write(lane);
     } else {

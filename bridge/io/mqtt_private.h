@@ -82,13 +82,14 @@ struct mqtt {
     bool is_told;         /* on_up or on_message has been called for this connection */
 
     /* lane */
-    size_t batch_limit;   /* 0: batch_max */
-    size_t unreleased;    /* messages handed over and not acknowledged */
-    size_t helping;       /* of these, since on_batch was last called */
-    size_t helping_bytes; /* payloads of those */
-    bool is_held;         /* between on_batch and release or read_on */
-    bool is_releasing;    /* acknowledgements are being written: no reading yet */
-    int64_t first_ms;     /* when the first unreleased message came */
+    size_t batch_limit;           /* 0: batch_max */
+    size_t unreleased;            /* messages handed over and not acknowledged */
+    size_t helping;               /* of these, since on_batch was last called */
+    size_t helping_bytes;         /* payloads of those */
+    bool is_held;                 /* between on_batch and release or read_on */
+    bool is_releasing;            /* acknowledgements are being written: no reading yet */
+    int64_t first_ms;             /* when the first unreleased message came */
+    struct mqtt_in_hand *in_hand; /* a message that is kept back; see mqtt_care */
 
     /* publisher */
     size_t outstanding;  /* QoS 1 without PUBACK */
@@ -97,6 +98,9 @@ struct mqtt {
     size_t queued_bytes; /* payloads of those */
     size_t queued;       /* packets since the last complete write */
 };
+
+/* mqtt_lane.c: forgets the message in hand. */
+void mqtt_lane_forget(struct mqtt *lane);
 
 static inline void mqtt_enter(struct mqtt *mqtt)
 {

@@ -12,9 +12,12 @@
  * is left out, with a line in the log.  What is only the moment's is tried again a second later.
  */
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "base/crash.h"
 #include "base/log.h"
+#include "core/outcome.h"
 #include "services/ingest_internal.h"
+#include "store/queue.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,6 +27,8 @@
 #define RETRY_MS         1000
 #define LOOK_EVERY_MS    5000
 #define SLICE_RECIPIENTS 4000
+/* Deliveries that are not made: nobody can say how many. */
+#define ALL_THAT_IS_LEFT SIZE_MAX
 
 /* A predecessor may have left some; and a slice may have failed. */
 static void on_look(void *ctx)
@@ -85,16 +90,18 @@ static bool read_again(struct ingest *ingest, struct entry *entry, const struct 
         ingest->ops.available(ingest->ops.ctx), arena, &entry->route, &entry->rejection);
 }
 
-/* The configuration has changed since: it ends here, and is kept for people. */
+/* The configuration has changed since: it ends here, is kept for people, and its service told. */
 static void set_aside(struct ingest *ingest, const struct expansion_row *row)
 {
     char topic[TOPIC_BYTES_MAX];
+
+    ingest->expand.unreached = ALL_THAT_IS_LEFT;
 
     log_error("expansion.unreadable", LOG_STR("service", row->service),
               LOG_ID("notification", row->notification));
     snprintf(topic, sizeof(topic), "notify/v1/services/%s/up/request", row->service);
     if (store_reject(ingest->store, topic, "no deliveries can be made of it any more", row->request,
-                     row->request_bytes))
+                     row->request_bytes, NULL, NULL))
         log_warn("expansion.unkept", LOG_STR("service", row->service));
 }
 
@@ -110,6 +117,7 @@ static void on_row(void *ctx, const struct expansion_row *row)
     entry = arena_zalloc(ingest->work.arena, sizeof(*entry));
     entry->service = arena_strdup(ingest->work.arena, row->service);
     entry->id = row->notification;
+    expand->unreached = 0;
     snprintf(expand->service, sizeof(expand->service), "%s", row->service);
     expand->slice = (struct expansion_slice){.notification = row->notification,
                                              .from = row->next,
@@ -129,6 +137,20 @@ static void finish(struct ingest *ingest)
     ingest->expand.is_due = false;
     ingest_work_reset(ingest);
     ingest_next(ingest);
+}
+
+/* What is only the moment's: the same slice is made again. */
+static void try_later(struct ingest *ingest, int err)
+{
+    struct expand *expand = &ingest->expand;
+
+    log_warn("expansion.failed", LOG_STR("err", err_name(err)),
+             LOG_ID("notification", expand->slice.notification));
+    if (expand->entry)
+        ingest_withdraw(ingest, expand->entry);
+    expand->is_wanted = false;
+    loop_timer_start(ingest->loop, &expand->timer, RETRY_MS, on_look, ingest);
+    finish(ingest);
 }
 
 static void on_found(void *ctx, int err)
@@ -152,6 +174,69 @@ static void on_found(void *ctx, int err)
     }
 }
 
+/* ---- what is not made, since no destination takes it any more ---- */
+
+static void on_about(void *ctx, const struct about *about)
+{
+    struct storing *storing = ctx;
+    struct ingest *ingest = storing->ingest;
+    char detail[160];
+    struct receipt receipt = {
+        .id = about->request,
+        .notification = about->notification,
+        .status = "dead",
+        .reason = reason_name(REASON_NO_TARGET),
+        .detail = detail,
+        .at_ms = clock_wall_ms(),
+    };
+
+    if (storing->generation != ingest->generation || about->receipts == RECEIPTS_NONE)
+        return;
+    if (ingest->expand.unreached == ALL_THAT_IS_LEFT)
+        snprintf(detail, sizeof(detail),
+                 "the rest of its deliveries is not made: a channel that it asks for has left the "
+                 "configuration");
+    else
+        snprintf(detail, sizeof(detail),
+                 "%zu deliveries are not made: no destination is configured any more for this "
+                 "type, target and channel",
+                 ingest->expand.unreached);
+    ingest->ops.receipt(ingest->ops.ctx, about->service, &receipt);
+}
+
+static void on_about_done(void *ctx, int err)
+{
+    struct storing *storing = ctx;
+    struct ingest *ingest = storing->ingest;
+    bool is_current = storing->generation == ingest->generation;
+
+    free(storing);
+    if (!is_current)
+        return;
+    if (err)
+        try_later(ingest, err);
+    else
+        ingest_store_slice(ingest);
+}
+
+/* Before the slice is stored: killed in between, it is told twice and never not at all. */
+static void tell_unreached(struct ingest *ingest)
+{
+    struct expand *expand = &ingest->expand;
+    struct storing *storing = xmalloc(sizeof(*storing));
+    struct about_call call = {on_about, on_about_done, storing};
+
+    *storing = (struct storing){ingest, ingest->generation, {0, 0}};
+    log_warn("expansion.unreached", LOG_STR("service", expand->service),
+             LOG_ID("notification", expand->slice.notification),
+             LOG_INT("deliveries",
+                     expand->unreached == ALL_THAT_IS_LEFT ? -1 : (int64_t)expand->unreached));
+    if (store_about(ingest->store, &expand->slice.notification, 1, &call)) {
+        free(storing);
+        try_later(ingest, ERR_FULL);
+    }
+}
+
 void ingest_expand_planned(struct ingest *ingest)
 {
     struct expand *expand = &ingest->expand;
@@ -162,7 +247,10 @@ void ingest_expand_planned(struct ingest *ingest)
         made = ingest_plan_slice(ingest, entry, &expand->slice.next_id);
     expand->slice.to = expand->slice.from + (int32_t)made;
     expand->slice.is_last = !made || (size_t)expand->slice.to >= expand->recipients;
-    ingest_store_slice(ingest);
+    if (expand->unreached)
+        tell_unreached(ingest);
+    else
+        ingest_store_slice(ingest);
 }
 
 /* One recipient who cannot be stored is left out, and the next slice begins behind them. */

@@ -126,6 +126,7 @@ struct expand {
     struct entry *entry; /* in the arena of the work; NULL: there is none */
     struct expansion_slice slice;
     size_t recipients; /* of the whole request */
+    size_t unreached;  /* deliveries of the slice that no destination takes any more */
     size_t limit;      /* recipients in a slice; smaller after one that could not be stored */
 };
 

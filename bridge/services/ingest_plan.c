@@ -103,8 +103,12 @@ static bool choose_destinations(struct ingest *ingest, struct entry *entry, size
                                .recipient = route->recipients[i],
                                .suppressed = need ? need->suppressed : REASON_NONE};
 
-            if (add_plans(ingest, entry, &one, need) || ingest->work.is_slice)
+            if (add_plans(ingest, entry, &one, need))
                 continue;
+            if (ingest->work.is_slice) { /* accepted before: its service is told what is not made */
+                ingest->expand.unreached++;
+                continue;
+            }
             ingest_refuse(entry, REJECT_NOT_ALLOWED, "/channels",
                           "no destination is configured for this type, target and channel");
             return false;

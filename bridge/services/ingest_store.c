@@ -335,7 +335,7 @@ static void set_aside(struct ingest *ingest, struct entry *entry)
     log_error("ingest.unstorable", LOG_STR("service", entry->service),
               LOG_ID("notification", entry->id));
     if (store_reject(ingest->store, topic, "the database refuses the row", entry->payload,
-                     entry->payload_bytes))
+                     entry->payload_bytes, NULL, NULL))
         log_warn("ingest.unkept", LOG_STR("service", entry->service));
     ingest_refuse(entry, REJECT_BAD_VALUE, "", "the database cannot store this request");
     ingest_withdraw(ingest, entry);

@@ -329,13 +329,6 @@ void membership_leave(struct membership *membership, void (*left)(void *ctx), vo
         left(ctx);
 }
 
-void membership_calm(struct membership *membership, enum lane lane)
-{
-    if (membership->fence->epoch &&
-        store_lane_calm(membership->store, membership->fence->epoch, lane_name(lane)))
-        log_debug("membership.calm_unsent", LOG_STR("lane", lane_name(lane)));
-}
-
 bool membership_is_joined(const struct membership *membership)
 {
     return membership->fence->epoch != 0;

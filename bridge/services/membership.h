@@ -51,8 +51,6 @@ void membership_store_up(struct membership *membership);
 void membership_store_down(struct membership *membership);
 /* Ends the epoch for good; on_left comes once. */
 void membership_leave(struct membership *membership, void (*on_left)(void *ctx), void *ctx);
-/* A batch of the lane was acknowledged: its crashes are over. */
-void membership_calm(struct membership *membership, enum lane lane);
 bool membership_is_joined(const struct membership *membership);
 /* Which lanes are ours is known: the database has answered under this epoch. */
 bool membership_has_asked(const struct membership *membership);

@@ -40,6 +40,8 @@ static void on_status_head(void *ctx, const struct status_head *head)
     buf_printf(&ask->out, ",\"notification\":\"%s\"", id_format(head->notification, id));
     buf_add_member(&ask->out, "type", head->type);
     ask_add_time(ask, "accepted_at", head->accepted_ms);
+    if (head->is_expanding)
+        buf_add_text(&ask->out, ",\"is_expanding\":true");
     buf_add_text(&ask->out, ",\"deliveries\":[");
 }
 

@@ -73,7 +73,9 @@ const struct pg_statement store_sql_lanes = {
     .sql = "WITH live AS (SELECT epoch FROM bridge WHERE lease_until > clock_timestamp()),"
            "t AS (UPDATE lane SET epoch = $1::bigint,"
            "   crashes = crashes + CASE WHEN epoch IS NULL OR epoch = $2::bigint"
-           "     THEN 0 ELSE 1 END"
+           "     THEN 0 ELSE 1 END,"
+           "   in_hand_crashes = in_hand_crashes + CASE WHEN epoch IS NULL OR epoch = $2::bigint"
+           "     OR in_hand IS NULL THEN 0 ELSE 1 END"
            "   WHERE name IN ("
            "   SELECT name FROM lane WHERE epoch IS NULL OR epoch = ANY (ARRAY("
            "     SELECT l.epoch FROM lane l WHERE NOT EXISTS"
@@ -90,7 +92,18 @@ const struct pg_statement store_sql_lanes = {
 const struct pg_statement store_sql_lane_calm = {
     .name = "lane_calm",
     .params = 2,
-    .sql = "UPDATE lane SET crashes = 0 WHERE epoch = $1::bigint AND name = $2::text",
+    .sql = "UPDATE lane SET crashes = 0, in_hand = NULL, in_hand_crashes = 0"
+           " WHERE epoch = $1::bigint AND name = $2::text",
+};
+
+const struct pg_statement store_sql_lane_in_hand = {
+    .name = "lane_in_hand",
+    .is_durable = true,
+    .params = 3,
+    .sql = "UPDATE lane SET in_hand = $3::bytea,"
+           " in_hand_crashes = CASE WHEN in_hand = $3::bytea THEN in_hand_crashes ELSE 0 END"
+           " WHERE epoch = $1::bigint AND name = $2::text"
+           " RETURNING in_hand_crashes",
 };
 
 const struct pg_statement store_sql_lane_drop = {
@@ -269,6 +282,30 @@ int store_lane_calm(struct store *store, int64_t epoch, const char *name)
     pg_add_text(&store->params, name);
     return store_send(store, STORE_CONTROL, &store_sql_lane_calm, &store->params, store_on_done,
                       NULL, NULL);
+}
+
+static void on_in_hand(void *ctx, int err, const struct pg_result *result)
+{
+    struct store_call *held = ctx;
+    struct store_call call = *held;
+    void (*on_done)(void *, int, unsigned) = (void (*)(void *, int, unsigned))call.fn;
+
+    free(held);
+    if (!err && pg_rows(result) < 1)
+        err = ERR_FENCED;
+    on_done(call.ctx, err, err ? 0 : (unsigned)pg_int(result, 0, 0));
+}
+
+int store_lane_in_hand(struct store *store, int64_t epoch, const char *name, const void *digest,
+                       size_t digest_bytes, void (*on_done)(void *ctx, int err, unsigned crashes),
+                       void *ctx)
+{
+    pg_params_clear(&store->params);
+    pg_add_int8(&store->params, epoch);
+    pg_add_text(&store->params, name);
+    pg_add_bytes(&store->params, digest, digest_bytes);
+    return store_send(store, STORE_CONTROL, &store_sql_lane_in_hand, &store->params, on_in_hand,
+                      (void (*)(void))on_done, ctx);
 }
 
 int store_lane_drop(struct store *store, int64_t epoch, const char *name)

@@ -52,8 +52,15 @@ struct lanes_call {
  */
 NODISCARD int store_lanes(struct store *store, int64_t epoch, int64_t own_before,
                           const struct lanes_call *call);
-/* A batch of the lane was acknowledged: its crashes are over. */
+/* A batch of the lane was acknowledged: its crashes are over, and nothing is in hand. */
 NODISCARD int store_lane_calm(struct store *store, int64_t epoch, const char *name);
+/*
+ * The lane has this message in hand, alone.  crashes: at how many its reader had it in hand before.
+ * ERR_FENCED in the callback when the lane is not ours.
+ */
+NODISCARD int store_lane_in_hand(struct store *store, int64_t epoch, const char *name,
+                                 const void *digest, size_t digest_bytes,
+                                 void (*on_done)(void *ctx, int err, unsigned crashes), void *ctx);
 NODISCARD int store_lane_drop(struct store *store, int64_t epoch, const char *name);
 
 struct reap_call {

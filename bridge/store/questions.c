@@ -12,7 +12,8 @@ const struct pg_statement store_sql_status_head = {
     .place = PG_PLACE_CALL,
     .name = "status_head",
     .params = 2,
-    .sql = "SELECT n.id, n.created_at, n.deliveries, n.type"
+    .sql = "SELECT n.id, n.created_at, n.deliveries, n.type,"
+           " EXISTS (SELECT FROM expansion WHERE notification = n.id)"
            " FROM unnest($1::date[], $2::uuid[]) AS x(day, key)"
            " CROSS JOIN LATERAL (SELECT notification FROM request_key"
            "   WHERE day = x.day AND key = x.key LIMIT 1) k"
@@ -70,6 +71,7 @@ static void on_status_head(void *ctx, int err, const struct pg_result *result)
             .accepted_ms = pg_time_us(result, 0, 1) / 1000,
             .deliveries = (int)pg_int(result, 0, 2),
             .type = pg_text(result, 0, 3),
+            .is_expanding = pg_int(result, 0, 4) != 0,
         };
 
         call.on_head(call.ctx, &head);

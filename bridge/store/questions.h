@@ -23,6 +23,7 @@ struct status_head {
     int64_t accepted_ms;
     int deliveries;
     const char *type;
+    bool is_expanding; /* not all of its deliveries are made yet */
 };
 struct status_call {
     void (*on_head)(void *ctx, const struct status_head *head);

@@ -354,12 +354,12 @@ int store_key_lookup(struct store *store, const struct request_key *keys, size_t
 }
 
 int store_reject(struct store *store, const char *topic, const char *why, const void *payload,
-                 size_t payload_bytes)
+                 size_t payload_bytes, store_done_fn *on_done, void *ctx)
 {
     pg_params_clear(&store->params);
     pg_add_text(&store->params, topic);
     pg_add_text(&store->params, why);
     pg_add_bytes(&store->params, payload, payload_bytes);
-    return store_send(store, STORE_CONTROL, &store_sql_reject, &store->params, store_on_done, NULL,
-                      NULL);
+    return store_send(store, STORE_CONTROL, &store_sql_reject, &store->params, store_on_done,
+                      (void (*)(void))on_done, ctx);
 }

@@ -96,8 +96,9 @@ struct key_lookup {
 NODISCARD int store_key_lookup(struct store *store, const struct request_key *keys, size_t count,
                                const struct key_lookup *lookup);
 
-/* Keeps a payload that could not be stored, for people. */
+/* Keeps a payload that could not be stored, for people.  on_done may be NULL. */
 NODISCARD int store_reject(struct store *store, const char *topic, const char *why,
-                           const void *payload, size_t payload_bytes);
+                           const void *payload, size_t payload_bytes, store_done_fn *on_done,
+                           void *ctx);
 
 #endif

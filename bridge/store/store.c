@@ -49,6 +49,7 @@ const struct pg_statement *const store_control_statements[] = {&store_sql_regist
                                                                &store_sql_lanes,
                                                                &store_sql_lane_drop,
                                                                &store_sql_lane_calm,
+                                                               &store_sql_lane_in_hand,
                                                                &store_sql_expansion_drop,
                                                                &store_sql_reap,
                                                                &store_sql_sweep,

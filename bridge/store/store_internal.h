@@ -100,7 +100,7 @@ extern const struct pg_statement store_sql_settle_steps, store_sql_retry_steps,
 extern const struct pg_statement store_sql_ingest, store_sql_ingest_more, store_sql_key_lookup,
     store_sql_claim, store_sql_reconcile;
 extern const struct pg_statement store_sql_defer, store_sql_expand, store_sql_expansion_next,
-    store_sql_expansion_drop, store_sql_reach_count, store_sql_lane_calm;
+    store_sql_expansion_drop, store_sql_reach_count, store_sql_lane_calm, store_sql_lane_in_hand;
 extern const struct pg_statement store_sql_settle, store_sql_retry, store_sql_bury, store_sql_ack,
     store_sql_ended, store_sql_recorded, store_sql_start;
 extern const struct pg_statement store_sql_take_slots, store_sql_pause, store_sql_pauses;

@@ -13,3 +13,9 @@ CREATE INDEX expansion_turn ON expansion (service, notification);
 
 -- How often the lane's reader was lost without having given the lane back since it last acknowledged.
 ALTER TABLE lane ADD COLUMN crashes int NOT NULL DEFAULT 0;
+
+-- The message that a lane's reader has in hand while it reads one by one after a crash, by its
+-- digest, and at how many crashes it was in hand: one that is at too many is set aside.
+ALTER TABLE lane
+    ADD COLUMN in_hand bytea,
+    ADD COLUMN in_hand_crashes int NOT NULL DEFAULT 0;

@@ -236,3 +236,36 @@ def test_killed_while_it_expands_every_recipient_is_served_once(new_stack):
     assert count(stack, "inbox", mine) == 10000
     assert int(stack.postgres.value("select count(distinct user_id) from inbox where " + mine)) == 10000
     assert books(stack)["missing"] == 0
+
+
+@pytest.mark.parametrize("how", ["removed", "narrowed"])
+def test_what_no_destination_takes_any_more_is_told(new_stack, how):
+    """Accepted with SMS; before all is made the destinations of SMS leave the configuration."""
+    stack = new_stack(start=False, settings={"bridge.lease": "3s"})
+    if not has_crash_points(stack.build or servers.build_dir()):
+        pytest.skip("this build has no crash points: build the preset debug or asan")
+    stack.start()
+    stack.bridge.stop()
+    stack.bridge.env["TOCSIN_CRASH_AT"] = "expand.made:1"
+    stack.bridge.start()
+    with Client(stack, "service", "shop") as shop:
+        shop.subscribe("down/#")
+        ask(shop, request("left-1", {"users": users(9000)}, at=soon(600), receipts="final",
+                          channels=["in_app", "sms"]))
+        accepted = shop.receipt("left-1", "accepted", 30)
+        wait_until(lambda: not stack.bridge.running or None, 30, "the crash")
+        assert count(stack, "expansion") == 1
+        del stack.bridge.env["TOCSIN_CRASH_AT"]
+        if how == "removed":
+            del stack.bridge.tree_config["destinations"]["twilio"]
+        else:
+            stack.bridge.set("destinations.twilio.types", ["other.type"])
+        stack.bridge.start()
+        dead = shop.receipt("left-1", "dead", 60)
+        assert dead["reason"] == "no_target" and "not made" in dead["detail"]
+        all_made(stack)
+        state = shop.rpc("request.status", {"id": "left-1"})["result"]
+        assert "is_expanding" not in state and state["notification"] == accepted["notification"]
+    made = count(stack, "scheduled", "channel = 0")
+    assert made == 9000 if how == "narrowed" else 0 < made < 9000
+    assert books(stack)["missing"] == 0
