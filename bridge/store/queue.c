@@ -11,6 +11,7 @@
 _Static_assert(REASON_COLLAPSED == 24, "as in CLAIMED_COLUMNS");
 
 #define CLAIM_SUPPRESSED STORE_SUPPRESSED("u.channel", "u.recipient", "n.type")
+#define CLAIM_SAME       STORE_SAME_RECIPIENT("c.recipient", "address_key(u.channel, u.recipient)")
 /* 24: a newer one of its collapse_key came while a bridge had it. */
 #define CLAIMED_COLUMNS                                                                   \
     "u.id, u.notification, u.seq, u.due_at, n.created_at, n.expires_at, u.attempts,"      \
@@ -23,8 +24,7 @@ _Static_assert(REASON_COLLAPSED == 24, "as in CLAIMED_COLUMNS");
     "   AND a.state IS NULL LIMIT 1) END,"                                                \
     " CASE WHEN n.collapse_key IS NOT NULL AND EXISTS (SELECT FROM collapse c"            \
     "   WHERE c.service = n.service AND c.key = n.collapse_key AND c.channel = u.channel" \
-    "   AND c.recipient_kind = u.recipient_kind"                                          \
-    "   AND c.recipient = address_key(u.channel, u.recipient)"                            \
+    "   AND c.recipient_kind = u.recipient_kind AND " CLAIM_SAME                          \
     "   AND c.delivery > u.id) THEN 24 WHEN u.recipient_kind >= 4 THEN " CLAIM_SUPPRESSED \
     " END, u.user_id, u.is_unsure, u.desk, u.last_reason <> 0, u.head <> 0, u.deferrals," \
     " coalesce(extract(epoch FROM clock_timestamp() - u.deferred_at) * 1000, -1)::bigint"

@@ -64,11 +64,13 @@ _Static_assert(REMOVAL_BITE == 1000 && SHARED_BITE == 5000, "as in the statement
 
 #define OF_KEY                                                          \
     "c.service = k.service AND c.key = k.key AND c.channel = k.channel" \
-    " AND c.recipient_kind = k.recipient_kind AND c.recipient = k.recipient"
+    " AND c.recipient_kind = k.recipient_kind"                          \
+    " AND " STORE_SAME_RECIPIENT("c.recipient", "k.recipient")
 #define NEWEST                                                            \
     "(SELECT max(m.delivery) FROM collapse m WHERE m.service = k.service" \
     "   AND m.key = k.key AND m.channel = k.channel"                      \
-    "   AND m.recipient_kind = k.recipient_kind AND m.recipient = k.recipient)"
+    "   AND m.recipient_kind = k.recipient_kind"                          \
+    "   AND " STORE_SAME_RECIPIENT("m.recipient", "k.recipient") ")"
 #define END_COLLAPSED  END("6", "11", "24")
 #define END_CANCELLED  END("8", "10", "0")
 #define TELL_COLLAPSED TELL_ENDED TELL_REMOVED("(SELECT count(*) FROM t)")

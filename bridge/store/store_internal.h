@@ -17,6 +17,9 @@ enum {
     STORE_CONNECTIONS
 };
 
+/* In the order of the index collapse_key: a recipient may be longer than a row of an index. */
+#define STORE_SAME_RECIPIENT(a, b) " left(" a ", 128) = left(" b ", 128) AND " a " = " b
+
 /*
  * Why nothing is sent to an address: the reason, or NULL.  Each is an SQL expression.  An address
  * reaches the database in its wire form or, here, as its key (core/address.h); address_key() in
