@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "channels/mailbox.h"
 #include "channels/encode.h"
-#include <idn2.h>
+#include "core/domain.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -49,7 +49,7 @@ int mailbox_to_wire(const char *address, char out[MAILBOX_ADDRESS_MAX + 1])
 {
     const char *domain = mailbox_domain(address);
     size_t local = (size_t)(domain - address);
-    char *ascii = NULL;
+    char ascii[DOMAIN_MAX + 1];
     int length;
 
     if (!text_is_clean(address))
@@ -58,12 +58,9 @@ int mailbox_to_wire(const char *address, char out[MAILBOX_ADDRESS_MAX + 1])
         return snprintf(out, MAILBOX_ADDRESS_MAX + 1, "%s", address) > MAILBOX_ADDRESS_MAX
                    ? ERR_TOO_LARGE
                    : 0;
-    if (idn2_lookup_u8((const uint8_t *)domain, (uint8_t **)&ascii,
-                       IDN2_NFC_INPUT | IDN2_NONTRANSITIONAL | IDN2_USE_STD3_ASCII_RULES) !=
-        IDN2_OK)
+    if (!domain_to_ascii(domain, ascii))
         return ERR_INVALID;
     length = snprintf(out, MAILBOX_ADDRESS_MAX + 1, "%.*s%s", (int)local, address, ascii);
-    idn2_free(ascii);
     if (length > MAILBOX_ADDRESS_MAX)
         return ERR_TOO_LARGE;
     /* What looks like a letter may have become a blank or an @. */

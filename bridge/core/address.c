@@ -2,8 +2,8 @@
 #include "core/address.h"
 
 #include "base/buf.h"
+#include "core/domain.h"
 
-#include <idn2.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -136,18 +136,9 @@ static const char *local_part(struct arena *arena, const char *text, size_t leng
 
 static const char *ascii_domain(struct arena *arena, const char *domain)
 {
-    uint8_t *ascii = NULL;
-    const char *copy;
+    char ascii[DOMAIN_MAX + 1];
 
-    if (is_ascii(domain))
-        return lowered(arena, domain, strlen(domain));
-    if (idn2_lookup_u8((const uint8_t *)domain, &ascii,
-                       IDN2_NFC_INPUT | IDN2_NONTRANSITIONAL | IDN2_USE_STD3_ASCII_RULES) !=
-        IDN2_OK)
-        return NULL;
-    copy = lowered(arena, (const char *)ascii, strlen((const char *)ascii));
-    idn2_free(ascii);
-    return copy;
+    return domain_to_ascii(domain, ascii) ? arena_strndup(arena, ascii, strlen(ascii)) : NULL;
 }
 
 static const char *email_wire(const char *address, struct arena *arena, bool is_strict)

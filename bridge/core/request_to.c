@@ -60,12 +60,17 @@ static bool decode_text(struct fields *fields, const struct json *value, enum re
 }
 
 /* The recipient in the form in which addresses are stored and sent. */
-static bool use_wire(struct fields *fields, enum channel channel)
+static bool use_wire(struct fields *fields, const struct json *value, enum channel channel)
 {
     struct request_draft *draft = fields->out;
     struct request *request = draft->request;
+    const char *wire = address_wire_strict(channel, request->recipients[0], fields->arena);
 
-    request->recipients[0] = address_wire(channel, request->recipients[0], fields->arena);
+    if (!wire)
+        return fields_reject(fields, REJECT_BAD_VALUE, value,
+                             "email is an address whose domain is a valid (internationalized) "
+                             "domain name, of at most 254 bytes in its ASCII form");
+    request->recipients[0] = wire;
     return true;
 }
 
@@ -98,7 +103,7 @@ static bool decode_email(struct fields *fields, const struct json *value)
 {
     return decode_text(fields, value, RECIPIENT_EMAIL, 254, syntax_is_email,
                        "email is one address of at most 254 bytes, without a name") &&
-           use_wire(fields, CHANNEL_EMAIL);
+           use_wire(fields, value, CHANNEL_EMAIL);
 }
 
 static bool decode_phone(struct fields *fields, const struct json *value)
@@ -111,7 +116,7 @@ static bool decode_push_token(struct fields *fields, const struct json *value)
 {
     return decode_text(fields, value, RECIPIENT_PUSH_TOKEN, 4096, syntax_is_push_token,
                        "push_token is 1 to 4,096 visible ASCII characters") &&
-           use_wire(fields, CHANNEL_PUSH);
+           use_wire(fields, value, CHANNEL_PUSH);
 }
 
 static bool decode_url(struct fields *fields, const struct json *value)

@@ -97,3 +97,32 @@ def test_a_request_is_stored_as_it_is_sent():
     text = '{"id":"1","type":"t","title":"x","to":{"email":"Bob.J\u00d6B@B\u00dcCHER.example"}}'
     (answer,) = odd.ask([{"op": "decode", "text": text}])
     assert answer["to"] == "Bob.J\u00f6B@xn--bcher-kva.example"
+
+
+def reference(domain):
+    try:
+        return idna.encode(domain, uts46=True, std3_rules=True, transitional=False).decode()
+    except (idna.IDNAError, UnicodeError):
+        return None
+
+
+def is_telling(c):
+    """Decomposes to ASCII, or is every tenth of the others."""
+    return ord(c) % 10 == 0 or any(part.isascii() for part in unicodedata.normalize("NFKD", c))
+
+
+def test_a_domain_is_converted_whole_or_refused():
+    """Characters of the common planes within a label: never another domain than python3-idna's."""
+    planes = [(0xa1, 0xd800), (0xf900, 0x10000), (0x1d400, 0x1d800), (0x1f100, 0x1f200)]
+    marks = [c for first, end in planes for c in map(chr, range(first, end)) if is_telling(c)]
+    domains = ["ex%sample.com" % c for c in marks] + ["%s.example" % c for c in marks]
+    answers = odd.ask([{"op": "address", "text": "ann@" + one} for one in domains])
+    kept = 0
+    for domain, answer in zip(domains, answers):
+        if answer["strict"] is None:
+            continue
+        wanted = reference(domain)
+        kept += 1
+        assert wanted is None or answer["strict"] == "ann@" + wanted, (domain, answer)
+        assert answer["strict"] not in ("ann@example.com", "ann@.example") or wanted, (domain, answer)
+    assert kept > 2000

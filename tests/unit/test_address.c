@@ -6,7 +6,9 @@
 
 #include <cmocka.h>
 
+#include "channels/mailbox.h"
 #include "core/address.h"
+#include "core/domain.h"
 #include "core/syntax.h"
 
 #include <stdlib.h>
@@ -222,6 +224,56 @@ static void what_is_no_domain_has_a_key_and_is_refused(void **unused)
     arena_free(arena);
 }
 
+/* Characters that decompose to ASCII which no label has, or to nothing: none is ever left out. */
+static void no_character_of_a_domain_is_left_out(void **unused)
+{
+    static const char *const domains[] = {
+        "ex\xe2\x89\xa0"
+        "ample.com", /* U+2260: = and a stroke */
+        "a\xe2\x91\xb4"
+        "b.example",             /* U+2474: (1) */
+        "\xe2\x89\xae.example",  /* U+226E: < and a stroke */
+        "a\xe2\x89\xaf.example", /* U+226F */
+        "a\xe2\x92\x9c"
+        "b.example", /* U+249C: (a) */
+        "a\xe2\x81\xbc"
+        "b.example", /* U+207C: superscript = */
+        "a\xe2\x81\xba"
+        "b.example", /* U+207A: superscript + */
+        "a\xef\xbc\x9d"
+        "b.example", /* U+FF1D: fullwidth = */
+        "a\xe2\x84\x80"
+        "b.example",                      /* U+2100: a/c */
+        "\xc3\xbc.a\xe2\x91\xb4.example", /* beside a label that is good */
+        "\xc2\xb4.example",               /* U+00B4: a blank and an accent */
+        "a\xcd\xbe"
+        "b.example",                    /* U+037E: ; */
+        "\xc3\xbc..example",            /* an empty label */
+        "-\xc3\xbc.example",            /* begins with a hyphen */
+        "\xc3\xbc_a.example",           /* STD3 */
+        "\xe3\x80\x82.example",         /* only a full stop */
+        "\xc2\xad.example",             /* U+00AD maps to nothing */
+        "\xe2\x80\x8b\xc2\xad.example", /* and so does U+200B */
+    };
+    struct arena *arena = arena_new(0);
+
+    (void)unused;
+    for (size_t i = 0; i < sizeof domains / sizeof domains[0]; i++) {
+        const char *address = arena_printf(arena, "ann@%s", domains[i]), *wire;
+        char out[DOMAIN_MAX + 1], mail[MAILBOX_ADDRESS_MAX + 1];
+
+        if (domain_to_ascii(domains[i], out))
+            fail_msg("%s became %s", domains[i], out);
+        assert_null(address_wire_strict(CHANNEL_EMAIL, address, arena));
+        assert_null(address_key_strict(CHANNEL_EMAIL, address, arena));
+        wire = address_wire(CHANNEL_EMAIL, address, arena);
+        assert_int_equal(strcspn(wire, "@"), 3);
+        assert_true(strlen(wire) > 3 + strlen(".example"));
+        assert_int_not_equal(mailbox_to_wire(address, mail), 0);
+    }
+    arena_free(arena);
+}
+
 #define TOKEN "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 
 static void only_apples_tokens_are_hex(void **unused)
@@ -249,6 +301,7 @@ int main(void)
         cmocka_unit_test(a_local_part_keeps_its_case),
         cmocka_unit_test(the_key_is_what_is_sent_in_lower_ascii),
         cmocka_unit_test(what_is_no_domain_has_a_key_and_is_refused),
+        cmocka_unit_test(no_character_of_a_domain_is_left_out),
         cmocka_unit_test(only_apples_tokens_are_hex),
     };
 

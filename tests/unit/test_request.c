@@ -212,6 +212,32 @@ static void a_slip_is_answered_with_the_field_that_was_meant(void **state)
     }
 }
 
+/* Not later, when it is to be sent, and never under another domain. */
+static void a_domain_that_cannot_be_one_is_refused_at_once(void **state)
+{
+    static const char *const domains[] = {
+        "ex\xe2\x89\xa0"
+        "ample.com",
+        "a\xe2\x91\xb4"
+        "b.example",
+        "\xe2\x89\xae.example",
+    };
+
+    for (size_t i = 0; i < sizeof domains / sizeof *domains; i++) {
+        struct request_batch batch = decode(
+            *state,
+            arena_printf(
+                *state,
+                "[{\"id\":\"r\",\"type\":\"t\",\"title\":\"x\",\"to\":{\"email\":\"ann@%s\"}},"
+                "{\"id\":\"s\",\"type\":\"t\",\"title\":\"x\",\"to\":{\"email\":\"ann@b.example\"}}"
+                "]",
+                domains[i]));
+
+        assert_int_equal(batch.items[0].rejection.reason, REJECT_BAD_VALUE);
+        assert_int_equal(batch.items[1].rejection.reason, REJECT_NONE);
+    }
+}
+
 static void every_rejection_has_the_name_of_the_contract(void **state)
 {
     static const char *const names[] = {"",
@@ -243,6 +269,8 @@ int main(void)
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(an_array_is_told_from_a_single_request, setup, teardown),
         cmocka_unit_test_setup_teardown(a_slip_is_answered_with_the_field_that_was_meant, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_domain_that_cannot_be_one_is_refused_at_once, setup,
                                         teardown),
         cmocka_unit_test(every_rejection_has_the_name_of_the_contract),
     };
