@@ -44,8 +44,7 @@ static const char *claims_fault(struct answer *claims, const struct callback_req
         return "the token is not valid yet";
     if (answer_number(claims, "exp", 0) < now_s - SKEW_S)
         return "the token has expired";
-    if (!url ||
-        !callback_url_fits(request->url, CALLBACK_SPELLINGS_MAX, url_fits, (void *)(uintptr_t)url))
+    if (!url || !callback_url_fits(request->url, 0, url_fits, (void *)(uintptr_t)url))
         return "the token is for another URL";
     if (!payload != !request->body_bytes ||
         (payload && !hash_fits(payload, request->body, request->body_bytes)))

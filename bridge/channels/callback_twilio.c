@@ -15,8 +15,6 @@
 #include <string.h>
 
 #define SHA1_BYTES 20
-/* A status callback has some hundred bytes.  A larger body is not hashed again and again. */
-#define SPELLED_BODY_MAX 16384
 
 static int by_name_and_value(const void *a, const void *b)
 {
@@ -113,7 +111,6 @@ static bool is_signed(const struct callback_account *account,
     const char *hash = NULL, *other = other_port(result->arena, request->url);
     struct buf parameters = {0};
     struct proof proof = {account, &parameters, signature};
-    size_t spellings = request->body_bytes > SPELLED_BODY_MAX ? 1 : CALLBACK_SPELLINGS_MAX;
     bool is_good;
 
     if (!signature)
@@ -126,8 +123,8 @@ static bool is_signed(const struct callback_account *account,
     } else {
         add_parameters(&parameters, result->arena, form);
     }
-    is_good = callback_url_fits(request->url, spellings, signature_fits, &proof) ||
-              (other && callback_url_fits(other, spellings, signature_fits, &proof));
+    is_good = callback_url_fits(request->url, parameters.length, signature_fits, &proof) ||
+              (other && callback_url_fits(other, parameters.length, signature_fits, &proof));
     buf_fini(&parameters);
     return is_good;
 }

@@ -210,16 +210,30 @@ static bool try_all(struct trial *trial, const int kinds[], size_t count)
     return false;
 }
 
-bool callback_url_fits(const char *url, size_t most, bool (*fits)(void *ctx, const char *url),
+/* How many spellings may be tried besides the URL as it came. */
+static size_t spellings_left(const char *url, size_t beside)
+{
+    size_t length = strlen(url), most;
+
+    if (length > CALLBACK_SPELLED_URL_MAX || beside >= CALLBACK_SPELLED_BYTES_MAX)
+        return 0;
+    most = CALLBACK_SPELLED_BYTES_MAX / (length + beside + 1);
+    return (most < CALLBACK_SPELLINGS_MAX ? most : CALLBACK_SPELLINGS_MAX) - (most > 0);
+}
+
+bool callback_url_fits(const char *url, size_t beside, bool (*fits)(void *ctx, const char *url),
                        void *ctx)
 {
-    struct trial trial = {url, most - 1, fits, ctx, {0}};
+    struct trial trial = {url, 0, fits, ctx, {0}};
     int kinds[KINDS_ALL] = {0};
-    size_t count = find_kinds(url, kinds);
-    bool is_good = fits(ctx, url);
+    bool is_good;
 
-    if (!is_good && trial.left)
-        is_good = try_encoders(&trial) || try_all(&trial, kinds, count);
+    if (fits(ctx, url))
+        return true;
+    trial.left = spellings_left(url, beside);
+    if (trial.left == 0)
+        return false;
+    is_good = try_encoders(&trial) || try_all(&trial, kinds, find_kinds(url, kinds));
     buf_fini(&trial.text);
     return is_good;
 }
