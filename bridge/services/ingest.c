@@ -13,8 +13,6 @@
 
 /* Connections that a degraded lane may lose before it leaves the lane to others. */
 #define DEGRADED_DOWNS_MAX 5
-/* A service that asks for more of a batch than this comes behind those that ask for less. */
-#define LIGHT_ASKS 100
 
 struct ingest *ingest_new(struct loop *loop, const struct ingest_config *config,
                           struct store *store, const struct fence *fence, struct metrics *metrics,
@@ -79,26 +77,6 @@ void ingest_free(struct ingest *ingest)
 
 /* ---- the order of work ---- */
 
-/* Those of services that ask for little first; else as they came. */
-static void put_light_ones_first(struct ingest *ingest)
-{
-    struct entry **ordered;
-    size_t count = 0;
-
-    if (ingest->shares.count < 2)
-        return;
-    ordered = arena_alloc(ingest->arena, ingest->good_count * sizeof(*ordered));
-    for (unsigned pass = 0; pass < 2; pass++)
-        for (size_t i = 0; i < ingest->good_count; i++) {
-            const struct entry *entry = ingest->good[i];
-            bool is_light = !entry->is_deferred && entry->share->asks <= LIGHT_ASKS;
-
-            if (is_light == (pass == 0))
-                ordered[count++] = ingest->good[i];
-        }
-    memcpy(ingest->good, ordered, count * sizeof(*ordered));
-}
-
 static void on_batch(void *ctx, size_t count)
 {
     struct ingest *ingest = ctx;
@@ -118,7 +96,7 @@ static void on_batch(void *ctx, size_t count)
     ingest->held_since_ms = loop_now_ms(ingest->loop);
     ingest->is_batch = true;
     metric_set(ingest->queue.depth, (double)ingest->count);
-    put_light_ones_first(ingest);
+    ingest_put_in_order(ingest);
     ingest_next(ingest);
 }
 

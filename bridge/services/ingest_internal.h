@@ -65,8 +65,9 @@ struct need {
 
 /* What one service has asked for in this batch. */
 struct share {
-    size_t asks;  /* recipients x channels */
-    size_t plans; /* deliveries that they have become */
+    size_t asks;   /* recipients x channels of what is not deferred */
+    size_t urgent; /* those of them that are urgent */
+    size_t plans;  /* deliveries that they have become */
 };
 
 /* One item of a request message. */
@@ -89,6 +90,8 @@ struct entry {
     const char *text; /* the item alone */
     size_t text_bytes;
     struct share *share;
+    unsigned round;   /* of the batch: 0 before all others, then share by share */
+    size_t place;     /* among those of the batch, as they came */
     bool is_deferred; /* accepted now; its deliveries are made later, by an expansion */
     bool is_limited;  /* over its service's budget: refused, unless it was accepted before */
     bool is_stored, is_duplicate;
@@ -197,8 +200,13 @@ struct share *ingest_share(struct ingest *ingest, const char *service);
 bool ingest_charge(struct ingest *ingest, const char *service, size_t deliveries);
 /* The same for what a request became after it was let in: the budget may go below zero. */
 void ingest_charge_more(struct ingest *ingest, const char *service, size_t deliveries);
-/* The request is more than what its service may have of this batch at once. */
-bool ingest_is_over_share(const struct share *share, size_t asks);
+/* Takes what it asks for from its service's share, and says when it is served: later by an
+ * expansion, or in which round of the batch. */
+void ingest_take_share(struct entry *entry);
+/* These deliveries are many, and its service has had its share of this batch. */
+bool ingest_is_over_plans(const struct share *share, size_t plans);
+/* The batch's entries by rounds; in a round what is urgent first, else as they came. */
+void ingest_put_in_order(struct ingest *ingest);
 
 /* ingest_plan.c */
 /* The most deliveries that it can become. */

@@ -280,7 +280,7 @@ bool ingest_plan(struct ingest *ingest, struct entry *entry)
     }
     if (!ingest->is_degraded) {
         entry->share->plans += count;
-        if (count > ingest->chunk || ingest_is_over_share(entry->share, 0))
+        if (count > ingest->chunk || ingest_is_over_plans(entry->share, count))
             return ingest_defer(ingest, entry);
     }
     if (!choose_destinations(ingest, entry, count))

@@ -67,9 +67,7 @@ static void take_in(struct ingest *ingest, struct entry *entry)
         return;
     }
     entry->share = ingest_share(ingest, entry->service);
-    entry->is_deferred = ingest_is_over_share(entry->share, asks);
-    if (!entry->is_deferred)
-        entry->share->asks += asks;
+    ingest_take_share(entry);
     entry->is_waiting = !entry->is_deferred && ingest_must_ask(entry);
     ingest->good[ingest->good_count++] = entry;
 }

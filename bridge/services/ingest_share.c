@@ -8,9 +8,10 @@
  * BURST_SECONDS of it at once.  A request is let in while the budget is above zero, and takes it
  * below when it becomes more than that: what follows is `rate_limited` until it has recovered.
  *
- * A *share* is what a service may have of one batch at once.  What goes beyond is deferred:
- * accepted, and expanded in turns with other services.  So the work on a batch is bounded by the
- * number of services in it, and no service waits for the whole of another's.
+ * A *share* is what a service may have of one batch at once.  A large request that goes beyond is
+ * deferred: accepted, and expanded in turns with other services.  A small one never is, since an
+ * expansion costs a statement: it waits for its turn in the batch, which is served share by share,
+ * what is urgent and services that ask for little before all others.
  */
 #include "base/alloc.h"
 #include "services/ingest_internal.h"
@@ -22,6 +23,10 @@
 #define BUDGETS_MAX 10000
 #define SHARE_ASKS  4000
 #define SHARE_PLANS 8000
+/* From here on a statement of its own costs a request no more by delivery than a group does. */
+#define LARGE 250
+/* A service that asks for more of a batch than this comes behind those that ask for less. */
+#define LIGHT_ASKS 100
 
 struct budget {
     double level;
@@ -116,7 +121,57 @@ struct share *ingest_share(struct ingest *ingest, const char *service)
     return share;
 }
 
-bool ingest_is_over_share(const struct share *share, size_t asks)
+void ingest_take_share(struct entry *entry)
 {
-    return share->asks + asks > SHARE_ASKS || share->plans > SHARE_PLANS;
+    struct share *share = entry->share;
+    size_t asks = entry->route.deliveries;
+    bool is_urgent = entry->request->priority == PRIORITY_URGENT;
+    size_t before = is_urgent ? share->urgent : share->asks;
+
+    entry->is_deferred = asks > SHARE_ASKS || (asks > LARGE && share->asks + asks > SHARE_ASKS);
+    if (entry->is_deferred) {
+        entry->round = 1;
+        return;
+    }
+    entry->round = is_urgent && before < LIGHT_ASKS ? 0 : 1 + (unsigned)(before / SHARE_ASKS);
+    share->asks += asks;
+    if (is_urgent)
+        share->urgent += asks;
+}
+
+bool ingest_is_over_plans(const struct share *share, size_t plans)
+{
+    return plans > LARGE && share->plans > SHARE_PLANS;
+}
+
+/* ---- the order of a batch ---- */
+
+static int by_round(const void *a, const void *b)
+{
+    const struct entry *x = *(struct entry *const *)a, *y = *(struct entry *const *)b;
+    bool is_urgent_x = x->round && x->request->priority == PRIORITY_URGENT;
+    bool is_urgent_y = y->round && y->request->priority == PRIORITY_URGENT;
+
+    if (x->round != y->round)
+        return x->round < y->round ? -1 : 1;
+    if (is_urgent_x != is_urgent_y)
+        return is_urgent_x ? -1 : 1;
+    return x->place < y->place ? -1 : x->place > y->place;
+}
+
+void ingest_put_in_order(struct ingest *ingest)
+{
+    bool is_in_order = true;
+
+    for (size_t i = 0; i < ingest->good_count; i++) {
+        struct entry *entry = ingest->good[i];
+
+        entry->place = i;
+        if (!entry->is_deferred && entry->share->asks <= LIGHT_ASKS)
+            entry->round = 0;
+        if (i && by_round(&ingest->good[i - 1], &ingest->good[i]) > 0)
+            is_in_order = false;
+    }
+    if (!is_in_order)
+        qsort(ingest->good, ingest->good_count, sizeof(struct entry *), by_round);
 }

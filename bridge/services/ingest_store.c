@@ -142,6 +142,7 @@ void ingest_start_group(struct ingest *ingest)
     size_t asks = 0, bytes = 0;
 
     ingest->work.is_busy = true;
+    ingest->held_since_ms = loop_now_ms(ingest->loop); /* it goes on, however long the batch is */
     for (; ingest->next < ingest->good_count; ingest->next++) {
         struct entry *entry = ingest->good[ingest->next];
 

@@ -19,10 +19,11 @@ const struct pg_statement store_sql_defer = {
     .sql = INGEST_KEYS(
         INGEST_KEYED_OTHER("$18", "$19"),
         "") "deferred AS ("
-            " INSERT INTO expansion (notification, service, accepted_ms, next, next_id, request)"
-            " SELECT k.notification, x.service, $1::bigint, 0, x.next_id, x.request"
-            " FROM unnest($2::bigint[], $6::text[], $16::bigint[], $17::bytea[])"
-            "   AS x(id, service, next_id, request)"
+            " INSERT INTO expansion (notification, service, priority, accepted_ms, next, next_id,"
+            "   request)"
+            " SELECT k.notification, x.service, x.priority, $1::bigint, 0, x.next_id, x.request"
+            " FROM unnest($2::bigint[], $6::text[], $9::smallint[], $16::bigint[], $17::bytea[])"
+            "   AS x(id, service, priority, next_id, request)"
             " JOIN k ON k.notification = x.id)"
             "SELECT true, notification, 0::bigint, false FROM k",
 };
@@ -55,18 +56,24 @@ const struct pg_statement store_sql_expand = {
                INGEST_MORE),
 };
 
-/* The oldest expansion of the service after $1, in turns. */
+/* Of the highest priority that waits: the oldest of the service after $1, in turns. */
 const struct pg_statement store_sql_expansion_next = {
     .name = "expansion_next",
     .params = 1,
-    .sql = "(SELECT 0 AS turn, notification, service, accepted_ms, next, next_id, request"
+    .sql = "WITH first AS ("
+           " SELECT priority"
            " FROM expansion"
-           " WHERE service > $1::text"
+           " ORDER BY priority"
+           " LIMIT 1)"
+           " (SELECT 0 AS turn, notification, service, accepted_ms, next, next_id, request"
+           " FROM expansion"
+           " WHERE priority = (SELECT priority FROM first) AND service > $1::text"
            " ORDER BY service, notification"
            " LIMIT 1)"
            " UNION ALL"
            " (SELECT 1, notification, service, accepted_ms, next, next_id, request"
            " FROM expansion"
+           " WHERE priority = (SELECT priority FROM first)"
            " ORDER BY service, notification"
            " LIMIT 1)"
            " ORDER BY turn"

@@ -40,7 +40,7 @@ struct expansion_call {
     void (*on_done)(void *ctx, int err);
     void *ctx;
 };
-/* The oldest of the next service in turn; after_service is borrowed for the call. */
+/* Of the highest priority: the oldest of the next service in turn; after_service is borrowed for the call. */
 NODISCARD int store_expansion_next(struct store *store, const char *after_service,
                                    const struct expansion_call *call);
 /* No slice of it is made from then on; statements sent later on `control` see all that were. */

@@ -85,6 +85,50 @@ def test_a_request_with_few_users_and_many_targets_is_large_too(stack, shop):
     assert shop.rpc("request.cancel", {"id": "targets-1"})["result"]["cancelled"] == 6400
 
 
+@pytest.mark.parametrize("each, channels, priority", [
+    (10, ["in_app"], "normal"), (90, ["in_app"], "urgent"), (40, ["in_app", "email"], "low")])
+def test_small_requests_are_never_deferred_however_many(stack, shop, each, channels, priority):
+    """More than one share of a batch in one message: groups of it, and no expansion of each."""
+    before = stack.bridge.metrics()["tocsin_requests_deferred_total"]
+    name = "small-%d" % each
+    many = [request("%s-%d" % (name, n), {"users": users(each, "s")}, channels=channels,
+                    priority=priority, at=soon(600)) for n in range(5500 // each // len(channels))]
+    for at in range(0, len(many), 100):
+        ask(shop, many[at:at + 100])
+    wait_until(lambda: count(stack, "notification", "request like '%s-%%'" % name) == len(many), 30,
+               "all stored")
+    assert stack.bridge.metrics()["tocsin_requests_deferred_total"] == before
+    assert count(stack, "scheduled", "notification in (select id from notification where request "
+                 "like '%s-%%')" % name) == len(many) * each * len(channels)
+
+
+def test_what_is_urgent_is_stored_before_the_rest_of_its_batch(stack, shop):
+    body = [request("row-%d" % n, {"user": "bob"}, priority="normal") for n in range(300)]
+    body.append(request("row-urgent", {"user": "bob"}, priority="urgent"))
+    ask(shop, body)
+    wait_until(lambda: count(stack, "notification", "request like 'row-%'") == 301, 30, "all stored")
+    first = stack.postgres.value(
+        "select request from notification where request like 'row-%' order by id limit 1")
+    assert first == "row-urgent"
+    assert count(stack, "inbox", "notification in (select id from notification where request like "
+                 "'row-%')") == 301
+
+
+def test_what_is_more_important_is_expanded_first(stack, shop):
+    """Both of one message, and for the same users: the numbers in their inboxes say the order."""
+    people = users(4100, "v")
+    ask(shop, [request("later-1", {"users": people}, priority="normal"),
+               request("sooner-1", {"users": people}, priority="high")])
+    wait_until(lambda: count(stack, "notification", "request in ('later-1', 'sooner-1')") == 2, 30,
+               "both accepted")
+    all_made(stack)
+    assert int(stack.postgres.value(
+        "select count(*) from inbox a join inbox b using (user_id) "
+        "join notification n on n.id = a.notification and n.request = 'sooner-1' "
+        "join notification m on m.id = b.notification and m.request = 'later-1' "
+        "where a.seq < b.seq")) == 4100
+
+
 def soon(seconds):
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + seconds))
 
