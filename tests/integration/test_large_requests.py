@@ -85,21 +85,23 @@ def test_a_request_with_few_users_and_many_targets_is_large_too(stack, shop):
     assert shop.rpc("request.cancel", {"id": "targets-1"})["result"]["cancelled"] == 6400
 
 
-@pytest.mark.parametrize("each, channels, priority", [
-    (10, ["in_app"], "normal"), (90, ["in_app"], "urgent"), (40, ["in_app", "email"], "low")])
-def test_small_requests_are_never_deferred_however_many(stack, shop, each, channels, priority):
+@pytest.mark.parametrize("each, channels, priority, requests", [
+    (10, ["in_app", "email", "sms", "push"], "normal", 200),
+    (90, ["in_app"], "urgent", 60),
+    (40, ["in_app", "email"], "low", 100)])
+def test_small_requests_are_never_deferred_however_many(stack, shop, each, channels, priority,
+                                                        requests):
     """More than one share of a batch in one message: groups of it, and no expansion of each."""
+    assert each * len(channels) * requests > 4000
     before = stack.bridge.metrics()["tocsin_requests_deferred_total"]
     name = "small-%d" % each
-    many = [request("%s-%d" % (name, n), {"users": users(each, "s")}, channels=channels,
-                    priority=priority, at=soon(600)) for n in range(5500 // each // len(channels))]
-    for at in range(0, len(many), 100):
-        ask(shop, many[at:at + 100])
-    wait_until(lambda: count(stack, "notification", "request like '%s-%%'" % name) == len(many), 30,
+    ask(shop, [request("%s-%d" % (name, n), {"users": users(each)}, channels=channels,
+                       priority=priority, at=soon(600)) for n in range(requests)])
+    wait_until(lambda: count(stack, "notification", "request like '%s-%%'" % name) == requests, 30,
                "all stored")
     assert stack.bridge.metrics()["tocsin_requests_deferred_total"] == before
     assert count(stack, "scheduled", "notification in (select id from notification where request "
-                 "like '%s-%%')" % name) == len(many) * each * len(channels)
+                 "like '%s-%%')" % name) == requests * each * len(channels)
 
 
 def test_what_is_urgent_is_stored_before_the_rest_of_its_batch(stack, shop):
