@@ -18,6 +18,7 @@
 #include "core/delivery.h"
 #include "core/id.h"
 #include "services/inbox_internal.h"
+#include "store/expansion.h"
 #include "store/questions.h"
 #include "store/removal.h"
 
@@ -26,6 +27,8 @@
 #include <string.h>
 
 #define SWEEP_MS 1000
+/* How often an expansion is to be dropped whose row a slice holds (lock_timeout each). */
+#define DROP_TRIES 4
 
 /* One removal, bite by bite. */
 struct removal {
@@ -36,6 +39,7 @@ struct removal {
     struct ask *ask; /* request.cancel, request.retract */
     bool is_cancel;
     uint64_t notification;
+    unsigned drops;
     int64_t cancelled, retracted;
 };
 
@@ -232,12 +236,39 @@ static void on_head(void *ctx, const struct status_head *head)
     removal->notification = head->notification;
 }
 
+static void on_dropped(void *ctx, int err);
+
+/* Before what is there already is taken back: no more of it is made from then on. */
+static int drop_expansion(struct removal *removal)
+{
+    struct inbox *inbox = removal->inbox;
+
+    if (!inbox->fence->epoch)
+        return ERR_CLOSED;
+    if (inbox->ops.is_full(inbox->ops.ctx))
+        return ERR_FULL;
+    removal->drops++;
+    return store_expansion_drop(inbox->store, removal->notification, on_dropped, removal);
+}
+
+static void on_dropped(void *ctx, int err)
+{
+    struct removal *removal = ctx;
+
+    if (err == ERR_AGAIN && removal->drops < DROP_TRIES)
+        err = drop_expansion(removal);
+    else if (!err)
+        err = take_bite(removal);
+    if (err)
+        fail_removal(removal, err);
+}
+
 static void on_found(void *ctx, int err)
 {
     struct removal *removal = ctx;
 
     if (!err)
-        err = take_bite(removal);
+        err = drop_expansion(removal);
     if (err)
         fail_removal(removal, err);
 }

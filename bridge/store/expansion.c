@@ -154,10 +154,11 @@ int store_expansion_next(struct store *store, const char *after_service,
     return err;
 }
 
-int store_expansion_drop(struct store *store, uint64_t notification)
+int store_expansion_drop(struct store *store, uint64_t notification, store_done_fn *on_done,
+                         void *ctx)
 {
     pg_params_clear(&store->params);
     pg_add_int8(&store->params, (int64_t)notification);
     return store_send(store, STORE_CONTROL, &store_sql_expansion_drop, &store->params,
-                      store_on_done, NULL, NULL);
+                      store_on_done, (void (*)(void))on_done, ctx);
 }

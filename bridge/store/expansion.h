@@ -40,10 +40,14 @@ struct expansion_call {
     void (*on_done)(void *ctx, int err);
     void *ctx;
 };
-/* Of the highest priority: the oldest of the next service in turn; after_service is borrowed for the call. */
+/* Of the highest priority: the oldest of the next service in turn.  after_service is borrowed. */
 NODISCARD int store_expansion_next(struct store *store, const char *after_service,
                                    const struct expansion_call *call);
-/* No slice of it is made from then on; statements sent later on `control` see all that were. */
-NODISCARD int store_expansion_drop(struct store *store, uint64_t notification);
+/*
+ * After success no slice of it is made; statements sent then see all that were.  ERR_AGAIN: a slice
+ * holds its row, and nothing happened.
+ */
+NODISCARD int store_expansion_drop(struct store *store, uint64_t notification,
+                                   store_done_fn *on_done, void *ctx);
 
 #endif

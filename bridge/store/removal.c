@@ -4,7 +4,6 @@
 #include "base/alloc.h"
 #include "core/delivery.h"
 #include "core/id.h"
-#include "store/expansion.h"
 #include "core/outcome.h"
 #include "store/store_internal.h"
 
@@ -233,13 +232,8 @@ int store_expire(struct store *store, const struct removal_call *call)
 static int take_back(struct store *store, const struct pg_statement *statement, int64_t epoch,
                      uint64_t notification, const struct removal_call *call)
 {
-    int err;
-
     if (!epoch)
         return ERR_CLOSED;
-    err = store_expansion_drop(store, notification);
-    if (err)
-        return err;
     pg_params_clear(&store->params);
     pg_add_int8(&store->params, epoch);
     pg_add_int8(&store->params, (int64_t)notification);

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Requests that become many deliveries: accepted at once, made in slices, at nobody else's cost."""
+import concurrent.futures
+import contextlib
 import json
 import time
 
@@ -156,6 +158,63 @@ def test_a_cancelled_request_makes_no_more_deliveries(stack, shop):
                                     % accepted["notification"]))
     assert reply["result"]["cancelled"] == made
     assert books(stack)["missing"] == 0
+
+
+@contextlib.contextmanager
+def held_expansion(stack, shop, body):
+    """Accepted, nothing made of it, and its row locked; ends the lock when it is called."""
+    table, row = stack.postgres.session(), stack.postgres.session()
+    try:
+        table("begin")
+        table("lock table %s in share mode" % ("scheduled" if "at" in body else "delivery"))
+        ask(shop, body)
+        accepted = shop.receipt(body["id"], "accepted", 30)
+        row("begin")
+        row("select from expansion where notification = x'%s'::bigint for update"
+            % accepted["notification"])
+        table(None)
+        table = None
+        yield accepted, lambda: row("commit")
+    finally:
+        if table:
+            table(None)
+        row(None)
+
+
+def waits_to_drop(stack):
+    """When the bridge began to wait for the row; None while it does not."""
+    since = stack.postgres.value(
+        "select coalesce(max(query_start)::text, 'never') from pg_stat_activity where query like '%DELETE FROM expansion%' "
+        "and query like '%$1::bigint' and wait_event_type = 'Lock'")
+    return None if since == "never" else since
+
+
+@pytest.mark.parametrize("call", ["request.cancel", "request.retract"])
+def test_a_call_waits_for_the_slice_that_holds_its_expansion(stack, shop, call):
+    """For longer than one statement waits for a lock: it is tried again, and nothing is left."""
+    body = request("held-" + call, {"users": users(9000)}, at=soon(600))
+    with held_expansion(stack, shop, body) as (accepted, let_go), \
+            concurrent.futures.ThreadPoolExecutor() as pool:
+        reply = pool.submit(shop.rpc, call, {"id": body["id"]}, timeout=60)
+        first = wait_until(lambda: waits_to_drop(stack), 20, "the first try")
+        wait_until(lambda: (waits_to_drop(stack) or first) != first, 20, "the second try")
+        let_go()
+        assert reply.result()["result"]["cancelled"] == count(
+            stack, "attempt", "notification = x'%s'::bigint" % accepted["notification"])
+    left = "notification = x'%s'::bigint" % accepted["notification"]
+    assert count(stack, "expansion", left) == count(stack, "scheduled", left) == 0
+    assert books(stack)["missing"] == 0
+
+
+def test_a_call_that_cannot_stop_an_expansion_is_unavailable(stack, shop):
+    body = request("stuck-1", {"users": users(9000)}, at=soon(600))
+    with held_expansion(stack, shop, body) as (accepted, _):
+        reply = shop.rpc("request.cancel", {"id": "stuck-1"}, timeout=60)
+        assert reply["error"]["code"] == "unavailable", reply
+        left = "notification = x'%s'::bigint" % accepted["notification"]
+        assert count(stack, "expansion", left) == 1
+    assert "result" in shop.rpc("request.cancel", {"id": "stuck-1"}, timeout=60)
+    assert count(stack, "expansion", left) == count(stack, "scheduled", left) == 0
 
 
 def test_ids_that_are_taken_are_replaced(stack, shop):
