@@ -309,7 +309,42 @@ def check_processes(seen, report):
 LOG_OF_OTHERS = 200000
 
 
+# What one character may cost a bridge in memory, in kB: as tests/amplify/table.yaml has it.
+MEMORY_OF_ONE = 131072
+# The longest that a neighbour waits while nothing else is wrong, in seconds.
+NEIGHBOUR_S = 10.0
+# What may be left of a character when all is quiet again, for each process.
+LEFT_KB, LEFT_FDS = 65536, 120
+
+
 def check_costs(seen, report):
+    check_log_costs(seen, report)
+    report.broken("cost.memory", "a bridge grew by more than one client may cost", [
+        (event["character"], process, "%d kB" % (most - event["before"][process][1]))
+        for event in seen.costs if not seen.is_sanitized
+        for process, most in event.get("peak", {}).items()
+        if most - event["before"][process][1] > MEMORY_OF_ONE])
+    report.broken("cost.neighbour", "one who did nothing else waited too long", [
+        (event["character"], event["kind"], "%.1f s" % event["took"]) for event in seen.canaries
+        if event["took"] > NEIGHBOUR_S and not is_other_fault(seen, event)])
+    last = {(event["process"], event["pid"]): event for event in seen.samples
+            if event["phase"] == "quiet"}
+    report.broken("cost.returns", "what a client had taken was not given back", [
+        (event["character"], process, "%+d kB" % (now["rss_kb"] - rss_kb),
+         "%+d descriptors" % (now["fds"] - fds))
+        for event in seen.costs for process, (pid, rss_kb, fds) in event.get("before", {}).items()
+        for now in [last.get((process, pid))] if now
+        and ((now["rss_kb"] - rss_kb > LEFT_KB and not seen.is_sanitized)
+             or now["fds"] - fds > LEFT_FDS)])
+
+
+def is_other_fault(seen, event):
+    """Whether something else was wrong then, or had just been: it may be why the canary waited."""
+    return any(not span[3].startswith("hostile.") for span in seen.faults_between(
+        event["at"] - EFFECT_OF_FAULT, event["at"] + event["took"]))
+
+
+def check_log_costs(seen, report):
     report.broken("cost.log", "a tenth of what was sent is in the log, or more", [
         (event["character"], event["sent"], event["log"]) for event in seen.costs
         if event["log"] > event["sent"] / 10 + LOG_OF_OTHERS])

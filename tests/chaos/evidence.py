@@ -29,7 +29,7 @@ class Evidence:
         self.shown = collections.defaultdict(list)
         self.effects = collections.defaultdict(list)
         self.books, self.exits, self.samples, self.calls = [], [], [], []
-        self.costs = []
+        self.costs, self.canaries = [], []
         self.spans = []  # (begin, end, component, name)
         self.is_sanitized = False
         self.started = events[0]["at"] if events else 0
@@ -41,6 +41,7 @@ class Evidence:
                   "shown": self.take_shown, "call": self.take_call, "fault": self.take_fault,
                   "books": self.books.append, "exit": self.exits.append,
                   "sample": self.samples.append, "cost": self.costs.append,
+                  "canary": self.canaries.append,
                   "rows": lambda e: self.tables[e["table"]].extend(e["rows"]),
                   "run": lambda e: setattr(self, "is_sanitized", e.get("sanitized", False))}
         for event in events:

@@ -13,6 +13,8 @@ One JSON object a line; `at` is the time of day in seconds, `what` is one of:
     exit      process, code, expected, text
     sample    process, pid, rss_kb, fds, phase
     books     the conservation view at that moment
+    cost      character, sent, log (bytes), before {process: [pid, rss_kb, fds]}, peak {process: kB}
+    canary    character, kind, took: seconds until the answer to one who does nothing else
     alive     epochs that were alive at the end
     rows      table, rows: the end state, as dictionaries
     trouble   text: the harness could not do what it wanted

@@ -396,3 +396,40 @@ def test_a_client_that_fills_the_log_is_found():
     assert story.says() == []
     story.events[-1]["log"] = 800000
     assert any("of what was sent is in the log" in text for text in story.says())
+
+
+def cost(**more):
+    return {"what": "cost", "at": T + 9, "character": "hoarder", "sent": 10, "log": 0,
+            "before": {"bridge0": [7, 40000, 60]}, "peak": {"bridge0": 90000}, **more}
+
+
+def test_a_client_that_takes_the_memory_of_a_bridge_is_found():
+    story = Story()
+    story.events.append(cost())
+    assert story.says() == []
+    story.events[-1]["peak"]["bridge0"] = 40000 + 131073
+    assert any("one client may cost" in text for text in story.says())
+
+
+def test_a_neighbour_who_waits_is_found_unless_something_else_is_wrong():
+    story = Story()
+    story.events.append({"what": "canary", "at": T + 30, "character": "caller", "kind": "user",
+                         "took": 9.0})
+    assert story.says() == []
+    story.events[-1]["took"] = 11.0
+    story.events += fault("hostile.caller", "hostile-caller", T + 25, T + 45)
+    assert any("waited too long" in text for text in story.says())
+    story.events += fault("postgres.stop", "postgres", T + 29, T + 40)
+    assert not any("waited too long" in text for text in story.says())
+
+
+def test_what_a_client_does_not_give_back_is_found():
+    story = Story()
+    quiet = {"what": "sample", "at": T + 60, "process": "bridge0", "pid": 7, "rss_kb": 50000,
+             "fds": 100, "phase": "quiet"}
+    story.events += [cost(), quiet]
+    assert story.says() == []
+    quiet["fds"] = 300
+    assert any("not given back" in text for text in story.says())
+    quiet["pid"] = 8  # another process since: nothing is known of it
+    assert not any("not given back" in text for text in story.says())

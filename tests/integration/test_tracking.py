@@ -183,6 +183,40 @@ def test_a_reader_does_not_wait_for_a_database_that_is_away(stack, shop):
     stack.bridge.wait_ready()
 
 
+REFUSE = """
+create function refuse_poison() returns trigger language plpgsql as
+  $$ begin raise exception 'on purpose' using errcode = '22000'; end $$;
+create trigger refuse_poison before insert on callback_event for each row
+  when (convert_from(new.raw, 'UTF8') like '%poison%') execute function refuse_poison();
+"""
+
+
+def test_a_click_that_can_never_be_stored_takes_no_other_with_it(stack, shop):
+    """All of them wait for the database, and are one statement: the one that it refuses is lost."""
+    readers = [send(shop) for _ in range(4)]
+    poisoned, address = send(shop, content={"email": {
+        "html": HTML.replace("https://shop.example/", "https://shop.example/poison")}})
+    for name in [name for name, _ in readers] + [poisoned]:
+        shop.receipt(name, "sent")
+    pages = [mail(stack, "sendgrid", reader)[0] for _, reader in readers]
+    pages.insert(2, mail(stack, "sendgrid", address)[0])
+    stack.postgres.sql(REFUSE)
+    try:
+        stack.postgres.pause()
+        try:
+            for html in pages:
+                assert fetch(stack, link(html, "c"))[0] == 302
+        finally:
+            stack.postgres.resume()
+        for name, _ in readers:
+            shop.receipt(name, "clicked", 20)
+    finally:
+        stack.postgres.sql("drop function refuse_poison cascade")
+    assert stack.bridge.metrics()['tocsin_tracking_total{what="lost"}'] == 1
+    assert [r["status"] for r in shop.receipts(poisoned)] == ["accepted", "sent"]
+    stack.bridge.wait_ready()
+
+
 def test_a_service_that_wants_the_end_alone_hears_nothing_of_it(stack, shop):
     name, address = send(shop, receipts="final")
     shop.receipt(name, "sent")
