@@ -100,7 +100,9 @@ static bool is_free(const struct outcome *outcome)
 {
     bool is_provider_away = outcome->is_connection && !outcome->is_target_only;
 
-    if (outcome->is_counted)
+    /* What is about the target alone is nobody's outage. */
+    if (outcome->is_counted ||
+        (outcome->is_target_only && outcome->kind == OUTCOME_AUTH_CONFIG_ERROR))
         return false;
     return outcome->kind == OUTCOME_THROTTLE || outcome->kind == OUTCOME_AUTH_CONFIG_ERROR ||
            outcome->reason == REASON_RATE_LIMITED || is_provider_away;
@@ -134,8 +136,11 @@ static struct verdict judge_again(const struct outcome *outcome, const struct re
 {
     struct verdict verdict = settle(DELIVERY_READY, !is_free(outcome));
     int round = verdict.costs_attempt ? tries.attempts : tries.deferrals;
+    bool is_last = verdict.costs_attempt
+                       ? round >= policy->attempts
+                       : round >= DELIVERY_DEFERRALS_MAX && tries.age_ms >= DELIVERY_DEFERRALS_MS;
 
-    if (round >= (verdict.costs_attempt ? policy->attempts : DELIVERY_DEFERRALS_MAX))
+    if (is_last)
         return settle(DELIVERY_DEAD, true);
     verdict.delay_ms = delay_ms(outcome, policy, round, random);
     if (expires_at_ms > 0 && verdict.delay_ms >= expires_at_ms - now_wall_ms)

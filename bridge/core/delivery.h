@@ -46,13 +46,15 @@ struct verdict {
     bool costs_attempt;
 };
 
-/* What has cost no attempt so often, ends. */
+/* What has cost no attempt so often, and is so old, ends: an outage of a weekend is outlasted. */
 #define DELIVERY_DEFERRALS_MAX 500
+#define DELIVERY_DEFERRALS_MS  (72 * INT64_C(3600000))
 
 /* What was tried before, this time included. */
 struct tries {
     int attempts;
-    int deferrals; /* tries that cost no attempt; counts this one as if it were one */
+    int deferrals;  /* tries that cost no attempt; counts this one as if it were one */
+    int64_t age_ms; /* since the notification was accepted */
 };
 
 /*
@@ -72,7 +74,8 @@ struct tries {
  *   expired, cancelled, suppressed   that state; costs no attempt
  *
  * What costs no attempt waits longer each time, as if it had, also where a short time is named
- * again and again, and is DEAD after DELIVERY_DEFERRALS_MAX of them.
+ * again and again, and is DEAD after DELIVERY_DEFERRALS_MAX of them once the
+ * notification is DELIVERY_DEFERRALS_MS old.
  *
  * A connection that never came about (is_connection) costs no attempt either, unless the target
  * is its own server (is_target_only): a webhook that nobody answers ends, a provider comes back.  A

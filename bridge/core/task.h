@@ -53,7 +53,6 @@ struct task {
     enum reason suppressed;    /* why it must not be sent; REASON_NONE: it may */
     int attempts;              /* made before this one */
     int deferrals;             /* tries before this one that cost no attempt */
-    int64_t deferred_ms;       /* boot: the last of them; meaningless when there was none */
     int64_t pinned_until_ms;   /* wall; no other destination may take it until then */
     unsigned desk;             /* set of enum task_desk */
     bool is_suspect;

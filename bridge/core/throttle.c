@@ -83,9 +83,13 @@ static void acquit(struct throttle *throttle)
         throttle->is_charged[i] = false;
 }
 
-bool throttle_is_own_fault(const struct throttle *throttle, int64_t since_ms)
+bool throttle_is_own_fault(const struct throttle *throttle, int64_t since_ms,
+                           const struct witness *witness)
 {
-    return throttle->good_ms > since_ms && !throttle->is_setup_confirmed;
+    bool has_company = throttle->is_charged[CHARGE_SETUP] &&
+                       has_other_address(&throttle->first[CHARGE_SETUP], witness);
+
+    return throttle->breaker == BREAKER_CLOSED && throttle->good_ms > since_ms && !has_company;
 }
 
 bool throttle_is_impartial(const struct throttle *throttle, const struct witness *witness)

@@ -75,10 +75,12 @@ bool throttle_take(struct throttle *throttle, int64_t now_ms);
 void throttle_give(struct throttle *throttle, const struct outcome *outcome,
                    const struct witness *witness, int64_t now_ms);
 /*
- * Whether a message that this destination refused at since_ms, and refuses again, is at fault
- * itself: others were taken meanwhile, and no two have been refused so since.
+ * Whether a message that this destination refused at since_ms, and refuses again, seems to be at
+ * fault itself: others were taken meanwhile, and nobody else has been refused so since the last of
+ * them.  Once may be chance: an outage has begun, and this message was the first to meet it.
  */
-bool throttle_is_own_fault(const struct throttle *throttle, int64_t since_ms);
+bool throttle_is_own_fault(const struct throttle *throttle, int64_t since_ms,
+                           const struct witness *witness);
 /* Whether the message is none of those that accuse the destination: fit for a probe. */
 bool throttle_is_impartial(const struct throttle *throttle, const struct witness *witness);
 /* Another bridge was told to pause; shut_max_ms at most. */

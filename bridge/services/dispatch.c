@@ -140,6 +140,7 @@ void dispatch_free(struct dispatch *dispatch)
     for (size_t i = 0; i < dispatch->destination_count; i++) {
         active_queue_free(dispatch->destinations[i]->queue);
         opened_retire(dispatch->destinations[i]->opened);
+        free(dispatch->destinations[i]->refusals);
         free((char *)(uintptr_t)dispatch->destinations[i]->config.name);
         free(dispatch->destinations[i]);
     }
@@ -491,14 +492,16 @@ static void on_outcome(void *ctx, const struct outcome *given)
     enum breaker before = destination->throttle.breaker;
     int64_t paused_ms = destination->throttle.paused_until_ms;
     bool is_current = attempt->generation == dispatch->generation;
-    struct outcome blamed = dispatch_blame(destination, task, given);
+    int64_t now_ms = loop_now_ms(dispatch->loop);
+    struct outcome blamed = dispatch_blame(destination, task, given, now_ms);
     const struct outcome *outcome = &blamed;
-    struct witness witness = dispatch_witness(task, outcome);
+    struct witness witness = dispatch_witness(task, given);
 
     opened_done(attempt->opened);
     free(attempt);
     dispatch->sending--;
-    throttle_give(&destination->throttle, outcome, &witness, loop_now_ms(dispatch->loop));
+    /* A message at fault has met a refusal all the same: no good answer of the destination's. */
+    throttle_give(&destination->throttle, given, &witness, now_ms);
     dispatch_share_pause(dispatch, destination, paused_ms);
     metric_add(destination->outcomes[outcome->kind], 1);
     metric_observe(destination->took, (double)took_us / 1e6);

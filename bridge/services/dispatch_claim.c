@@ -72,7 +72,6 @@ struct task *dispatch_make(struct note **before, const struct claimed *row)
     task->recipient_kind = (enum recipient_kind)row->recipient_kind;
     task->attempts = row->attempts;
     task->deferrals = row->deferrals;
-    task->deferred_ms = clock_boot_ms() - row->deferred_ago_ms;
     task->desk = row->desk;
     task->is_replay = row->is_replay;
     /* What was dead has lost its head, and those after it may still wait. */

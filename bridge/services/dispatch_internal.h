@@ -28,12 +28,24 @@ struct opened {
 
 #define TURN_SLOTS 509
 
+/* A message that was refused for the destination's settings. */
+struct refusal {
+    uint64_t delivery;
+    int64_t at_ms; /* loop time of the last refusal */
+    int alone;     /* how often it seemed to be at fault itself */
+};
+
+/* Messages a destination remembers so: the oldest makes room, and is then looked at anew. */
+#define DISPATCH_REFUSALS 256
+
 struct destination {
     struct destination_config config;
     struct opened *opened;
     int32_t id;
     struct active_queue *queue;
     struct throttle throttle;
+    struct refusal *refusals; /* DISPATCH_REFUSALS of them, made at the first refusal; or NULL */
+    unsigned next_refusal;
     struct slots slots;
     bool is_taking;
     bool is_held;              /* an admin has stopped it, or its channel */
@@ -139,9 +151,9 @@ void dispatch_forget(struct dispatch *dispatch, struct task *task);
 /* dispatch_probe.c */
 /* Which message had this outcome, as far as it matters. */
 struct witness dispatch_witness(const struct task *task, const struct outcome *outcome);
-/* The outcome, PERMANENT where the message alone is at fault for it. */
-struct outcome dispatch_blame(const struct destination *destination, const struct task *task,
-                              const struct outcome *outcome);
+/* The outcome, PERMANENT where the message alone is at fault for it; before throttle_give(). */
+struct outcome dispatch_blame(struct destination *destination, const struct task *task,
+                              const struct outcome *outcome, int64_t now_ms);
 /* Logs where this outcome has moved the breaker to. */
 void dispatch_note_breaker(const struct destination *destination, enum breaker before,
                            const struct outcome *outcome);

@@ -2,8 +2,10 @@
 /*
  * dispatch_probe - whose fault a refusal is, and which message tells whether a destination works
  *
- * A message that a destination refuses for its settings, and refuses again although it has taken
- * others meanwhile, is at fault itself.
+ * A message that a destination refuses for its settings, and refuses again although it takes
+ * others, is at fault itself.  A refusal counts when others were taken since the one before and
+ * nobody else was refused since; REFUSED_ALONE of them are wanted, since the first message to meet
+ * an outage looks the same.  They are kept in memory: after a restart they are counted anew.
  *
  * After the breaker has been open, one message is tried.  The oldest would often be the one that
  * opened it, so that a few bad messages could keep the breaker open for good.  A probe is drawn
@@ -11,6 +13,7 @@
  * and content from the messages that accuse the destination.  Only when there is no such message
  * is any other one tried.
  */
+#include "base/alloc.h"
 #include "base/log.h"
 #include "core/address.h"
 #include "services/dispatch_internal.h"
@@ -19,6 +22,8 @@
 
 /* So many are looked at, so that a long queue costs no more than a short one. */
 #define PROBE_LOOKS 64
+/* So often a message must have been refused while others were taken. */
+#define REFUSED_ALONE 2
 
 static uint64_t hash_of(const void *bytes, size_t length)
 {
@@ -59,18 +64,50 @@ struct witness dispatch_witness(const struct task *task, const struct outcome *o
     return witness_of(task);
 }
 
-struct outcome dispatch_blame(const struct destination *destination, const struct task *task,
-                              const struct outcome *outcome)
+static struct refusal *find_refusal(struct destination *destination, uint64_t delivery)
+{
+    for (unsigned i = 0; destination->refusals && i < DISPATCH_REFUSALS; i++)
+        if (destination->refusals[i].delivery == delivery)
+            return &destination->refusals[i];
+    return NULL;
+}
+
+static void add_refusal(struct destination *destination, uint64_t delivery, int64_t now_ms)
+{
+    unsigned at = destination->next_refusal++ % DISPATCH_REFUSALS;
+
+    if (!destination->refusals)
+        destination->refusals = xcalloc(DISPATCH_REFUSALS, sizeof(*destination->refusals));
+    destination->refusals[at] = (struct refusal){.delivery = delivery, .at_ms = now_ms};
+}
+
+static bool is_at_fault(struct destination *destination, const struct task *task, int64_t now_ms)
+{
+    struct refusal *refusal = find_refusal(destination, task->id);
+    struct witness witness = witness_of(task);
+
+    if (!refusal) {
+        add_refusal(destination, task->id, now_ms);
+        return false;
+    }
+    if (throttle_is_own_fault(&destination->throttle, refusal->at_ms, &witness))
+        refusal->alone++;
+    refusal->at_ms = now_ms;
+    return refusal->alone >= REFUSED_ALONE;
+}
+
+struct outcome dispatch_blame(struct destination *destination, const struct task *task,
+                              const struct outcome *outcome, int64_t now_ms)
 {
     struct outcome blamed = *outcome;
 
     if (outcome->kind != OUTCOME_AUTH_CONFIG_ERROR || outcome->is_before_message ||
-        task->deferrals == 0 || !throttle_is_own_fault(&destination->throttle, task->deferred_ms))
+        !is_at_fault(destination, task, now_ms))
         return blamed;
     blamed.kind = OUTCOME_PERMANENT;
     log_info("delivery.own_fault", LOG_ID("delivery", task->id),
              LOG_STR("destination", destination->config.name), LOG_STR("code", outcome->code),
-             LOG_STR("why", "refused twice while others were taken"));
+             LOG_STR("why", "refused again and again while others were taken"));
     return blamed;
 }
 

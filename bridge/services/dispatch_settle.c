@@ -63,7 +63,9 @@ static struct outcome known(struct dispatch *dispatch, const struct task *task,
 static struct verdict judge(struct dispatch *dispatch, const struct task *task,
                             const struct outcome *outcome, int attempts, int64_t now_ms)
 {
-    struct tries tries = {.attempts = attempts, .deferrals = task->deferrals + 1};
+    struct tries tries = {.attempts = attempts,
+                          .deferrals = task->deferrals + 1,
+                          .age_ms = now_ms - task->note->created_ms};
     struct retry_policy policy = dispatch_policy(dispatch, task);
     const struct type_config *type = dispatch_type(dispatch, task->note->type);
     struct verdict verdict = delivery_judge(outcome, &policy, tries, now_ms, task->note->expires_ms,

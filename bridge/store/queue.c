@@ -26,8 +26,7 @@ _Static_assert(REASON_COLLAPSED == 24, "as in CLAIMED_COLUMNS");
     "   WHERE c.service = n.service AND c.key = n.collapse_key AND c.channel = u.channel" \
     "   AND c.recipient_kind = u.recipient_kind AND " CLAIM_SAME                          \
     "   AND c.delivery > u.id) THEN 24 WHEN u.recipient_kind >= 4 THEN " CLAIM_SUPPRESSED \
-    " END, u.user_id, u.is_unsure, u.desk, u.last_reason <> 0, u.head <> 0, u.deferrals," \
-    " coalesce(extract(epoch FROM clock_timestamp() - u.deferred_at) * 1000, -1)::bigint"
+    " END, u.user_id, u.is_unsure, u.desk, u.last_reason <> 0, u.head <> 0, u.deferrals"
 #define CLAIMED_NOTIFICATION \
     " CROSS JOIN LATERAL"    \
     " (SELECT * FROM notification WHERE id = u.notification LIMIT 1) n"
@@ -226,8 +225,7 @@ static void on_claimed(void *ctx, int err, const struct pg_result *result)
         row.is_replay = row.attempts > 0 || pg_int(result, i, 24) != 0;
         row.is_step = pg_int(result, i, 25) != 0;
         row.deferrals = (int)pg_int(result, i, 26);
-        row.deferred_ago_ms = pg_int(result, i, 27);
-        row.was_dead = pg_int(result, i, 28) != 0;
+        row.was_dead = pg_int(result, i, 27) != 0;
         claim.on_row(claim.ctx, &row);
     }
     claim.on_done(claim.ctx, err);

@@ -21,8 +21,7 @@ struct claimed { /* strings borrowed for the callback */
     uint64_t id, notification;
     int64_t seq, due_ms, created_ms, expires_ms;
     int attempts, crashes, receipts, recipient_kind;
-    int deferrals;           /* tries that cost no attempt */
-    int64_t deferred_ago_ms; /* the last of them; -1: none */
+    int deferrals; /* tries that cost no attempt */
     enum channel channel;
     enum priority priority;
     const char *recipient, *service, *request, *type, *collapse_key, *retry;

@@ -65,8 +65,6 @@
     "WITH x AS (UPDATE delivery d SET state = r.to_state, epoch = NULL, due_at = r.due,"        \
     " destination = r.via, attempts = r.tries, last_reason = r.reason,"                         \
     " deferrals = d.deferrals + (r.number > r.tries AND d.deferrals < 30000)::int,"             \
-    " deferred_at = CASE WHEN r.number > r.tries THEN clock_timestamp()"                        \
-    "   ELSE d.deferred_at END,"                                                                \
     " is_unsure = d.is_unsure OR r.outcome = 8 FROM " SETTLE_COLUMNS                            \
     " WHERE d.id = ANY ($2::bigint[]) AND d.id = r.id AND d.epoch = $1::bigint AND d.state = 1" \
     " RETURNING d.notification, d.destination, d.channel, d.recipient_kind, d.recipient,"       \

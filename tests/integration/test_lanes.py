@@ -115,7 +115,9 @@ def ends(shop, prefix, statuses):
             if r["id"].startswith(prefix) and r["status"] in statuses}
 
 
-@pytest.mark.parametrize("name", sorted(LANES))
+@pytest.mark.parametrize("name", [
+    pytest.param(name, marks=[] if name in ("fcm", "ses") else [pytest.mark.long])
+    for name in sorted(LANES)])
 def test_eleven_bad_messages_stop_no_lane_and_end(stack, name):
     lane, info = LANES[name], stack.providers.info
     stack.providers.control("POST", "/reset", {})

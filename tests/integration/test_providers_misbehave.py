@@ -181,6 +181,27 @@ def test_a_provider_that_refuses_us_keeps_the_messages_until_it_takes_us_again(s
     assert opened
 
 
+@pytest.mark.parametrize("before", ["20003", "20429"])
+def test_a_second_outage_buries_nothing_that_waited_through_the_first(stack, shop, before):
+    """One that was taken between two outages says nothing about the messages that wait."""
+    script(stack, "twilio", answers=["twilio:" + before], repeat=True)
+    names = [sms(shop, receipts="all") for _ in range(12)]
+    for name in names:
+        assert shop.receipt(name, "retrying", 30)
+    script(stack, "twilio", answers=["twilio:20003"], repeat=True)
+    script(stack, "twilio", answers=["ok"])  # the newest rule comes first, once
+    wait_until(lambda: sum("sent" in statuses(shop, name) for name in names) >= 1, 30,
+               "one that was taken")
+    for name in names:
+        seen = len(statuses(shop, name))
+        wait_until(lambda n=name, s=seen: len(statuses(shop, n)) > s or "sent" in statuses(shop, n),
+                   30, "another try of each")
+    assert not any("dead" in statuses(shop, name) for name in names)
+    stack.providers.control("POST", "/reset", {})
+    for name in names:
+        assert shop.receipt(name, "sent", 30)
+
+
 def test_an_outage_ends_and_everything_is_sent(stack, shop):
     script(stack, "twilio", listen="refuse")
     names = [sms(shop, receipts="final") for _ in range(60)]

@@ -315,7 +315,7 @@ static void settle(const struct step *step, struct state *state, unsigned at)
     uint8_t seen = delivery->seen, came = delivery->came, kind = delivery->outcome;
 
     outcome_set(&outcome, (enum outcome_kind)kind, (enum reason)delivery->reason, NULL);
-    verdict = delivery_judge(&outcome, &policy, (struct tries){delivery->tries + 1, 1},
+    verdict = delivery_judge(&outcome, &policy, (struct tries){delivery->tries + 1, 1, 0},
                              state->is_late ? 10 : 0, 0, 0);
     if (delivery->medium == IN_APP && state->holds)
         verdict = delivery_wait(&verdict, outcome.reason, state->is_late ? 10 : 0, 10);

@@ -188,8 +188,8 @@ static void every_outcome_has_its_verdict(void **state)
         outcome.retry_after_ms = c->retry_after_ms;
         outcome.is_connection = c->is_connection;
         outcome.is_target_only = c->is_target_only;
-        verdict = delivery_judge(&outcome, &steady, (struct tries){c->attempts, c->attempts}, NOW,
-                                 c->expires_in_ms ? NOW + c->expires_in_ms : 0, 12345);
+        verdict = delivery_judge(&outcome, &steady, (struct tries){c->attempts, c->attempts, 0},
+                                 NOW, c->expires_in_ms ? NOW + c->expires_in_ms : 0, 12345);
         if (verdict.state != c->state || verdict.delay_ms != c->delay_ms ||
             verdict.costs_attempt != c->costs_attempt)
             fail_msg("%s: %s after %lld ms, costs %d", c->name, delivery_state_name(verdict.state),
@@ -240,7 +240,7 @@ static void jitter_is_uniform_above_zero_and_never_longer_than_the_backoff(void 
     outcome_set(&outcome, OUTCOME_RETRY, REASON_NETWORK_TIMEOUT, "");
     for (uint64_t random = 0; random < 4000; random++) {
         struct verdict verdict =
-            delivery_judge(&outcome, &policy, (struct tries){2, 1}, NOW, 0, random);
+            delivery_judge(&outcome, &policy, (struct tries){2, 1, 0}, NOW, 0, random);
 
         least = verdict.delay_ms < least ? verdict.delay_ms : least;
         most = verdict.delay_ms > most ? verdict.delay_ms : most;
@@ -261,11 +261,20 @@ static void backoff_stops_growing_at_its_cap(void **state)
     (void)state;
     outcome_set(&outcome, OUTCOME_RETRY, REASON_NETWORK_TIMEOUT, "");
     assert_int_equal(
-        delivery_judge(&outcome, &long_one, (struct tries){999999, 1}, NOW, 0, 1).delay_ms, 60000);
-    assert_int_equal(delivery_judge(&outcome, &flat, (struct tries){999999, 1}, NOW, 0, 1).delay_ms,
-                     500);
-    assert_int_equal(delivery_judge(&outcome, &no_wait, (struct tries){1, 1}, NOW, 0, 1).delay_ms,
-                     1);
+        delivery_judge(&outcome, &long_one, (struct tries){999999, 1, 0}, NOW, 0, 1).delay_ms,
+        60000);
+    assert_int_equal(
+        delivery_judge(&outcome, &flat, (struct tries){999999, 1, 0}, NOW, 0, 1).delay_ms, 500);
+    assert_int_equal(
+        delivery_judge(&outcome, &no_wait, (struct tries){1, 1, 0}, NOW, 0, 1).delay_ms, 1);
+}
+
+/* The state after as many deferrals as there may be, when the notification is that old. */
+static enum delivery_state after_deferrals(const struct outcome *outcome, int64_t age_ms)
+{
+    struct tries tries = {1, DELIVERY_DEFERRALS_MAX, age_ms};
+
+    return delivery_judge(outcome, &steady, tries, NOW, 0, 1).state;
 }
 
 static void what_costs_no_attempt_waits_longer_and_ends(void **state)
@@ -284,7 +293,7 @@ static void what_costs_no_attempt_waits_longer_and_ends(void **state)
         outcome.retry_after_ms = cases[i].named_ms;
         for (int n = 1; n < DELIVERY_DEFERRALS_MAX; n++) {
             struct verdict verdict =
-                delivery_judge(&outcome, &steady, (struct tries){1, n}, NOW, 0, 1);
+                delivery_judge(&outcome, &steady, (struct tries){1, n, 0}, NOW, 0, 1);
 
             assert_int_equal(verdict.state, DELIVERY_READY);
             assert_false(verdict.costs_attempt);
@@ -292,10 +301,8 @@ static void what_costs_no_attempt_waits_longer_and_ends(void **state)
             before_ms = verdict.delay_ms;
         }
         assert_int_equal(before_ms, steady.max_ms);
-        assert_int_equal(
-            delivery_judge(&outcome, &steady, (struct tries){1, DELIVERY_DEFERRALS_MAX}, NOW, 0, 1)
-                .state,
-            DELIVERY_DEAD);
+        assert_int_equal(after_deferrals(&outcome, DELIVERY_DEFERRALS_MS), DELIVERY_DEAD);
+        assert_int_equal(after_deferrals(&outcome, DELIVERY_DEFERRALS_MS - 1), DELIVERY_READY);
     }
 }
 
@@ -306,8 +313,9 @@ static void a_limit_of_a_targets_own_server_costs_attempts(void **state)
     (void)state;
     outcome_set(&outcome, OUTCOME_THROTTLE, REASON_RATE_LIMITED, "");
     outcome.is_counted = outcome.is_target_only = true;
-    assert_true(delivery_judge(&outcome, &steady, (struct tries){1, 1}, NOW, 0, 1).costs_attempt);
-    assert_int_equal(delivery_judge(&outcome, &steady, (struct tries){3, 1}, NOW, 0, 1).state,
+    assert_true(
+        delivery_judge(&outcome, &steady, (struct tries){1, 1, 0}, NOW, 0, 1).costs_attempt);
+    assert_int_equal(delivery_judge(&outcome, &steady, (struct tries){3, 1, 0}, NOW, 0, 1).state,
                      DELIVERY_DEAD);
 }
 

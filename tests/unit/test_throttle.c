@@ -285,7 +285,7 @@ static void what_fails_before_any_message_needs_no_witness(void **state)
     assert_true(throttle_take(&throttle, 0));
     throttle_give(&throttle, &outcome, &(struct witness){1, 1}, 0);
     assert_int_equal(throttle.breaker, BREAKER_OPEN);
-    assert_false(throttle_is_own_fault(&throttle, -5));
+    assert_false(throttle_is_own_fault(&throttle, -5, &(struct witness){1, 1}));
 }
 
 static void an_outage_needs_two_addresses_but_no_two_contents(void **state)
@@ -314,7 +314,7 @@ static void a_limit_that_may_be_of_one_target_needs_a_second_address(void **stat
     assert_int_equal(throttle_next_ms(&throttle, 0), 5000);
 }
 
-static void a_second_refusal_by_one_that_takes_others_is_its_own_fault(void **state)
+static void a_refusal_alone_among_others_that_are_taken_is_its_own_fault(void **state)
 {
     struct witness bad = {1, 1}, good = {2, 2}, other = {3, 3};
     struct throttle throttle;
@@ -322,16 +322,17 @@ static void a_second_refusal_by_one_that_takes_others_is_its_own_fault(void **st
     (void)state;
     throttle_init(&throttle, &config);
     meets(&throttle, OUTCOME_AUTH_CONFIG_ERROR, 0, -1, bad, 100);
-    assert_false(throttle_is_own_fault(&throttle, 100)); /* nobody was taken since */
+    assert_false(throttle_is_own_fault(&throttle, 100, &bad)); /* nobody was taken since */
     meets(&throttle, OUTCOME_PERMANENT, 0, -1, good, 200);
-    assert_false(throttle_is_own_fault(&throttle, 100));
+    assert_false(throttle_is_own_fault(&throttle, 100, &bad));
     meets(&throttle, OUTCOME_ACCEPTED, 0, -1, good, 200);
-    assert_true(throttle_is_own_fault(&throttle, 100));
-    assert_false(throttle_is_own_fault(&throttle, 300));
+    assert_true(throttle_is_own_fault(&throttle, 100, &bad));
+    assert_false(throttle_is_own_fault(&throttle, 300, &bad));
     meets(&throttle, OUTCOME_AUTH_CONFIG_ERROR, 0, -1, other, 400);
-    assert_true(throttle_is_own_fault(&throttle, 100));
-    meets(&throttle, OUTCOME_AUTH_CONFIG_ERROR, 0, -1, good, 400); /* now it is the destination */
-    assert_false(throttle_is_own_fault(&throttle, 100));
+    assert_false(throttle_is_own_fault(&throttle, 100, &bad)); /* it is not alone any more */
+    assert_true(throttle_is_own_fault(&throttle, 100, &other));
+    meets(&throttle, OUTCOME_ACCEPTED, 0, -1, good, 500);
+    assert_true(throttle_is_own_fault(&throttle, 100, &bad));
 }
 
 static void a_probe_is_none_of_those_that_accuse(void **state)
@@ -503,7 +504,7 @@ int main(void)
         cmocka_unit_test(what_fails_before_any_message_needs_no_witness),
         cmocka_unit_test(an_outage_needs_two_addresses_but_no_two_contents),
         cmocka_unit_test(a_limit_that_may_be_of_one_target_needs_a_second_address),
-        cmocka_unit_test(a_second_refusal_by_one_that_takes_others_is_its_own_fault),
+        cmocka_unit_test(a_refusal_alone_among_others_that_are_taken_is_its_own_fault),
         cmocka_unit_test(a_probe_is_none_of_those_that_accuse),
         cmocka_unit_test(with_no_strikes_allowed_one_target_never_stops_the_others),
         cmocka_unit_test(a_slot_that_was_not_used_says_nothing_of_the_destination),
