@@ -128,6 +128,7 @@ void ingest_batch_reset(struct ingest *ingest)
     ingest->looking_count = 0;
     ingest->held_since_ms = ingest->read_ms = 0;
     ingest->is_batch = ingest->is_ending = ingest->is_telling = false;
+    ingest->is_given_back = false;
     ingest->batch++;
     strmap_fini(&ingest->shares);
     memset(&ingest->shares, 0, sizeof(ingest->shares));
@@ -139,6 +140,11 @@ void ingest_batch_reset(struct ingest *ingest)
 static void reset(struct ingest *ingest)
 {
     ingest->generation++;
+    for (size_t i = 0; i < ingest->count; i++)
+        if (!ingest->entries[i]->is_stored || ingest->entries[i]->is_duplicate)
+            ingest_refund(ingest, ingest->entries[i]);
+    if (ingest->expand.entry)
+        ingest_refund(ingest, ingest->expand.entry);
     ingest->expand.entry = NULL;
     ingest_work_reset(ingest);
     ingest_batch_reset(ingest);
@@ -287,6 +293,38 @@ static void refuse_limited(struct ingest *ingest, struct entry *entry)
                   "send it again later, or have the rate raised");
 }
 
+/*
+ * What repeats have taken is given back, and may be enough for those that were refused for it: once
+ * in a batch, since it would not end while budgets recover.  true: there is more to store.
+ */
+static bool let_in_more(struct ingest *ingest)
+{
+    size_t before = ingest->good_count;
+    bool is_any = false;
+
+    if (ingest->is_given_back)
+        return false;
+    ingest->is_given_back = true;
+    for (size_t i = 0; i < ingest->count; i++) {
+        struct entry *entry = ingest->entries[i];
+
+        if (!entry->charged || !(entry->is_duplicate || entry->is_failed))
+            continue;
+        ingest_refund(ingest, entry);
+        is_any = true;
+    }
+    for (size_t i = 0; is_any && i < ingest->count; i++) {
+        struct entry *entry = ingest->entries[i];
+
+        if (!entry->is_limited || entry->is_stored)
+            continue;
+        entry->is_limited = entry->is_duplicate = false;
+        ingest->looking_count--;
+        ingest_take_in(ingest, entry);
+    }
+    return ingest->good_count > before;
+}
+
 /* All is committed or refused: tell the services the rest. */
 static void finish(struct ingest *ingest)
 {
@@ -294,6 +332,11 @@ static void finish(struct ingest *ingest)
 
     if (!refuse_failed(ingest)) {
         ingest_abandon(ingest, ERR_REFUSED);
+        return;
+    }
+    if (let_in_more(ingest)) {
+        ingest->is_ending = false;
+        ingest_next(ingest);
         return;
     }
     for (size_t i = 0; i < ingest->count; i++) {

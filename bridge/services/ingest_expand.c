@@ -62,6 +62,7 @@ static void narrow(struct ingest *ingest, struct entry *entry, int32_t from)
     size_t left, most = expand->limit;
 
     expand->recipients = route->recipient_count;
+    entry->is_counted = ingest_is_counted(entry);
     left = (size_t)from < route->recipient_count ? route->recipient_count - (size_t)from : 0;
     if (ingest_must_ask(entry) && most > SLICE_ASKS / route->order_count)
         most = SLICE_ASKS / route->order_count;
@@ -146,8 +147,10 @@ static void try_later(struct ingest *ingest, int err)
 
     log_warn("expansion.failed", LOG_STR("err", err_name(err)),
              LOG_ID("notification", expand->slice.notification));
-    if (expand->entry)
+    if (expand->entry) {
         ingest_withdraw(ingest, expand->entry);
+        ingest_refund(ingest, expand->entry);
+    }
     expand->is_wanted = false;
     loop_timer_start(ingest->loop, &expand->timer, RETRY_MS, on_look, ingest);
     finish(ingest);
@@ -283,6 +286,7 @@ void ingest_expand_done(struct ingest *ingest, int err, bool is_made)
     }
     log_warn("expansion.failed", LOG_STR("err", err_name(err)),
              LOG_ID("notification", expand->slice.notification));
+    ingest_refund(ingest, expand->entry);
     if (err == ERR_DATA && is_one && expand->entry->plan_count) {
         skip(ingest);
         return;

@@ -83,6 +83,7 @@ struct entry {
     bool is_waiting;    /* for its targets */
     struct need *needs; /* channel by channel, recipient by recipient; NULL: none were asked */
     size_t need_stride; /* the recipients of each channel in needs */
+    bool is_counted;    /* its targets were counted, and paid for, when it was accepted */
     const char *retry;
     struct note *note;
     const char *payload; /* of the message it came in, for ingest_reject */
@@ -95,6 +96,7 @@ struct entry {
     bool is_deferred; /* accepted now; its deliveries are made later, by an expansion */
     bool is_limited;  /* over its service's budget: refused, unless it was accepted before */
     bool is_stored, is_duplicate;
+    size_t charged; /* what its service's budget has paid for it */
     bool is_failed; /* the database refused it, and not because of what it says */
     bool is_told;   /* its receipt has been written */
 };
@@ -161,6 +163,7 @@ struct ingest {
     bool is_batch;         /* it is read; its groups are worked on */
     int64_t held_since_ms; /* 0 while reading */
     bool is_ending;        /* all groups are stored */
+    bool is_given_back;    /* what repeats had taken is back in their budgets */
     bool is_telling;       /* all is committed; its receipts are on their way to the broker */
     uint64_t told_mark;    /* when the outbox is past this the broker has them; 0: not yet taken */
     struct work work;
@@ -185,6 +188,8 @@ struct storing {
 };
 
 /* ingest_read.c */
+/* Lets it in, or marks it as limited. */
+void ingest_take_in(struct ingest *ingest, struct entry *entry);
 void ingest_on_message(void *ctx, const struct mqtt_message *message);
 void ingest_refuse(struct entry *entry, enum reject reason, const char *pointer,
                    const char *detail);
@@ -197,9 +202,11 @@ void ingest_degraded_batch(struct ingest *ingest);
 /* The share of a service in this batch; lives as long as the batch. */
 struct share *ingest_share(struct ingest *ingest, const char *service);
 /* Takes deliveries from the service's budget; false: it is used up, and nothing is taken. */
-bool ingest_charge(struct ingest *ingest, const char *service, size_t deliveries);
+bool ingest_charge(struct ingest *ingest, struct entry *entry, size_t deliveries);
 /* The same for what a request became after it was let in: the budget may go below zero. */
-void ingest_charge_more(struct ingest *ingest, const char *service, size_t deliveries);
+void ingest_charge_more(struct ingest *ingest, struct entry *entry, size_t deliveries);
+/* Gives back what was taken for it. */
+void ingest_refund(struct ingest *ingest, struct entry *entry);
 /* Takes what it asks for from its service's share, and says when it is served: later by an
  * expansion, or in which round of the batch. */
 void ingest_take_share(struct entry *entry);
@@ -211,6 +218,8 @@ void ingest_put_in_order(struct ingest *ingest);
 /* ingest_plan.c */
 /* The most deliveries that it can become. */
 size_t ingest_most_plans(const struct entry *entry);
+/* It may be too large: when it is deferred its targets are counted, and paid for, at once. */
+bool ingest_is_counted(const struct entry *entry);
 /*
  * Its deliveries and their ids, when its targets are known; or it is deferred, and has an id.
  * false: it is refused.

@@ -86,6 +86,11 @@ size_t ingest_most_plans(const struct entry *entry)
     return in_app + (route->deliveries - in_app) * PEOPLE_TARGETS_MAX;
 }
 
+bool ingest_is_counted(const struct entry *entry)
+{
+    return ingest_most_plans(entry) > PLANS_MAX;
+}
+
 /* Who gets it by which destination.  false: one has none, and the entry is refused. */
 static bool choose_destinations(struct ingest *ingest, struct entry *entry, size_t count)
 {
@@ -273,7 +278,6 @@ bool ingest_plan(struct ingest *ingest, struct entry *entry)
 {
     size_t count = count_plans(entry);
 
-    ingest_charge_more(ingest, entry->service, count - entry->route.deliveries);
     if (count > PLANS_MAX) {
         ingest_refuse(entry, REJECT_TOO_LARGE, "/to", "this would be more than 100,000 deliveries");
         return false;
@@ -282,6 +286,7 @@ bool ingest_plan(struct ingest *ingest, struct entry *entry)
         entry->share->plans += count;
         if (count > ingest->chunk || ingest_is_over_plans(entry->share, count))
             return ingest_defer(ingest, entry);
+        ingest_charge_more(ingest, entry, count - entry->route.deliveries);
     }
     if (!choose_destinations(ingest, entry, count))
         return false;
@@ -308,7 +313,8 @@ size_t ingest_plan_slice(struct ingest *ingest, struct entry *entry, uint64_t *n
             break;
         count += more;
     }
-    ingest_charge_more(ingest, entry->service, count - fits * entry->route.order_count);
+    if (!entry->is_counted)
+        ingest_charge_more(ingest, entry, count - fits * entry->route.order_count);
     entry->route.recipient_count = fits;
     entry->route.deliveries = fits * entry->route.order_count;
     (void)choose_destinations(ingest, entry, count);

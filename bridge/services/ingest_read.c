@@ -57,11 +57,11 @@ static void prepare_to_show(struct ingest *ingest, struct entry *entry)
 }
 
 /* What is over the budget waits for a look at what was accepted before, as repeats do. */
-static void take_in(struct ingest *ingest, struct entry *entry)
+void ingest_take_in(struct ingest *ingest, struct entry *entry)
 {
     size_t asks = entry->route.deliveries;
 
-    if (!ingest_charge(ingest, entry->service, asks)) {
+    if (!ingest_charge(ingest, entry, asks)) {
         entry->is_limited = entry->is_duplicate = true;
         ingest->looking_count++;
         return;
@@ -100,7 +100,7 @@ static void prepare(struct ingest *ingest, struct entry *entry)
     if (ingest->is_degraded)
         prepare_to_show(ingest, entry);
     else
-        take_in(ingest, entry);
+        ingest_take_in(ingest, entry);
 }
 
 static void on_request(struct ingest *ingest, const struct topic_up *up,

@@ -7,6 +7,7 @@
  * A *budget* is a token bucket by service: `requests.deliveries_rate` deliveries a second, and
  * BURST_SECONDS of it at once.  A request is let in while the budget is above zero, and takes it
  * below when it becomes more than that: what follows is `rate_limited` until it has recovered.
+ * What is not stored after all, or was stored before, is given back.
  *
  * A *share* is what a service may have of one batch at once.  A large request that goes beyond is
  * deferred: accepted, and expanded in turns with other services.  A small one never is, since an
@@ -90,24 +91,36 @@ static struct budget *budget_of(struct ingest *ingest, const char *service)
     return budget;
 }
 
-bool ingest_charge(struct ingest *ingest, const char *service, size_t deliveries)
+bool ingest_charge(struct ingest *ingest, struct entry *entry, size_t deliveries)
 {
-    struct budget *budget = budget_of(ingest, service);
+    struct budget *budget = budget_of(ingest, entry->service);
 
     if (!budget)
         return true;
     if (budget->level <= 0)
         return false;
     budget->level -= (double)deliveries;
+    entry->charged += deliveries;
     return true;
 }
 
-void ingest_charge_more(struct ingest *ingest, const char *service, size_t deliveries)
+void ingest_charge_more(struct ingest *ingest, struct entry *entry, size_t deliveries)
 {
-    struct budget *budget = deliveries ? budget_of(ingest, service) : NULL;
+    struct budget *budget = deliveries ? budget_of(ingest, entry->service) : NULL;
+
+    if (!budget)
+        return;
+    budget->level -= (double)deliveries;
+    entry->charged += deliveries;
+}
+
+void ingest_refund(struct ingest *ingest, struct entry *entry)
+{
+    struct budget *budget = entry->charged ? budget_of(ingest, entry->service) : NULL;
 
     if (budget)
-        budget->level -= (double)deliveries;
+        budget->level += (double)entry->charged;
+    entry->charged = 0;
 }
 
 struct share *ingest_share(struct ingest *ingest, const char *service)

@@ -74,7 +74,7 @@ static void count_next(struct ingest *ingest);
 /* Those that may be too large are counted before they are accepted. */
 static bool must_count(const struct entry *entry)
 {
-    return entry->is_deferred && ingest_most_plans(entry) > PLANS_MAX;
+    return entry->is_deferred && ingest_is_counted(entry);
 }
 
 static void on_counted(void *ctx, int err, int64_t more)
@@ -93,7 +93,7 @@ static void on_counted(void *ctx, int err, int64_t more)
         return;
     }
     entry = work->entries[work->counting];
-    ingest_charge_more(ingest, entry->service, (size_t)more);
+    ingest_charge_more(ingest, entry, (size_t)more);
     if (entry->route.deliveries + (size_t)more > PLANS_MAX) {
         ingest_refuse(entry, REJECT_TOO_LARGE, "/to", "this would be more than 100,000 deliveries");
         drop_from_work(work, work->counting);

@@ -298,6 +298,52 @@ def test_a_service_has_a_budget_in_deliveries(new_stack):
         assert stack.bridge.metrics()["tocsin_requests_limited_total"] >= 1
 
 
+def test_what_was_accepted_before_takes_nothing_from_the_budget(new_stack):
+    """1,000 at once and 20 a second: 900, the same nine times again, and 90 new ones."""
+    stack = new_stack(settings={"requests.deliveries_rate": 20})
+    with Client(stack, "service", "shop") as shop:
+        shop.subscribe("down/#")
+        body = [request("again-%d" % n, {"users": users(90)}, at=soon(600)) for n in range(10)]
+        for _ in range(9):
+            ask(shop, body)
+        ask(shop, body + [request("new-1", {"users": users(90)}, at=soon(600))])
+        shop.receipt("new-1", "accepted", 30)
+        wait_until(lambda: all(len(shop.receipts(one["id"])) == 10 for one in body), 20, "answers")
+        assert {r["status"] for one in body for r in shop.receipts(one["id"])} == {"accepted"}
+
+
+def test_a_batch_that_is_dropped_takes_nothing_from_the_budget(new_stack):
+    """Dropped, since a lock is held, and read again: 200 at once and four a second."""
+    stack = new_stack(settings={"requests.deliveries_rate": 4})
+    with Client(stack, "service", "shop") as shop:
+        shop.subscribe("down/#")
+        lock = stack.postgres.session()
+        try:
+            lock("begin")
+            lock("lock table request_key in share mode")
+            ask(shop, request("dropped-1", {"users": users(190)}, at=soon(600)))
+            wait_until(lambda: log_of(stack.bridge).count("ingest.abandoned") or None, 60, "the drop")
+        finally:
+            lock(None)
+        shop.receipt("dropped-1", "accepted", 30)
+        ask(shop, request("dropped-2", {"user": "bob"}))
+        shop.receipt("dropped-2", "accepted", 30)
+
+
+def test_targets_of_a_deferred_request_are_paid_for_once(new_stack):
+    """6,300 users may have more than 100,000 addresses, so they are counted first."""
+    stack = new_stack(settings={"requests.deliveries_rate": 400})
+    give_targets(stack, users(1000, "o"), 9)
+    with Client(stack, "service", "shop") as shop:
+        shop.subscribe("down/#")
+        ask(shop, request("once-1", {"users": users(6300, "o")}, channels=["email"], at=soon(600)))
+        shop.receipt("once-1", "accepted", 30)
+        all_made(stack)
+        assert count(stack, "scheduled") == 5300 + 9000
+        ask(shop, request("once-2", {"user": "bob"}))
+        shop.receipt("once-2", "accepted", 30)
+
+
 def test_after_a_crash_the_lane_is_read_one_by_one(new_stack):
     stack = new_stack(start=False, settings={"bridge.lease": "3s"})
     if not has_crash_points(stack.build or servers.build_dir()):
