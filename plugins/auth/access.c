@@ -3,10 +3,15 @@
 
 #include "acl.h"
 
+#include <mqtt_protocol.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-enum { NOTICE_EVERY_MS = 1000 };
+enum {
+    NOTICE_EVERY_MS = 1000,
+    ANSWER_OVERHEAD = 1024 /* of an answer, for its topic and the call's Correlation Data */
+};
 
 /* MQTT 3.1.1 has no way to say "too much": tell the client where answers go, now and then. */
 static void tell_limited(struct plugin *pl, struct connection *conn, const struct principal *p,
@@ -24,38 +29,106 @@ static void tell_limited(struct plugin *pl, struct connection *conn, const struc
     (void)mosquitto_broker_publish_copy(conn->client_id, topic, len, payload, 0, false, NULL);
 }
 
-/* The limits on one message; a will comes after its connection is gone and has none. */
+/* Takes from the principal's budgets; NULL, or the one that is used up. */
+static const char *take_bytes(struct plugin *pl, struct subject *subj, int64_t messages,
+                              int64_t bytes)
+{
+    const struct limits_config *lim = &pl->options->limits;
+    enum principal_kind kind = subj->kind;
+    int64_t now_ms = plugin_now_ms(pl);
+
+    if (!bucket_take(&subj->publish, lim->publish_rate[kind], lim->publish_burst[kind], messages,
+                     now_ms)) {
+        pl->counters.now[COUNTER_LIMITED_PUBLISH_RATE]++;
+        return "publish_rate";
+    }
+    if (!bucket_take(&subj->bytes, lim->byte_rate[kind], lim->byte_burst[kind], bytes, now_ms)) {
+        pl->counters.now[COUNTER_LIMITED_PUBLISH_BYTES]++;
+        return "byte_rate";
+    }
+    return NULL;
+}
+
+/*
+ * What a message weighs before its properties are known.  Those of a will are never shown to a
+ * plugin: a will of MQTT 5 counts as the largest message that there may be.
+ */
+static int64_t weight_of(const struct plugin *pl, const struct mosquitto_evt_acl_check *ev,
+                         enum principal_kind kind, bool is_will)
+{
+    const struct limits_config *lim = &pl->options->limits;
+    int64_t bytes = (int64_t)ev->payloadlen + (int64_t)strlen(ev->topic);
+
+    if (is_will && mosquitto_client_protocol_version(ev->client) == 5 && bytes < lim->payload_max)
+        bytes = lim->payload_max < lim->byte_burst[kind] ? lim->payload_max : lim->byte_burst[kind];
+    return bytes;
+}
+
+/* The limits on one message.  A will comes after its connection has ended: its principal pays. */
 static bool within_limits(struct plugin *pl, const struct mosquitto_evt_acl_check *ev,
                           const struct principal *p)
 {
     const struct limits_config *lim = &pl->options->limits;
-    enum principal_kind kind = p->kind;
-    const char *what = NULL;
 
-    if (kind == PRINCIPAL_BRIDGE)
+    if (p->kind == PRINCIPAL_BRIDGE)
         return true;
     if (lim->payload_max && ev->payloadlen > lim->payload_max) {
         pl->counters.now[COUNTER_LIMITED_PAYLOAD]++;
         return false;
     }
-    if (*ev->topic == '$' || (!lim->publish_rate[kind] && !lim->byte_rate[kind]))
+    if (*ev->topic == '$')
         return true; /* a refresh has a budget of its own */
     struct connection *conn = live_find(&pl->live, ev->client);
-    if (!conn)
-        return true;
-    int64_t now_ms = plugin_now_ms(pl);
-    if (!bucket_take(&conn->subject->publish, lim->publish_rate[kind], lim->publish_burst[kind], 1,
-                     now_ms)) {
-        pl->counters.now[COUNTER_LIMITED_PUBLISH_RATE]++;
-        what = "publish_rate";
-    } else if (!bucket_take(&conn->subject->bytes, lim->byte_rate[kind], lim->byte_burst[kind],
-                            ev->payloadlen, now_ms)) {
-        pl->counters.now[COUNTER_LIMITED_PUBLISH_BYTES]++;
-        what = "byte_rate";
-    }
-    if (what)
+    struct subject *subj = conn ? conn->subject : live_budget(&pl->live, p, pl->now_ms);
+    if (!subj)
+        return false;
+    const char *what = take_bytes(pl, subj, 1, weight_of(pl, ev, p->kind, !conn));
+    if (what && conn)
         tell_limited(pl, conn, p, what);
     return !what;
+}
+
+/* The bytes of one property, as the packet has them or a few less. */
+static int64_t property_bytes(const mosquitto_property *property)
+{
+    int id = mosquitto_property_identifier(property);
+    char *name = NULL, *text = NULL;
+    void *data = NULL;
+    uint16_t len = 0;
+
+    if (id == MQTT_PROP_USER_PROPERTY)
+        (void)mosquitto_property_read_string_pair(property, id, &name, &text, false);
+    else if (id == MQTT_PROP_CONTENT_TYPE || id == MQTT_PROP_RESPONSE_TOPIC)
+        (void)mosquitto_property_read_string(property, id, &text, false);
+    else if (id == MQTT_PROP_CORRELATION_DATA)
+        (void)mosquitto_property_read_binary(property, id, &data, &len, false);
+    int64_t bytes =
+        5 + len + (int64_t)(name ? strlen(name) : 0) + (int64_t)(text ? strlen(text) : 0);
+    free(name);
+    free(text);
+    free(data);
+    return bytes;
+}
+
+int access_message(struct plugin *pl, const struct mosquitto_evt_message *ev)
+{
+    const struct limits_config *lim = &pl->options->limits;
+    struct connection *conn = ev->properties ? live_find(&pl->live, ev->client) : NULL;
+    struct principal p;
+    int64_t bytes = 0;
+
+    if (!conn || conn->subject->kind == PRINCIPAL_BRIDGE || !plugin_principal(pl, ev->client, &p))
+        return MOSQ_ERR_SUCCESS;
+    for (const mosquitto_property *at = ev->properties; at; at = mosquitto_property_next(at))
+        bytes += property_bytes(at);
+    if (lim->payload_max && bytes + ev->payloadlen > lim->payload_max) {
+        pl->counters.now[COUNTER_LIMITED_PAYLOAD]++;
+        return MOSQ_ERR_ACL_DENIED;
+    }
+    const char *what = take_bytes(pl, conn->subject, 0, bytes);
+    if (what)
+        tell_limited(pl, conn, &p, what);
+    return what ? MOSQ_ERR_ACL_DENIED : MOSQ_ERR_SUCCESS;
 }
 
 /*
@@ -88,32 +161,40 @@ static bool may_add_subscription(struct plugin *pl, const struct mosquitto_evt_a
     return true;
 }
 
-/* An answer to a call: down/reply, or the two levels of a Response Topic. */
+/* An answer to a call: down/reply, or whatever Response Topic a call may name below down/; what
+ * others cause has a topic of its own. */
 static bool is_answer(const struct principal *p, const char *topic)
 {
-    const char *leaf = strstr(topic, "/down/");
+    static const char *const others[] = {"inbox", "badge", "changed"};
+    const char *leaf = p->kind == PRINCIPAL_USER ? strstr(topic, "/down/") : NULL;
 
-    return p->kind == PRINCIPAL_USER && leaf &&
-           (strcmp(leaf + 6, "reply") == 0 || strchr(leaf + 6, '/'));
+    for (size_t i = 0; leaf && i < sizeof(others) / sizeof(others[0]); i++)
+        if (strcmp(leaf + 6, others[i]) == 0)
+            return false;
+    return leaf != NULL;
 }
 
 /*
  * A user decides how many answers of 64 KiB there are, and the broker keeps each for every session
- * that was left behind: of these only so many bytes.  A connection that is up gets all; what is in
- * the inbox is not counted, since others send it.
+ * that was left behind, and for every connection that does not acknowledge: of these only so many
+ * bytes.  What is in the inbox is not counted, since others send it.  What waits already when a
+ * client comes back was counted before, and QoS 0 does not wait.
  */
 static bool may_wait(struct plugin *pl, const struct mosquitto_evt_acl_check *ev,
                      const struct principal *p)
 {
-    struct subject *subj;
-
-    if (!is_answer(p, ev->topic) || live_find(&pl->live, ev->client) ||
-        !(subj = live_subject(&pl->live, p)))
+    if (ev->qos == 0 || !is_answer(p, ev->topic) || pl->connecting == ev->client)
         return true;
-    if (bucket_take(&subj->answers, LIVE_ANSWERS_RATE, LIVE_ANSWERS_BURST, ev->payloadlen,
-                    plugin_now_ms(pl)))
+    struct connection *conn = live_find(&pl->live, ev->client);
+    struct subject *subj = conn ? conn->subject : live_budget(&pl->live, p, pl->now_ms);
+    int64_t bytes = (int64_t)ev->payloadlen + ANSWER_OVERHEAD, now_ms = plugin_now_ms(pl);
+    if (subj &&
+        (conn ? bucket_take(&subj->unread, LIVE_UNREAD_RATE, LIVE_UNREAD_BURST, bytes, now_ms)
+              : bucket_take(&subj->answers, LIVE_ANSWERS_RATE, LIVE_ANSWERS_BURST, bytes, now_ms)))
         return true;
     pl->counters.now[COUNTER_LIMITED_ANSWERS]++;
+    if (conn)
+        tell_limited(pl, conn, p, "answers");
     return false;
 }
 
@@ -140,6 +221,8 @@ int access_check(struct plugin *pl, const struct mosquitto_evt_acl_check *ev)
     struct principal p;
     bool may = false;
 
+    if (ev->access != MOSQ_ACL_READ)
+        pl->connecting = NULL; /* it is the next packet already */
     if (!ev->topic || !plugin_principal(pl, ev->client, &p))
         return MOSQ_ERR_ACL_DENIED;
     if (ev->access == MOSQ_ACL_READ)

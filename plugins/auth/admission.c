@@ -140,6 +140,7 @@ static enum refusal admit(struct plugin *pl, struct mosquitto_evt_basic_auth *ev
     if (why)
         return why;
     if (admission_set_name(pl, ev->client, tok->name) == 0) {
+        pl->connecting = ev->client;
         left_connected(pl, client_id);
         return REFUSAL_NONE; /* ev->username dangles from here on */
     }

@@ -41,3 +41,11 @@ bool bucket_has(struct bucket *b, int64_t rate, int64_t burst, int64_t now_ms)
     fill(b, rate, burst, now_ms);
     return b->level_milli >= 1000;
 }
+
+bool bucket_is_full(struct bucket *b, int64_t rate, int64_t burst, int64_t now_ms)
+{
+    if (rate == 0)
+        return true;
+    fill(b, rate, burst, now_ms);
+    return b->level_milli >= burst * 1000;
+}

@@ -38,6 +38,8 @@ struct bucket {
 void bucket_init(struct bucket *b, int64_t burst, int64_t now_ms);
 /* Takes `amount` if it is there, or if the rate is 0. */
 bool bucket_take(struct bucket *b, int64_t rate, int64_t burst, int64_t amount, int64_t now_ms);
+/* Has it all it can have, or is the rate 0? */
+bool bucket_is_full(struct bucket *b, int64_t rate, int64_t burst, int64_t now_ms);
 /* Is at least one there?  Takes nothing. */
 bool bucket_has(struct bucket *b, int64_t rate, int64_t burst, int64_t now_ms);
 

@@ -130,6 +130,19 @@ static bool has_words(const char *claim)
     return strcmp(claim, "scope") == 0 || strcmp(claim, "scp") == 0;
 }
 
+/* Integers with all their digits; one that a double has rounded is no number to be named by. */
+static void print_number(const json_t *value, char *out, size_t size)
+{
+    static const double EXACT = 9007199254740992; /* 2^53 */
+    double real = json_number_value(value);
+
+    *out = '\0';
+    if (json_is_integer(value))
+        snprintf(out, size, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
+    else if (real > -EXACT && real < EXACT)
+        snprintf(out, size, "%.15g", real);
+}
+
 /* Is it that string, that number as JSON has it, true or false? */
 static bool is_value(const json_t *value, const char *want)
 {
@@ -138,10 +151,20 @@ static bool is_value(const json_t *value, const char *want)
     if (json_is_boolean(value))
         return strcmp(want, json_is_true(value) ? "true" : "false") == 0;
     if (json_is_number(value)) {
-        snprintf(number, sizeof(number), "%.15g", json_number_value(value));
+        print_number(value, number, sizeof(number));
         return strcmp(want, number) == 0;
     }
     return claims_text(value) && strcmp(claims_text(value), want) == 0;
+}
+
+/* A member counts by its name, unless it says that it does not: false, null, 0, "" or []. */
+static bool says_yes(const json_t *value)
+{
+    if (json_is_string(value))
+        return json_string_length(value) > 0;
+    if (json_is_number(value))
+        return json_number_value(value) != 0;
+    return json_is_true(value) || json_is_object(value) || json_array_size(value) > 0;
 }
 
 /* "claim=value": the claim is that value, an array that holds it, or an object with a member of
@@ -157,7 +180,7 @@ static bool rule_holds(json_t *payload, const char *rule)
     claim[len] = '\0';
     json_t *value = claims_get(payload, claim);
     if (json_is_object(value))
-        return json_object_get(value, equals + 1) != NULL;
+        return says_yes(json_object_get(value, equals + 1));
     if (claims_text(value) && has_words(claim))
         return has_word(claims_text(value), equals + 1);
     if (!json_is_array(value))
@@ -181,7 +204,7 @@ static bool any_rule_holds(json_t *payload, const struct option_list *rules)
 /* A kind_claim that says none of the four words says nothing: a provider may use the name. */
 static enum refusal read_kind(const struct issuer *iss, json_t *payload, enum principal_kind *out)
 {
-    const char *word = claims_text(claims_get(payload, iss->kind_claim));
+    const char *word = iss->kind_claim ? claims_text(claims_get(payload, iss->kind_claim)) : NULL;
     bool is_known = true;
 
     if (word && principal_kind_parse(word, out))
@@ -244,7 +267,8 @@ static void read_roles(const struct issuer *iss, json_t *payload, struct token *
     }
     json_object_foreach(roles, name, item)
     {
-        add_role(iss, name, out);
+        if (says_yes(item))
+            add_role(iss, name, out);
     }
 }
 
@@ -258,7 +282,7 @@ static void read_jti(json_t *payload, char jti[TOKEN_JTI_MAX + 1])
     if (text && strlen(text) <= TOKEN_JTI_MAX)
         memcpy(jti, text, strlen(text) + 1);
     else if (json_is_number(claim))
-        snprintf(jti, TOKEN_JTI_MAX + 1, "%.15g", json_number_value(claim));
+        print_number(claim, jti, TOKEN_JTI_MAX + 1);
 }
 
 enum refusal claims_read(const struct issuer *iss, json_t *payload, int64_t now_s,

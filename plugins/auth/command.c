@@ -71,6 +71,30 @@ static void disconnect(struct plugin *pl, struct mosquitto *client,
     reply(client, req->rpc, json_pack("{s:i}", "disconnected", (int)count), NULL);
 }
 
+/* It outlasts every look at the file, until the broker ends. */
+static void keep_unstored(struct plugin *pl, const char *line, const char *why)
+{
+    char err[FILE_ERROR_SIZE];
+
+    mosquitto_log_printf(MOSQ_LOG_ERR,
+                         "tocsin: a revocation is in force but not stored, and ends with this "
+                         "broker: %s",
+                         why);
+    if (revocations_add(&pl->unstored, line, err) != 0)
+        mosquitto_log_printf(MOSQ_LOG_ERR, "tocsin: it ends when the file changes: out of memory");
+}
+
+static unsigned count_revoked(const struct plugin *pl)
+{
+    unsigned count = 0;
+
+    for (struct list *at = pl->live.all.next; at != &pl->live.all; at = at->next) {
+        const struct connection *conn = MAP_OWNER(at, struct connection, all);
+        count += revocations_match(&pl->revocations, conn->subject->key, conn->jti, conn->issued_s);
+    }
+    return count;
+}
+
 static void revoke(struct plugin *pl, struct mosquitto *client, const struct control_request *req)
 {
     char line[REVOCATION_LINE_MAX], err[FILE_ERROR_SIZE] = "";
@@ -93,9 +117,10 @@ static void revoke(struct plugin *pl, struct mosquitto *client, const struct con
     if (path && revocations_append(path, line, err) == 0)
         is_stored = true;
     else if (path)
-        mosquitto_log_printf(MOSQ_LOG_ERR, "tocsin: a revocation is in force but not stored: %s",
-                             err);
-    mosquitto_log_printf(MOSQ_LOG_NOTICE, "tocsin: revoked by %s", mosquitto_client_id(client));
+        keep_unstored(pl, line, err);
+    mosquitto_log_printf(MOSQ_LOG_NOTICE, "tocsin: revoked by %s: ends %u of %zu connections",
+                         mosquitto_client_id(client), count_revoked(pl),
+                         pl->live.connections.count);
     reply(client, req->rpc, json_pack("{s:b, s:b}", "revoked", 1, "stored", is_stored), NULL);
 }
 

@@ -82,10 +82,13 @@ static const char *read_disconnect(json_t *params, struct control_request *out)
     return is_right && knows_all(params, known) ? NULL : "params must be {client} or {kind, id}";
 }
 
+/* What the list can name: no blank, and no '#' in front, where it begins a comment. */
 static bool is_list_word(const char *text)
 {
+    if (*text == '#')
+        return false;
     for (; *text; text++)
-        if (*text < 0x21 || *text > 0x7e || *text == '#')
+        if (*text < 0x21 || *text > 0x7e)
             return false;
     return true;
 }

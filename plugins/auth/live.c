@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ADDRESSES_MAX = 65536, SUBJECT_KEY_MAX = 16 + PRINCIPAL_ID_MAX };
+enum { ADDRESSES_MAX = 65536, SUBJECT_KEY_MAX = 16 + PRINCIPAL_ID_MAX, SPENT_LOOKED_AT = 64 };
 
 static void list_init(struct list *list)
 {
@@ -105,6 +105,7 @@ int live_init(struct live *live, const struct limits_config *limits)
     list_init(&live->dirty);
     list_init(&live->idle_subjects);
     list_init(&live->idle_addresses);
+    list_init(&live->spent);
     return map_init(&live->connections) || map_init(&live->ids) || map_init(&live->subjects) ||
                    map_init(&live->addresses)
                ? -1
@@ -211,12 +212,11 @@ static struct subject *subject_make(struct live *live, const struct principal *p
     bucket_init(&subj->publish, live->limits->publish_burst[p->kind], now_ms);
     bucket_init(&subj->bytes, live->limits->byte_burst[p->kind], now_ms);
     bucket_init(&subj->answers, LIVE_ANSWERS_BURST, now_ms);
+    bucket_init(&subj->unread, LIVE_UNREAD_BURST, now_ms);
     if (map_add(&live->subjects, &subj->node, subj->key, len) != 0) {
         free(subj);
         return NULL;
     }
-    subj->idle_since_ms = now_ms;
-    list_append(&live->idle_subjects, &subj->idle);
     return subj;
 }
 
@@ -230,6 +230,22 @@ static void mark_dirty(struct live *live, struct subject *subj)
 {
     if (subj->kind == PRINCIPAL_USER && list_is_empty(&subj->dirty))
         list_append(&live->dirty, &subj->dirty);
+}
+
+/* Into no list of idle ones. */
+static void remember(struct live *live, struct subject *subj)
+{
+    list_remove(&subj->idle);
+    live->spent_count -= subj->is_forgotten;
+    subj->is_forgotten = false;
+}
+
+static void forget(struct live *live, struct subject *subj)
+{
+    list_remove(&subj->idle);
+    list_append(&live->spent, &subj->idle);
+    live->spent_count += !subj->is_forgotten;
+    subj->is_forgotten = true;
 }
 
 void live_set_roles(struct live *live, struct subject *subj, const struct principal *p)
@@ -247,9 +263,23 @@ struct subject *live_remember(struct live *live, const struct principal *p, int6
 {
     struct subject *subj = live_subject(live, p);
 
-    if (subj || !(subj = subject_make(live, p, now_ms)))
+    if (subj && !subj->is_forgotten)
         return subj;
+    if (!subj && !(subj = subject_make(live, p, now_ms)))
+        return NULL;
+    remember(live, subj);
+    subj->idle_since_ms = now_ms;
+    list_append(&live->idle_subjects, &subj->idle);
     mark_dirty(live, subj);
+    return subj;
+}
+
+struct subject *live_budget(struct live *live, const struct principal *p, int64_t now_ms)
+{
+    struct subject *subj = live_subject(live, p);
+
+    if (!subj && (subj = subject_make(live, p, now_ms)))
+        forget(live, subj);
     return subj;
 }
 
@@ -313,7 +343,7 @@ static void attach(struct live *live, struct connection *conn, struct subject *s
 {
     conn->subject = subj;
     conn->address = from;
-    list_remove(&subj->idle);
+    remember(live, subj);
     subj->connections++;
     mark_dirty(live, subj);
     if (from) {
@@ -333,9 +363,7 @@ enum refusal live_add(struct live *live, const void *handle, const char *client_
 
     if (conn)
         live_remove(live, conn, now_ms);
-    subj = live_subject(live, p);
-    if (!subj)
-        subj = subject_make(live, p, now_ms);
+    subj = live_budget(live, p, now_ms);
     conn = calloc(1, sizeof(*conn) + strlen(client_id) + 1);
     if (!subj || !conn || heap_reserve(live) != 0)
         goto fail;
@@ -363,6 +391,16 @@ fail:
     return REFUSAL_INTERNAL;
 }
 
+/* What its connections were sent and may not have acknowledged may wait from now on. */
+static void leave_unread(struct subject *subj, int64_t now_ms)
+{
+    (void)bucket_has(&subj->answers, LIVE_ANSWERS_RATE, LIVE_ANSWERS_BURST, now_ms);
+    (void)bucket_has(&subj->unread, LIVE_UNREAD_RATE, LIVE_UNREAD_BURST, now_ms);
+    subj->answers.level_milli -= (int64_t)LIVE_UNREAD_BURST * 1000 - subj->unread.level_milli;
+    if (subj->answers.level_milli < 0)
+        subj->answers.level_milli = 0;
+}
+
 void live_remove(struct live *live, struct connection *conn, int64_t now_ms)
 {
     struct subject *subj = conn->subject;
@@ -374,6 +412,7 @@ void live_remove(struct live *live, struct connection *conn, int64_t now_ms)
     release_id(live, conn);
     mark_dirty(live, subj);
     if (--subj->connections == 0) {
+        leave_unread(subj, now_ms);
         subj->idle_since_ms = now_ms;
         list_append(&live->idle_subjects, &subj->idle);
     }
@@ -422,19 +461,54 @@ struct connection *live_expired(struct live *live, int64_t now_s)
     return NULL;
 }
 
-void live_forget(struct live *live, int64_t before_ms, void (*gone)(void *ctx, struct subject *),
-                 void *ctx)
+static bool has_full_budgets(const struct live *live, struct subject *subj, int64_t now_ms)
+{
+    const struct limits_config *lim = live->limits;
+    enum principal_kind kind = subj->kind;
+
+    return bucket_is_full(&subj->publish, lim->publish_rate[kind], lim->publish_burst[kind],
+                          now_ms) &&
+           bucket_is_full(&subj->bytes, lim->byte_rate[kind], lim->byte_burst[kind], now_ms) &&
+           bucket_is_full(&subj->answers, LIVE_ANSWERS_RATE, LIVE_ANSWERS_BURST, now_ms) &&
+           bucket_is_full(&subj->unread, LIVE_UNREAD_RATE, LIVE_UNREAD_BURST, now_ms);
+}
+
+static void subject_free(struct live *live, struct subject *subj)
+{
+    remember(live, subj);
+    map_remove(&live->subjects, &subj->node);
+    free(subj->roles);
+    free(subj);
+}
+
+/* Looks at some each time, and at those that are not full again after all the others. */
+static void free_full(struct live *live, int64_t now_ms)
+{
+    size_t count = live->spent_count < SPENT_LOOKED_AT ? live->spent_count : SPENT_LOOKED_AT;
+
+    for (; count > 0; count--) {
+        struct subject *subj = MAP_OWNER(live->spent.next, struct subject, idle);
+        if (has_full_budgets(live, subj, now_ms))
+            subject_free(live, subj);
+        else
+            forget(live, subj);
+    }
+}
+
+void live_forget(struct live *live, int64_t now_ms, int64_t before_ms,
+                 void (*gone)(void *ctx, struct subject *), void *ctx)
 {
     while (!list_is_empty(&live->idle_subjects)) {
         struct subject *subj = MAP_OWNER(live->idle_subjects.next, struct subject, idle);
         if (subj->idle_since_ms > before_ms || !list_is_empty(&subj->dirty))
             break;
         gone(ctx, subj);
-        list_remove(&subj->idle);
-        map_remove(&live->subjects, &subj->node);
-        free(subj->roles);
-        free(subj);
+        if (has_full_budgets(live, subj, now_ms))
+            subject_free(live, subj);
+        else
+            forget(live, subj);
     }
+    free_full(live, now_ms);
     while (!list_is_empty(&live->idle_addresses)) {
         struct address *addr = MAP_OWNER(live->idle_addresses.next, struct address, idle);
         if (addr->idle_since_ms > before_ms)

@@ -21,8 +21,17 @@
 #include "map.h"
 #include "token.h"
 
-/* What a user may have its own calls leave for sessions that nobody is connected to. */
-enum { LIVE_ANSWERS_BURST = 1 << 20, LIVE_ANSWERS_RATE = 64 /* bytes a second */ };
+/*
+ * Answers to a user's own calls, in bytes and bytes a second: what may wait for its sessions that
+ * nobody is connected to, and what its connections may be sent, since the broker does not say
+ * what a client has acknowledged.
+ */
+enum {
+    LIVE_ANSWERS_BURST = 1 << 20,
+    LIVE_ANSWERS_RATE = 64,
+    LIVE_UNREAD_BURST = 4 << 20,
+    LIVE_UNREAD_RATE = 128 << 10
+};
 
 struct list {
     struct list *next, *prev;
@@ -30,11 +39,13 @@ struct list {
 
 struct subject {
     struct map_node node;
-    struct list idle;  /* in live.idle_subjects while connections is 0 */
+    struct list idle;  /* while connections is 0: in live.idle_subjects, then in live.spent */
     struct list dirty; /* in live.dirty while its presence is to be published */
     int64_t idle_since_ms;
     struct bucket publish, bytes;
     struct bucket answers; /* bytes of answers that wait for sessions left behind */
+    struct bucket unread;  /* bytes of answers that its connections were sent */
+    bool is_forgotten;     /* has no presence; only its budgets are kept, until they are full */
     unsigned connections;
     enum principal_kind kind;
     char *roles; /* owned; encoded, joined by ','; NULL: none */
@@ -72,6 +83,8 @@ struct connection {
 struct live {
     struct map connections, ids, subjects, addresses;
     struct list all, dirty, idle_subjects, idle_addresses;
+    struct list spent; /* forgotten principals whose budgets are not full yet */
+    size_t spent_count;
     struct connection **heap; /* by ends_s */
     size_t heap_count, heap_room;
     const struct limits_config *limits; /* borrowed */
@@ -87,6 +100,8 @@ struct subject *live_subject(struct live *live, const struct principal *p);
 /* The principal's entry, made (idle, its presence to be published) if need be; NULL when out of
  * memory. */
 struct subject *live_remember(struct live *live, const struct principal *p, int64_t now_ms);
+/* The same without any presence: whoever has no connection has budgets all the same. */
+struct subject *live_budget(struct live *live, const struct principal *p, int64_t now_ms);
 struct connection *live_find_id(struct live *live, const char *client_id);
 struct connection *live_find(struct live *live, const void *handle);
 
@@ -116,9 +131,12 @@ bool live_is_kickable(const struct connection *conn);
 /* It will be kicked: never expires, is not kickable again. */
 void live_doom(struct live *live, struct connection *conn);
 
-/* Forgets an idle principal whose time is up: calls `gone` before it is freed. */
-void live_forget(struct live *live, int64_t before_ms, void (*gone)(void *ctx, struct subject *),
-                 void *ctx);
+/*
+ * Forgets principals that are idle since before_ms: calls `gone` for each.  Its budgets are kept
+ * until they are full: to leave and to come back must not renew them.
+ */
+void live_forget(struct live *live, int64_t now_ms, int64_t before_ms,
+                 void (*gone)(void *ctx, struct subject *), void *ctx);
 /* Takes one principal off the dirty list; NULL when there is none. */
 struct subject *live_next_dirty(struct live *live);
 

@@ -399,7 +399,7 @@ static int set_defaults(struct issuer *iss)
            set_default(&iss->id_claim, "sub") ||
            set_default(&iss->service_id_claim, iss->id_claim) || set_default(&iss->id_prefix, "") ||
            set_default(&iss->roles_claim, "roles") || set_default(&iss->roles_prefix, "") ||
-           set_default(&iss->kind_claim, "kind");
+           (*iss->label == '\0' && set_default(&iss->kind_claim, "kind"));
 }
 
 static int finish_issuer(struct issuer *iss, char *err)
@@ -423,7 +423,7 @@ static int finish_issuer(struct issuer *iss, char *err)
              check_claim(iss->id_claim, "id_claim", err) == 0 &&
              check_claim(iss->service_id_claim, "service_id_claim", err) == 0 &&
              check_claim(iss->roles_claim, "roles_claim", err) == 0 &&
-             check_claim(iss->kind_claim, "kind_claim", err) == 0)
+             (!iss->kind_claim || check_claim(iss->kind_claim, "kind_claim", err) == 0))
         return check_reach(iss, err);
     return -1;
 }

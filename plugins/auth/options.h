@@ -41,7 +41,8 @@ struct issuer {
     struct option_list typs; /* of the header, without regard to case; never empty */
     char *id_claim, *service_id_claim, *id_prefix;
     char *roles_claim, *roles_prefix;
-    char *kind_claim, *default_kind;
+    char *kind_claim; /* NULL: none is read */
+    char *default_kind;
     struct option_list admin_when, service_when, user_when; /* "claim=value" */
     struct option_list kind_names;
     unsigned kinds; /* set of 1 << enum principal_kind */

@@ -50,6 +50,12 @@ static int on_control(int event, void *data, void *userdata)
     return MOSQ_ERR_SUCCESS; /* anything else disconnects; answers are messages */
 }
 
+static int on_message(int event, void *data, void *userdata)
+{
+    (void)event;
+    return access_message(userdata, data);
+}
+
 static int on_disconnect(int event, void *data, void *userdata)
 {
     const struct mosquitto_evt_disconnect *ev = data;
@@ -83,7 +89,7 @@ static void publish_counters(struct plugin *pl)
     struct counters *c = &pl->counters;
 
     c->now[COUNTER_LIVE_CONNECTIONS] = pl->live.connections.count;
-    c->now[COUNTER_LIVE_PRINCIPALS] = pl->live.subjects.count;
+    c->now[COUNTER_LIVE_PRINCIPALS] = pl->live.subjects.count - pl->live.spent_count;
     c->now[COUNTER_LEFT_SESSIONS] = pl->sessions.ids.count;
     c->now[COUNTER_KEYS] = keys_count(pl->keys);
     c->now[COUNTER_REVOCATIONS] = pl->revocations.entries.count;
@@ -107,7 +113,8 @@ static void run_chores(struct plugin *pl)
 {
     reload_changed(pl, false);
     sessions_expire(&pl->sessions, pl->now_ms);
-    live_forget(&pl->live, pl->now_ms - pl->options->presence_linger_s * 1000, presence_forget, pl);
+    live_forget(&pl->live, pl->now_ms, pl->now_ms - pl->options->presence_linger_s * 1000,
+                presence_forget, pl);
     if (pl->now_ms - pl->counters_ms >= pl->options->counters_interval_s * 1000) {
         pl->counters_ms = pl->now_ms;
         publish_counters(pl);
@@ -122,6 +129,7 @@ static int on_tick(int event, void *data, void *userdata)
     (void)event, (void)data;
 
     pl->has_ticked = true;
+    pl->connecting = NULL;
     pl->is_rechecking = false;
     presence_flush(pl);
     left_run(pl);
@@ -144,6 +152,7 @@ static const struct {
     {MOSQ_EVT_BASIC_AUTH, on_basic_auth, NULL}, {MOSQ_EVT_ACL_CHECK, on_acl_check, NULL},
     {MOSQ_EVT_DISCONNECT, on_disconnect, NULL}, {MOSQ_EVT_CONTROL, on_control, ACL_CONTROL_TOPIC},
     {MOSQ_EVT_RELOAD, on_reload, NULL},         {MOSQ_EVT_TICK, on_tick, NULL},
+    {MOSQ_EVT_MESSAGE, on_message, NULL},
 };
 
 enum { CALLBACKS = sizeof(callbacks) / sizeof(callbacks[0]) };

@@ -34,6 +34,7 @@ struct plugin {
     struct options *options;
     struct keys *keys;
     struct revocations revocations;
+    struct revocations unstored; /* those among them that could not be appended to the file */
     struct cache cache;
     struct live live;
     struct sessions sessions;
@@ -52,8 +53,9 @@ struct plugin {
     bool refuses_mark;   /* this broker takes no byte 0x01 in names */
     bool has_asked;      /* the broker has been asked for the sessions that it restored */
     unsigned char seal_key[SEAL_KEY_SIZE];
-    bool is_kicking;     /* inside a kick, where the broker asks SUBSCRIBE for what exists */
-    unsigned registered; /* callbacks, in the order of plugin.c's table */
+    const void *connecting; /* the client just let in, while the broker looks at its queue */
+    bool is_kicking;        /* inside a kick, where the broker asks SUBSCRIBE for what exists */
+    unsigned registered;    /* callbacks, in the order of plugin.c's table */
 };
 
 /* CLOCK_MONOTONIC in milliseconds, kept in pl->now_ms. */
@@ -77,6 +79,8 @@ bool plugin_principal(const struct plugin *pl, const struct mosquitto *client,
 
 /* access.c: ACL_CHECK, with the limits on publishing and subscribing. */
 int access_check(struct plugin *pl, const struct mosquitto_evt_acl_check *ev);
+/* access.c: MESSAGE, after WRITE was granted: charges the message's properties. */
+int access_message(struct plugin *pl, const struct mosquitto_evt_message *ev);
 
 /* command.c: CONTROL. */
 void command_run(struct plugin *pl, const struct mosquitto_evt_control *ev);

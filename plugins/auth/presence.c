@@ -80,7 +80,10 @@ bool presence_is_stale(struct plugin *pl, const struct mosquitto_evt_acl_check *
         return false;
     p.id = ev->topic + prefix;
     p.id_len = strlen(p.id);
-    if (p.id_len > PRINCIPAL_ID_MAX || live_subject(&pl->live, &p))
+    if (p.id_len > PRINCIPAL_ID_MAX)
+        return false;
+    const struct subject *subj = live_subject(&pl->live, &p);
+    if (subj && !subj->is_forgotten)
         return false;
     (void)live_remember(&pl->live, &p, pl->now_ms);
     return true;

@@ -84,7 +84,8 @@ static int load_revocations(struct plugin *pl, char *err)
     struct revocations fresh;
 
     if (revocations_init(&fresh) != 0 ||
-        revocations_read(&fresh, pl->options->revocation_file, err) != 0) {
+        revocations_read(&fresh, pl->options->revocation_file, err) != 0 ||
+        revocations_merge(&fresh, &pl->unstored) != 0) {
         revocations_fini(&fresh);
         return -1;
     }
@@ -109,7 +110,8 @@ int reload_start(struct plugin *pl, char err[FILE_ERROR_SIZE])
     pl->stamp_count = 1;
     (void)each_key_file(pl->options, count_one, &pl->stamp_count);
     pl->stamps = calloc(pl->stamp_count, sizeof(*pl->stamps));
-    if (!pl->stamps || revocations_init(&pl->revocations) != 0)
+    if (!pl->stamps || revocations_init(&pl->revocations) != 0 ||
+        revocations_init(&pl->unstored) != 0)
         return -1;
     /* Stamped before they are read: what changes in between is read once more. */
     (void)keys_have_changed(pl);
@@ -145,5 +147,6 @@ void reload_stop(struct plugin *pl)
 {
     keys_free(pl->keys);
     revocations_fini(&pl->revocations);
+    revocations_fini(&pl->unstored);
     free(pl->stamps);
 }

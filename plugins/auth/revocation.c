@@ -32,38 +32,42 @@ void revocations_fini(struct revocations *rev)
     map_fini(&rev->entries);
 }
 
-static int put(struct revocations *rev, const char *kind, const char *id, int64_t until_s)
+static int put_key(struct revocations *rev, const char *key, size_t len, int64_t until_s)
 {
-    char key[REVOCATION_LINE_MAX];
-    int len = snprintf(key, sizeof(key), "%s %s", kind, id);
+    struct map_node *node = map_find(&rev->entries, key, len);
 
-    if (len < 0 || (size_t)len >= sizeof(key))
-        return -1;
-    struct map_node *node = map_find(&rev->entries, key, (size_t)len);
     if (node) {
         struct entry *have = MAP_OWNER(node, struct entry, node);
         have->until_s = until_s > have->until_s ? until_s : have->until_s;
         return 0;
     }
-    struct entry *entry = malloc(sizeof(*entry) + (size_t)len + 1);
+    struct entry *entry = malloc(sizeof(*entry) + len + 1);
     if (!entry || rev->entries.count >= REVOCATION_MAX) {
         free(entry);
         return -1;
     }
     entry->until_s = until_s;
-    memcpy(entry->key, key, (size_t)len + 1);
-    if (map_add(&rev->entries, &entry->node, entry->key, (size_t)len) != 0) {
+    memcpy(entry->key, key, len + 1);
+    if (map_add(&rev->entries, &entry->node, entry->key, len) != 0) {
         free(entry);
         return -1;
     }
     return 0;
 }
 
-/* Copies the next word; false when there is none or it does not fit. */
+static int put(struct revocations *rev, const char *kind, const char *id, int64_t until_s)
+{
+    char key[REVOCATION_LINE_MAX];
+    int len = snprintf(key, sizeof(key), "%s %s", kind, id);
+
+    return len < 0 || (size_t)len >= sizeof(key) ? -1 : put_key(rev, key, (size_t)len, until_s);
+}
+
+/* Copies the next word; false when there is none, but maybe a comment, or it does not fit. */
 static bool next_word(const char **at, char *out, size_t size)
 {
     *at += strspn(*at, " \t\r");
-    size_t len = strcspn(*at, " \t\r\n#");
+    size_t len = **at == '#' ? 0 : strcspn(*at, " \t\r\n");
     if (len == 0 || len >= size)
         return false;
     memcpy(out, *at, len);
@@ -82,12 +86,17 @@ static bool parse_time(const char *text, int64_t *out)
     return *end == '\0';
 }
 
-static bool is_hex(char c)
+/* The byte that "%62" stands for; 0 when it stands for none. */
+static char hex_byte(const char *at)
 {
-    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
+    char hex[3] = {at[1], at[1] ? at[2] : '\0', '\0'};
+
+    return *at == '%' && strspn(hex, "0123456789abcdefABCDEF") == 2 ? (char)strtol(hex, NULL, 16)
+                                                                    : '\0';
 }
 
-/* "user/f:1" and "user/f%3A1" as "user/f%3A1"; false when no token can have that subject. */
+/* "user/f:1", "user/f%3A1" and "user/%66:1" as "user/f%3A1"; false when no token can have that
+ * subject. */
 static bool read_subject(const char *text, char out[REVOCATION_LINE_MAX])
 {
     const char *slash = strchr(text, '/');
@@ -104,16 +113,12 @@ static bool read_subject(const char *text, char out[REVOCATION_LINE_MAX])
     memcpy(out, text, ++len);
     size_t start = len;
     for (const char *at = slash + 1; *at; at++) {
-        char raw[2] = {*at, '\0'};
-        size_t size = 3;
-        if (*at == '%' && is_hex(at[1]) && is_hex(at[2])) {
-            byte[0] = '%';
-            byte[1] = (char)(at[1] & 0x40 ? at[1] & ~0x20 : at[1]);
-            byte[2] = (char)(at[2] & 0x40 ? at[2] & ~0x20 : at[2]);
+        char raw[2] = {hex_byte(at), '\0'};
+        if (raw[0])
             at += 2;
-        } else {
-            size = principal_encode(raw, byte, sizeof(byte));
-        }
+        else
+            raw[0] = *at;
+        size_t size = principal_encode(raw, byte, sizeof(byte));
         if (len + size - start > PRINCIPAL_ID_MAX)
             return false;
         memcpy(out + len, byte, size);
@@ -158,6 +163,19 @@ int revocations_add(struct revocations *rev, const char *line, char err[FILE_ERR
     return rc;
 }
 
+int revocations_merge(struct revocations *rev, const struct revocations *more)
+{
+    int rc = 0;
+
+    rev->until_s = more->until_s > rev->until_s ? more->until_s : rev->until_s;
+    for (size_t i = 0; i < more->entries.room; i++)
+        for (struct map_node *at = more->entries.slots[i]; at; at = at->next) {
+            const struct entry *entry = MAP_OWNER(at, struct entry, node);
+            rc |= put_key(rev, entry->key, strlen(entry->key), entry->until_s);
+        }
+    return rc;
+}
+
 int revocations_read(struct revocations *rev, const char *path, char err[FILE_ERROR_SIZE])
 {
     char why[FILE_ERROR_SIZE];
@@ -168,15 +186,19 @@ int revocations_read(struct revocations *rev, const char *path, char err[FILE_ER
 
     if (!text)
         return -1;
-    for (char *line = text; *line; number++) {
-        size_t line_len = strcspn(line, "\n");
-        bool is_last = line[line_len] == '\0';
-        line[line_len] = '\0';
-        if (revocations_add(rev, line, why) != 0 && rc == 0) {
+    for (char *line = text, *next; line < text + len; line = next, number++) {
+        char *end = memchr(line, '\n', (size_t)(text + len - line));
+        next = end ? end + 1 : text + len;
+        if (end)
+            *end = '\0';
+        end = end ? end : next;
+        bool has_nul = memchr(line, '\0', (size_t)(end - line)) != NULL;
+        if (has_nul)
+            snprintf(why, sizeof(why), "has a NUL byte");
+        if ((has_nul || revocations_add(rev, line, why) != 0) && rc == 0) {
             rc = -1;
             snprintf(err, FILE_ERROR_SIZE, "%.200s line %u: %.240s", path, number, why);
         }
-        line += line_len + !is_last;
     }
     free(text);
     return rc;
@@ -196,11 +218,15 @@ int revocations_append(const char *path, const char *line, char err[FILE_ERROR_S
     char text[REVOCATION_LINE_MAX + 3];
     int fd = open(path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC, S_IRUSR | S_IWUSR);
     int len = snprintf(text, sizeof(text), "%s%s\n", fd >= 0 && is_line_open(fd) ? "\n" : "", line);
-    int rc = -1;
+    off_t was = fd >= 0 ? lseek(fd, 0, SEEK_END) : -1;
+    ssize_t written = -1;
 
-    if (fd >= 0 && len > 0 && (size_t)len < sizeof(text) && write(fd, text, (size_t)len) == len)
-        rc = 0;
-    else
+    if (was >= 0 && len > 0 && (size_t)len < sizeof(text))
+        written = write(fd, text, (size_t)len);
+    int rc = written == len ? 0 : -1;
+    if (written > 0 && rc != 0 && ftruncate(fd, was) != 0)
+        snprintf(err, FILE_ERROR_SIZE, "%.200s ends in half a line: %s", path, strerror(errno));
+    else if (rc != 0)
         snprintf(err, FILE_ERROR_SIZE, "cannot append to %.200s: %s", path, strerror(errno));
     if (fd >= 0)
         close(fd);

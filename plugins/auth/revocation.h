@@ -2,7 +2,8 @@
 /*
  * revocation - tokens that are no longer good although they are valid
  *
- * One line of the list per revocation, '#' begins a comment:
+ * One line of the list per revocation; '#' begins a comment where a word could begin, and is part
+ * of the word inside one (`sub user/C#dev`):
  *
  *     jti ID                     one token
  *     sub KIND/ID [TIME]         all tokens of a principal issued until TIME
@@ -13,7 +14,7 @@
  *
  * KIND is user, service, admin or bridge; ID is written as in topics.  Bytes
  * that cannot stand there are taken as the token has them: `f:1f2e:jdoe` and
- * `f%3A1f2e%3Ajdoe` are the same.
+ * `f%3A1f2e%3Ajdoe` are the same, and so is every other way to percent-encode it.
  *
  * Ownership: the set owns its entries.
  * Errors:    a sentence for the operator in err[FILE_ERROR_SIZE].
@@ -45,6 +46,8 @@ NODISCARD int revocations_add(struct revocations *rev, const char *line, char er
 /* Takes every line of a file that is right; -1 with a sentence about the first that is not. */
 NODISCARD int revocations_read(struct revocations *rev, const char *path,
                                char err[FILE_ERROR_SIZE]);
+/* Adds all that is in `more`; -1 when there is no room for some. */
+NODISCARD int revocations_merge(struct revocations *rev, const struct revocations *more);
 /* Appends one line to the file, also where its last line has no end. */
 NODISCARD int revocations_append(const char *path, const char *line, char err[FILE_ERROR_SIZE]);
 /* `subject` is "user/alice", `jti` may be NULL or "". */

@@ -3,6 +3,7 @@
 
 #include "b64url.h"
 #include "claims.h"
+#include "lenient.h"
 
 #include <jansson.h>
 
@@ -14,10 +15,7 @@
  * What is not read must not keep anybody out: any number, and strings with NUL, may stand in it.
  * claims_text() reads strings, and not those.
  */
-enum {
-    SIGNATURE_MAX = 1024,
-    DECODE_FLAGS = JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL
-};
+enum { SIGNATURE_MAX = 1024, DECODE_FLAGS = JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL };
 
 struct parts {
     const char *header, *payload, *signature;
@@ -90,8 +88,10 @@ static json_t *decode_object(const char *text, size_t len, size_t max)
     json_t *object = NULL;
     unsigned char *bytes = malloc(max);
 
-    if (bytes && b64url_decode(text, len, bytes, max, &out_len) == 0)
+    if (bytes && b64url_decode(text, len, bytes, max, &out_len) == 0 && out_len > 0) {
+        lenient_tame((char *)bytes, out_len);
         object = json_loadb((const char *)bytes, out_len, DECODE_FLAGS, NULL);
+    }
     free(bytes);
     if (object && !json_is_object(object)) {
         json_decref(object);

@@ -123,7 +123,8 @@ def options(directory, idp, **more):
     """Plugin options for a broker that accepts its own HS256 tokens and the provider's."""
     os.makedirs(directory, exist_ok=True)
     jwks = servers.write_file(os.path.join(directory, "idp.jwks"), json.dumps(idp.jwks()))
-    return {"idp.issuer": ISSUER, "idp.audience": AUDIENCE, "idp.jwks_file": jwks, **more}
+    return {"idp.issuer": ISSUER, "idp.audience": AUDIENCE, "idp.jwks_file": jwks,
+            "idp.kind_claim": "kind", **more}
 
 
 def local(broker, header=None, secret=None, sign=None, **claims):

@@ -144,6 +144,62 @@ def test_answers_wait_for_sessions_left_behind_up_to_a_mebibyte(gate):
         assert 10 < sum(b"x" in m.payload for m in left.messages) <= 18
 
 
+def answers(bridge, topic, count=150):
+    for n in range(count):
+        bridge.publish(topic, b"%03d" % n + b"x" * 60000)
+
+
+def waiting(gate, subject):
+    """Bytes that a session which was left behind is sent when its client is back."""
+    with peer(gate, "user", subject, "left", clean=False, expiry=3600) as left, \
+            peer(gate, "bridge", "tocsin") as bridge:
+        bridge.publish("notify/v1/users/%s/down/inbox" % subject, b"end")
+        left.wait(lambda m: m.payload == b"end", 30)
+        return sum(len(m.payload) for m in left.messages)
+
+
+@pytest.mark.parametrize("topic", ["reply", "r", "answers/7"])
+def test_any_response_topic_is_an_answer(gate, topic):
+    subject = "topic-" + topic.replace("/", "-")
+    own = "notify/v1/users/%s/down/" % subject
+    with peer(gate, "user", subject, "left", clean=False, expiry=3600) as left:
+        assert left.subscribe(own + "#") == [1]
+    with peer(gate, "bridge", "tocsin") as bridge:
+        answers(bridge, own + topic, 40)
+    assert 10 * 60000 < waiting(gate, subject) <= 1 << 20
+
+
+def test_what_a_connection_does_not_acknowledge_is_bounded(gate):
+    """Receive Maximum 1, no PUBACK: the broker keeps what is sent, and the client leaves."""
+    own = "notify/v1/users/silent/down/"
+    left = peer(gate, "user", "silent", "left", clean=False, expiry=3600,
+                properties=b"\x21\x00\x01")
+    assert left.subscribe(own + "#") == [1]
+    with peer(gate, "bridge", "tocsin") as bridge:
+        answers(bridge, own + "reply")
+        left.close()  # has read none of them
+        answers(bridge, own + "reply")
+    assert waiting(gate, "silent") < 6 << 20
+
+
+def test_the_budget_outlives_presence(tmp_path):
+    """presence_linger is over, and what was used up is not there again."""
+    own = "notify/v1/users/asker/down/"
+    with GateBroker(tmp_path, {"presence_linger": "0"}) as broker:
+        with peer(broker, "user", "asker", "left", clean=False, expiry=3600) as left:
+            assert left.subscribe(own + "#") == [1]
+        with peer(broker, "bridge", "tocsin") as bridge:
+            assert bridge.subscribe("notify/v1/presence/#") == [1]
+            for _ in range(3):
+                answers(bridge, own + "reply", 40)
+                del bridge.messages[:]
+                with peer(broker, "user", "asker", "other") as other:
+                    other.ping()
+                bridge.wait(lambda m: b'"connections":1' in m.payload)
+                bridge.wait(lambda m: m.payload == b"")  # its presence is forgotten
+        assert waiting(broker, "asker") <= 1 << 20
+
+
 def test_one_user_cannot_fill_the_broker(gate):
     """Session after session, each with as many and as deep filters as are granted."""
     accepted = 0

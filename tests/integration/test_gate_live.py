@@ -491,6 +491,44 @@ def test_limit_bytes_and_payload(strict):
         assert codes[0] < 0x80 and codes[1] < 0x80 and codes[3] == DENIED
 
 
+def pair(name, value):
+    return b"\x26" + b"".join(len(x).to_bytes(2, "big") + x for x in (name, value))
+
+
+@pytest.mark.parametrize("properties", [
+    pair(b"a", b"x" * 1500), pair(b"x" * 1500, b"a"), pair(b"a", b"x" * 100) * 14,
+    b"\x03" + (1500).to_bytes(2, "big") + b"t" * 1500,    # Content Type
+    b"\x09" + (1500).to_bytes(2, "big") + b"c" * 1500],   # Correlation Data
+    ids=["value", "name", "many", "content-type", "correlation"])
+def test_limit_bytes_counts_properties(strict, properties, request):
+    who = "prop-" + request.node.callspec.id
+    with peer(strict, "user", who) as made:
+        topic = "notify/v1/users/%s/up/x" % who
+        codes = [made.publish(topic, b"", properties=properties) for _ in range(5)]
+        assert codes[0] < 0x80 and codes[1] < 0x80 and codes[4] == DENIED
+        assert made.is_open()
+    with peer(strict, "user", who + "-large") as made:
+        assert made.publish("notify/v1/users/%s-large/up/x" % who, b"x",
+                            properties=properties * 2 if properties[0] == 0x26 else
+                            properties + pair(b"a", b"x" * 600)) == DENIED
+
+
+@pytest.mark.parametrize("version", [4, 5])
+def test_limit_bytes_counts_wills(strict, version):
+    """A will comes when its connection has ended: the budget is the principal's."""
+    who = "will%d" % version
+    topic = "notify/v1/users/%s/up/x" % who
+    with peer(strict, "bridge", "w%d" % version) as watch:
+        watch.subscribe("notify/v1/users/+/up/#")
+        for _ in range(12):
+            peer(strict, "user", who, "d", version=version,
+                 will=(topic, b"x" * 1500, 1, False)).drop()
+        with peer(strict, "user", "after" + who) as made:
+            assert made.publish("notify/v1/users/after%s/up/x" % who, b"end") == 0
+        watch.wait(lambda m: m.payload == b"end")
+        assert 1 <= sum(m.topic == topic for m in watch.messages) <= 8
+
+
 def test_limit_subscriptions(strict):
     with peer(strict, "user", "sue") as made:
         codes = made.subscribe(*["notify/v1/users/sue/down/%d" % i for i in range(6)])

@@ -194,6 +194,15 @@ static void kinds_come_from_what_providers_say(void **state)
         {"admin_when level=3", ",\"level\":31", "u:a:"},
         {"admin_when roles=ops", ",\"roles\":{\"ops\":{\"1\":\"x\"}}", "a:a:ops"},
         {"admin_when roles=ops", ",\"roles\":{\"dev\":{\"ops\":\"x\"}}", "u:a:dev"},
+        {"admin_when roles=ops", ",\"roles\":{\"ops\":false}", "u:a:"},
+        {"admin_when roles=ops", ",\"roles\":{\"ops\":null,\"dev\":true}", "u:a:dev"},
+        {"admin_when roles=ops", ",\"roles\":{\"ops\":0,\"dev\":1}", "u:a:dev"},
+        {"admin_when roles=ops", ",\"roles\":{\"ops\":0.0,\"dev\":\"no\"}", "u:a:dev"},
+        {"admin_when roles=ops", ",\"roles\":{\"ops\":\"\",\"dev\":[]}", "u:a:"},
+        {"admin_when roles=ops", ",\"roles\":{\"ops\":[],\"dev\":[1]}", "u:a:dev"},
+        {"admin_when roles=ops", ",\"roles\":{\"ops\":{}}", "a:a:ops"},
+        {"admin_when level=12345678901234567", ",\"level\":12345678901234567", "a:a:"},
+        {"admin_when level=12345678901234567", ",\"level\":12345678901234568", "u:a:"},
         {"admin_when scp=Tocsin.Admin", ",\"scp\":\"openid Tocsin.Admin\"", "a:a:"},
         {"admin_when scp=Tocsin.Admin", ",\"scp\":[\"openid\",\"Tocsin.Admin\"]", "a:a:"},
         {"admin_when scope=tocsin", ",\"scope\":\"xtocsin tocsinx\"", "u:a:"},
@@ -216,6 +225,81 @@ static void kinds_come_from_what_providers_say(void **state)
         const char *lines[] = {ONE, "default_kind user", cases[i].rule, NULL};
         snprintf(payload, sizeof(payload), CLAIMS("%s"), cases[i].claims);
         expect(lines, payload, cases[i].want);
+    }
+}
+
+/* A provider's `kind` is its own, unless kind_claim says that it is meant. */
+static void a_named_issuer_has_no_kind_of_its_own(void **state)
+{
+    static const char *const plain[] = {"idp.issuer i", "idp.audience x", "idp.default_kind user",
+                                        NULL};
+    static const char *const named[] = {"idp.issuer i", "idp.audience x", "idp.kind_claim kind",
+                                        NULL};
+    (void)state;
+
+    expect(plain, CLAIMS(",\"kind\":\"admin\""), "u:a:");
+    expect(plain, CLAIMS(",\"kind\":\"service\""), "u:a:");
+    expect(plain, CLAIMS(",\"kind\":\"bridge\""), "u:a:");
+    expect(named, CLAIMS(",\"kind\":\"admin\""), "a:a:");
+    expect(named, CLAIMS(",\"kind\":\"bridge\""), "kind");
+}
+
+/* What no option names keeps nobody out, and what is read is never taken from what was damaged. */
+static void odd_values_keep_nobody_out(void **state)
+{
+    static const char *const own[] = {ONE, "default_kind user", NULL};
+    static const char *const odd[] = {"1e400",
+                                      "-1e400",
+                                      "9e999",
+                                      "1E+309",
+                                      "12345678901234567890",
+                                      "-123456789012345678901",
+                                      "[1e400,{\"b\":1e999}]",
+                                      "\"\\ud83d\"",
+                                      "\"\\ude00\"",
+                                      "\"cut \\ud83d\\ud83d\\ude00\"",
+                                      "\"\\ud83d\\\\ude00\"",
+                                      "\"1e400 \\\" 2\"",
+                                      "0.1e-400",
+                                      "\"\\u0000\""};
+    char payload[2048], digits[1001];
+    (void)state;
+
+    for (size_t i = 0; i < sizeof(odd) / sizeof(odd[0]); i++) {
+        snprintf(payload, sizeof(payload), CLAIMS(",\"odd\":%s,\"roles\":\"r\""), odd[i]);
+        expect(own, payload, "u:a:r");
+    }
+    memset(digits, '7', sizeof(digits) - 1);
+    digits[sizeof(digits) - 1] = '\0';
+    snprintf(payload, sizeof(payload), CLAIMS(",\"odd\":%s"), digits);
+    expect(own, payload, "u:a:");
+    expect(own, "{\"iss\":\"i\",\"aud\":\"x\",\"sub\":\"a\\ud800\"," TIMES "}", "subject");
+    expect(own, "{\"iss\":\"i\",\"aud\":\"x\",\"sub\":\"a\",\"exp\":1e400}", "claims");
+    expect(own, "{\"iss\":\"i\",\"aud\":\"x\",\"sub\":\"\\ud83d\\ude00\"," TIMES "}",
+           "u:%F0%9F%98%80:");
+    expect(own, CLAIMS(",\"odd\":1e400x"), "claims"); /* that is no JSON at all */
+    expect(own, CLAIMS(",\"odd\":-"), "claims");
+}
+
+static void numbers_name_tokens_by_all_their_digits(void **state)
+{
+    static const struct {
+        const char *jti, *want;
+    } cases[] = {{"12345678901234567", "12345678901234567"},
+                 {"9223372036854775807", "9223372036854775807"},
+                 {"-5", "-5"},
+                 {"1.5", "1.5"},
+                 {"98765432109876543210", ""},
+                 {"1e300", ""}};
+    static const char *const own[] = {ONE, "default_kind user", NULL};
+    char payload[512];
+    (void)state;
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct token tok;
+        snprintf(payload, sizeof(payload), CLAIMS(",\"jti\":%s"), cases[i].jti);
+        assert_int_equal(verify_with(own, HEADER, payload, &tok), REFUSAL_NONE);
+        assert_string_equal(tok.jti, cases[i].want);
     }
 }
 
@@ -382,6 +466,9 @@ int main(void)
         cmocka_unit_test(every_section_that_holds_the_key_is_asked),
         cmocka_unit_test(kinds_come_from_what_providers_say),
         cmocka_unit_test(user_when_leaves_others_out),
+        cmocka_unit_test(a_named_issuer_has_no_kind_of_its_own),
+        cmocka_unit_test(odd_values_keep_nobody_out),
+        cmocka_unit_test(numbers_name_tokens_by_all_their_digits),
         cmocka_unit_test(roles_come_in_several_shapes),
         cmocka_unit_test(roles_that_do_not_fit_are_left_out),
         cmocka_unit_test(headers_are_those_of_providers),

@@ -173,20 +173,56 @@ static void idle_principals_are_forgotten_in_time(void **state)
     add(&live, 0, "\x01u:a:", "user/a", 10);
     assert_true(principal_parse("\x01u:a:", &p));
     drop(&live, 0);
-    live_forget(&live, 10, nobody, &gone);
+    live_forget(&live, 100, 10, nobody, &gone);
     assert_int_equal(gone, 0); /* its presence has yet to be published */
     assert_non_null(live_next_dirty(&live));
-    live_forget(&live, -1, nobody, &gone);
+    live_forget(&live, 100, -1, nobody, &gone);
     assert_int_equal(gone, 0);
-    live_forget(&live, 0, nobody, &gone);
+    live_forget(&live, 100, 0, nobody, &gone);
     assert_int_equal(gone, 1);
     assert_null(live_subject(&live, &p));
     assert_non_null(live_remember(&live, &p, 5));
     assert_ptr_equal(live_next_dirty(&live), live_subject(&live, &p));
     add(&live, 0, "\x01u:a:", "user/a", 10); /* back again: no longer idle */
     assert_non_null(live_next_dirty(&live));
-    live_forget(&live, 100, nobody, &gone);
+    live_forget(&live, 100, 100, nobody, &gone);
     assert_int_equal(gone, 1);
+    live_fini(&live);
+}
+
+/* To leave and to come back, later than presence lingers, does not renew what was used up. */
+static void budgets_are_kept_until_they_are_full(void **state)
+{
+    struct live live;
+    struct principal p;
+    int gone = 0;
+    (void)state;
+
+    assert_int_equal(live_init(&live, &limits), 0);
+    add(&live, 0, "\x01u:a:", "user/a", 10);
+    assert_true(principal_parse("\x01u:a:", &p));
+    assert_true(bucket_take(&live_subject(&live, &p)->unread, LIVE_UNREAD_RATE, LIVE_UNREAD_BURST,
+                            LIVE_ANSWERS_BURST, 0));
+    drop(&live, 0); /* what it was sent may wait now: nothing is left for answers */
+    assert_non_null(live_next_dirty(&live));
+    live_forget(&live, 1000, 500, nobody, &gone);
+    assert_int_equal(gone, 1);
+    struct subject *subj = live_subject(&live, &p);
+    assert_non_null(subj);
+    assert_true(subj->is_forgotten);
+    assert_ptr_equal(live_budget(&live, &p, 1000), subj);
+    assert_false(bucket_take(&subj->answers, LIVE_ANSWERS_RATE, LIVE_ANSWERS_BURST, 1000, 1000));
+    assert_ptr_equal(live_remember(&live, &p, 1000), subj); /* its presence is asked for again */
+    assert_ptr_equal(live_next_dirty(&live), subj);
+    live_forget(&live, 2000, 1500, nobody, &gone);
+    assert_int_equal(gone, 2);
+    assert_int_equal(live.spent_count, 1);
+    live_forget(&live, 20000 * 1000, 1500, nobody, &gone); /* full again */
+    assert_int_equal(gone, 2);
+    assert_null(live_subject(&live, &p));
+    assert_int_equal(live.spent_count, 0);
+    assert_non_null(live_budget(&live, &p, 0)); /* without presence */
+    assert_null(live_next_dirty(&live));
     live_fini(&live);
 }
 
@@ -238,6 +274,7 @@ int main(void)
         cmocka_unit_test(one_handle_stands_for_one_connection),
         cmocka_unit_test(only_users_have_presence_and_each_change_is_told_once),
         cmocka_unit_test(idle_principals_are_forgotten_in_time),
+        cmocka_unit_test(budgets_are_kept_until_they_are_full),
         cmocka_unit_test(addresses_are_counted_by_64_bits_of_ipv6),
         cmocka_unit_test(admins_mark_by_principal_or_by_client),
     };

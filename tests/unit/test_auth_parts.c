@@ -165,6 +165,13 @@ static void revocations_are_read_strictly(void **state)
         {"sub user/f:1f2e:jdoe", 0},
         {"sub user/g%3a1", 0},
         {"sub user/jo+news@x", 0},
+        {"sub user/C#dev", 0},
+        {"jti x#y # a comment", 0},
+        {"sub user/d 1#c", -1},
+        {"jti #x", -1},
+        {"sub user/%62ob", 0},
+        {"sub user/%c3%A9", 0},
+        {"sub user/z%00", 0},
     };
     struct revocations rev;
     char err[FILE_ERROR_SIZE];
@@ -188,6 +195,12 @@ static void revocations_are_read_strictly(void **state)
     assert_true(revocations_match(&rev, "user/f%3A1f2e%3Ajdoe", NULL, 2000));
     assert_true(revocations_match(&rev, "user/g%3A1", NULL, 2000));
     assert_true(revocations_match(&rev, "user/jo%2Bnews@x", NULL, 2000));
+    assert_true(revocations_match(&rev, "user/C%23dev", NULL, 2000));
+    assert_false(revocations_match(&rev, "user/C", NULL, 2000));
+    assert_true(revocations_match(&rev, "user/y", "x#y", 2000));
+    assert_false(revocations_match(&rev, "user/y", "x", 2000));
+    assert_true(revocations_match(&rev, "user/bob", NULL, 2000));
+    assert_true(revocations_match(&rev, "user/%C3%A9", NULL, 2000));
     revocations_fini(&rev);
 }
 
@@ -213,6 +226,37 @@ static void a_bad_line_spoils_only_itself(void **state)
     assert_true(revocations_match(&rev, "user/x", "four", 1));
     assert_true(revocations_match(&rev, "user/b", "", 1));
     revocations_fini(&rev);
+    unlink(path);
+}
+
+/* Neither the lines behind it nor those appended later go unread. */
+static void a_nul_byte_spoils_only_its_line(void **state)
+{
+    char path[] = "/tmp/test_auth_parts.XXXXXX", err[FILE_ERROR_SIZE] = "";
+    static const char text[] = "jti one\njti t\0wo\njti three\n\0\0\0";
+    struct revocations rev, more;
+    int fd = mkstemp(path);
+    (void)state;
+
+    assert_true(fd >= 0 && write(fd, text, sizeof(text) - 1) == (ssize_t)sizeof(text) - 1);
+    close(fd);
+    assert_int_equal(revocations_append(path, "jti four", err), 0);
+    assert_int_equal(revocations_init(&rev), 0);
+    assert_int_equal(revocations_read(&rev, path, err), -1);
+    assert_non_null(strstr(err, "line 2: has a NUL byte"));
+    assert_true(revocations_match(&rev, "user/x", "one", 1));
+    assert_false(revocations_match(&rev, "user/x", "t", 1));
+    assert_true(revocations_match(&rev, "user/x", "three", 1));
+    assert_true(revocations_match(&rev, "user/x", "four", 1));
+    assert_int_equal(revocations_init(&more), 0);
+    assert_int_equal(revocations_add(&more, "jti five", err), 0);
+    assert_int_equal(revocations_add(&more, "iat 7", err), 0);
+    assert_int_equal(revocations_merge(&rev, &more), 0);
+    assert_int_equal(revocations_merge(&rev, &more), 0);
+    assert_true(revocations_match(&rev, "user/x", "five", 100));
+    assert_true(revocations_match(&rev, "user/x", "", 7));
+    revocations_fini(&rev);
+    revocations_fini(&more);
     unlink(path);
 }
 
@@ -264,6 +308,20 @@ static void control_requests_are_read_strictly(void **state)
         {"{\"rpc\":\"1\",\"method\":\"revoke\",\"params\":{\"jti\":null,\"kind\":\"user\","
          "\"id\":\"a\"}}",
          CONTROL_BAD},
+        {"{\"rpc\":\"1\",\"method\":\"revoke\",\"params\":{\"kind\":5,\"until\":1}}", CONTROL_BAD},
+        {"{\"rpc\":\"1\",\"method\":\"revoke\",\"params\":{\"kind\":null,\"until\":1}}",
+         CONTROL_BAD},
+        {"{\"rpc\":\"1\",\"method\":\"revoke\",\"params\":{\"id\":null,\"until\":1}}", CONTROL_BAD},
+        {"{\"rpc\":\"1\",\"method\":\"revoke\",\"params\":{\"jti\":null,\"until\":1}}",
+         CONTROL_BAD},
+        {"{\"rpc\":\"1\",\"method\":\"revoke\",\"params\":{\"jti\":\"j\",\"kind\":\"user\"}}",
+         CONTROL_BAD},
+        {"{\"rpc\":\"1\",\"method\":\"revoke\",\"params\":{\"sub\":\"a\",\"until\":1}}",
+         CONTROL_BAD},
+        {"{\"rpc\":\"1\",\"method\":\"revoke\",\"params\":{\"until\":1.0}}", CONTROL_BAD},
+        {"{\"rpc\":\"1\",\"method\":\"revoke\",\"params\":[{\"until\":1}]}", CONTROL_BAD},
+        {"{\"rpc\":\"1\",\"method\":\"revoke\",\"params\":{\"jti\":\"#j\"}}", CONTROL_BAD},
+        {"{\"rpc\":\"1\",\"method\":\"revoke\",\"params\":{\"jti\":\"j#\"}}", CONTROL_REVOKE},
         {"{\"rpc\":\"1\",\"method\":\"disconnect\",\"params\":{\"client\":\"\",\"kind\":"
          "\"user\",\"id\":\"a\"}}",
          CONTROL_BAD},
@@ -298,6 +356,7 @@ int main(void)
         cmocka_unit_test(options_have_units_and_bounds),
         cmocka_unit_test(revocations_are_read_strictly),
         cmocka_unit_test(a_bad_line_spoils_only_itself),
+        cmocka_unit_test(a_nul_byte_spoils_only_its_line),
         cmocka_unit_test(control_requests_are_read_strictly),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
