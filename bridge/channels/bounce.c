@@ -9,13 +9,28 @@ struct codes {
     unsigned proofs, others;
 };
 
-/* Words that accuse the sender, its network, a policy or the content. */
+/* What servers say of a mailbox that they do not have; nothing else proves that there is none. */
+static const char *const PROVING[] = {
+    "user unknown",      "unknown user",      "no such user",      "user not found",
+    "mailbox not found", "no such mailbox",   "mailbox unknown",   "unknown mailbox",
+    "no mailbox",        "recipient unknown", "unknown recipient", "recipient not found",
+    "no such recipient", "does not exist",    "doesn't exist"};
+
+/* Words of the sender, its network, a policy, the content or room: a text with one proves nothing.
+ */
 static const char *const ACCUSING[] = {
-    "rbl",         "dnsbl",        "spf",          "dkim",       "dmarc",   "spam",
-    "junk",        "block",        "blacklist",    "reputation", "policy",  "policies",
-    "relay",       "virus",        "unsolicited",  "abuse",      "banned",  "spamhaus",
-    "rate limit",  "greylist",     "sender verif", "envelope",   "reverse", "ptr",
-    "not allowed", "not permitted"};
+    "rbl",      "dnsbl",       "spf",           "dkim",        "dmarc",      "spam",
+    "junk",     "block",       "blacklist",     "denylist",    "listed",     "reputa",
+    "policy",   "policies",    "relay",         "virus",       "malware",    "phish",
+    "unsolic",  "abuse",       "banned",        "rate limit",  "greylist",   "graylist",
+    "sender",   "mail from",   "envelope",      "reverse",     "ptr",        "helo",
+    "ehlo",     "prohibit",    "denied",        "authori",     "prison",     "content",
+    "restrict", "standing",    "hops",          "full",        "quota",      "try again",
+    "temporar", "not allowed", "not permitted", "return path", "return-path"};
+
+/* "does not exist" beside one of these may be said of the sender's domain or a host. */
+static const char *const OTHER_THINGS[] = {"domain", "host", "server",
+                                           "record", "zone", "template"};
 
 static bool is_digit(char c)
 {
@@ -74,15 +89,39 @@ static void count(struct codes *codes, const char *text)
     }
 }
 
-static bool accuses(const char *text)
+/* Whether one of the words begins a word of the text; in any case. */
+static bool has_word(const char *text, const char *const words[], size_t count)
 {
-    for (const char *at = text; at && *at; at++) {
+    for (const char *at = text; *at; at++) {
         if (at > text && is_letter(at[-1]))
             continue;
-        for (size_t i = 0; i < sizeof ACCUSING / sizeof ACCUSING[0]; i++)
-            if (strncasecmp(at, ACCUSING[i], strlen(ACCUSING[i])) == 0)
+        for (size_t i = 0; i < count; i++)
+            if (strncasecmp(at, words[i], strlen(words[i])) == 0)
                 return true;
     }
+    return false;
+}
+
+#define HAS_WORD(text, words) has_word(text, words, sizeof(words) / sizeof(words)[0])
+
+/* Whether one of the phrases is there, not as the beginning of a longer word. */
+static bool has_phrase(const char *text, const char *phrase)
+{
+    size_t length = strlen(phrase);
+
+    for (const char *at = text; (at = strcasestr(at, phrase)); at++)
+        if ((at == text || !is_letter(at[-1])) && !is_letter(at[length]))
+            return true;
+    return false;
+}
+
+static bool says_unknown(const char *text)
+{
+    bool is_elsewhere = HAS_WORD(text, OTHER_THINGS);
+
+    for (size_t i = 0; i < sizeof PROVING / sizeof PROVING[0]; i++)
+        if (has_phrase(text, PROVING[i]) && !(is_elsewhere && strstr(PROVING[i], "exist")))
+            return true;
     return false;
 }
 
@@ -96,5 +135,7 @@ bool bounce_is_proof(enum bounce_class class, const char *code, const char *text
         return false;
     if (codes.proofs)
         return true;
-    return class == BOUNCE_NO_MAILBOX ? !accuses(text) : !text || !text[0];
+    if (!text || !text[0])
+        return true; /* the provider's word alone */
+    return class == BOUNCE_NO_MAILBOX && says_unknown(text) && !HAS_WORD(text, ACCUSING);
 }

@@ -6,9 +6,10 @@
  * or content that a server refused for good.  Only the first says something about the address.  A
  * report is a proof when it has the enhanced code of an unknown mailbox (RFC 3463: 5.1.1, 5.1.10)
  * and no other one.  Without any code the provider's own class decides: if it means an unknown
- * mailbox, it is a proof unless the server's text accuses our reputation, policy or content; if it
- * means any hard bounce, only when the server's text is not there at all.  Words only ever make a
- * report milder.
+ * mailbox, and the server's text says so too ("user unknown") and nothing of a sender, a policy,
+ * content or room, it is a proof.  Without any text the provider's word stands alone and is one;
+ * with a text that is none of these, nothing is proved: such texts have no end, and providers call
+ * most of them a hard bounce.
  *
  * Purity: data only.
  */

@@ -562,6 +562,13 @@ static void postmark_is_known_by_its_password(void **unused)
         {"{\"RecordType\":\"Bounce\",\"Type\":\"HardBounce\",\"MessageID\":\"p-1\",\"Details\":"
          "\"smtp;550 5.7.1 listed at an RBL\"}",
          REPORT_FAILED, REASON_PROVIDER_REJECTED},
+        {"{\"RecordType\":\"Bounce\",\"Type\":\"HardBounce\",\"MessageID\":\"p-1\",\"Details\":"
+         "\"smtp;550 Administrative prohibition\"}",
+         REPORT_FAILED, REASON_PROVIDER_REJECTED},
+        {"{\"RecordType\":\"Bounce\",\"Type\":\"BadEmailAddress\",\"MessageID\":\"p-1\","
+         "\"Details\":"
+         "\"smtp;550 go away\"}",
+         REPORT_FAILED, REASON_PROVIDER_REJECTED},
         {"{\"RecordType\":\"Bounce\",\"Type\":\"SpamNotification\",\"MessageID\":\"p-1\"}",
          REPORT_FAILED, REASON_PROVIDER_REJECTED},
         {"{\"RecordType\":\"Bounce\",\"Type\":\"Transient\",\"MessageID\":\"p-1\"}", REPORT_SENT,
