@@ -61,6 +61,20 @@ static bool status_fits(int wanted, int status)
     return wanted < 10 ? status / 100 == wanted : status == wanted;
 }
 
+static bool is_alnum(char c)
+{
+    return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
+}
+
+/* Where a word begins: "corporate" does not say "rate". */
+static bool says(const char *text, const char *words)
+{
+    for (const char *at = text; (at = strcasestr(at, words)); at++)
+        if (at == text || !is_alnum(at[-1]) || !is_alnum(words[0]))
+            return true;
+    return false;
+}
+
 const struct error_row *error_find(const struct error_table *table, enum http_stage stage,
                                    int status, const char *code, const char *text)
 {
@@ -73,7 +87,7 @@ const struct error_row *error_find(const struct error_table *table, enum http_st
             continue;
         if (row->codes && !codes_fit(row->codes, code))
             continue;
-        if (row->says && (!text || !strcasestr(text, row->says)))
+        if (row->says && !(text && says(text, row->says)))
             continue;
         return row;
     }

@@ -25,7 +25,7 @@ struct error_row {
     int status;            /* HTTP status or SMTP reply; 4 or 5: all that begin so; 0: any */
     enum http_stage stage; /* SMTP: the command that was answered; HTTP_STAGE_NONE: any */
     const char *codes;     /* the provider's: "A", or alternatives "1,7-9,5.6.*"; NULL: any */
-    const char *says;      /* the answer contains this text (any case); NULL: any */
+    const char *says;      /* the answer has this text where a word begins (any case); NULL: any */
     enum dead_proof dead;
     enum fact is_refused;
     enum trouble trouble;

@@ -18,8 +18,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #define GREYLIST_MS 300000
+#define BUSY_MS     120000 /* RFC 5321 4.5.4.1: a recipient is not tried again within seconds */
+#define DAY_S       86400
 #define CODE_MAX    11                        /* 5.999.999 and a little more */
 #define CODES_MAX   128                       /* of all lines */
 #define PROVEN      "every_line:5.1.1/5.1.10" /* a word beside the codes of such a reply */
@@ -32,8 +35,8 @@ static const struct error_row ERRORS[] = {
      .note = "over the server's rate"},
     {.status = 421, .says = "rate", .trouble = TROUBLE_RATE, .reason = REASON_RATE_LIMITED,
      .note = "over the server's rate"},
-    {.status = 454, .trouble = TROUBLE_UNWELL, .reason = REASON_PROVIDER_UNAVAILABLE,
-     .note = "authentication is unavailable for now"},
+    {.status = 454, .stage = HTTP_STAGE_OPEN, .trouble = TROUBLE_UNWELL,
+     .reason = REASON_PROVIDER_UNAVAILABLE, .note = "authentication is unavailable for now"},
     {.status = 530, .trouble = TROUBLE_SETUP, .reason = REASON_PROVIDER_AUTH,
      .note = "authentication or TLS is required"},
     {.status = 534, .trouble = TROUBLE_SETUP, .reason = REASON_PROVIDER_AUTH,
@@ -49,15 +52,35 @@ static const struct error_row ERRORS[] = {
     {.status = 5, .stage = HTTP_STAGE_OPEN, .trouble = TROUBLE_SETUP,
      .reason = REASON_PROVIDER_AUTH, .note = "the server does not take us"},
     {.codes = "4.2.2", .trouble = TROUBLE_UNWELL, .reason = REASON_PROVIDER_REJECTED,
-     .note = "the mailbox is full for now", .is_target_only = true},
+     .note = "the mailbox is full for now", .wait_ms = BUSY_MS, .is_target_only = true},
+    {.status = 4, .says = "greylist", .trouble = TROUBLE_QUOTA, .reason = REASON_PROVIDER_REJECTED,
+     .note = "greylisted", .wait_ms = GREYLIST_MS, .is_target_only = true},
+    {.status = 4, .says = "graylist", .trouble = TROUBLE_QUOTA, .reason = REASON_PROVIDER_REJECTED,
+     .note = "greylisted", .wait_ms = GREYLIST_MS, .is_target_only = true},
+    {.status = 4, .says = "grey-list", .trouble = TROUBLE_QUOTA, .reason = REASON_PROVIDER_REJECTED,
+     .note = "greylisted", .wait_ms = GREYLIST_MS, .is_target_only = true},
+    {.codes = "4.7.1", .says = "relay", .trouble = TROUBLE_SETUP, .reason = REASON_PROVIDER_AUTH,
+     .note = "the server does not relay for us"},
     {.codes = "4.7.1", .trouble = TROUBLE_QUOTA, .reason = REASON_PROVIDER_REJECTED,
      .note = "greylisted", .wait_ms = GREYLIST_MS, .is_target_only = true},
     {.status = 421, .trouble = TROUBLE_UNWELL, .reason = REASON_PROVIDER_UNAVAILABLE,
      .note = "the server is closing"},
+    {.status = 452, .codes = "4.3.1,4.5.3", .trouble = TROUBLE_UNWELL,
+     .reason = REASON_PROVIDER_UNAVAILABLE, .note = "the server is short of room"},
+    {.status = 4, .says = "try again in", .trouble = TROUBLE_QUOTA,
+     .reason = REASON_PROVIDER_REJECTED, .note = "not before some time", .wait_ms = GREYLIST_MS,
+     .is_target_only = true},
     {.status = 450, .trouble = TROUBLE_UNWELL, .reason = REASON_PROVIDER_REJECTED,
-     .note = "not now", .is_target_only = true},
+     .note = "not now", .wait_ms = BUSY_MS, .is_target_only = true},
     {.status = 451, .trouble = TROUBLE_UNWELL, .reason = REASON_PROVIDER_REJECTED,
-     .note = "not now", .is_target_only = true},
+     .note = "not now", .wait_ms = BUSY_MS, .is_target_only = true},
+    {.status = 422, .stage = HTTP_STAGE_RCPT, .trouble = TROUBLE_UNWELL,
+     .reason = REASON_PROVIDER_REJECTED, .note = "the mailbox is full for now",
+     .wait_ms = BUSY_MS, .is_target_only = true},
+    {.status = 452, .says = "full", .trouble = TROUBLE_UNWELL, .reason = REASON_PROVIDER_REJECTED,
+     .note = "the mailbox is full for now", .wait_ms = BUSY_MS, .is_target_only = true},
+    {.status = 452, .says = "quota", .trouble = TROUBLE_UNWELL, .reason = REASON_PROVIDER_REJECTED,
+     .note = "the mailbox is full for now", .wait_ms = BUSY_MS, .is_target_only = true},
     {.status = 452, .trouble = TROUBLE_UNWELL, .reason = REASON_PROVIDER_UNAVAILABLE,
      .note = "the server is short of room"},
     {.status = 4, .trouble = TROUBLE_UNWELL, .reason = REASON_PROVIDER_UNAVAILABLE,
@@ -66,6 +89,12 @@ static const struct error_row ERRORS[] = {
      .note = "the sender's address is refused"},
     {.codes = "5.7.1", .says = "relay", .trouble = TROUBLE_SETUP, .reason = REASON_PROVIDER_AUTH,
      .note = "the server does not relay for us"},
+    {.codes = "5.7.54,5.7.57", .trouble = TROUBLE_SETUP, .reason = REASON_PROVIDER_AUTH,
+     .note = "the server does not relay for us"},
+    {.codes = "5.7.60", .trouble = TROUBLE_SENDER, .reason = REASON_PROVIDER_AUTH,
+     .note = "we may not send as this sender"},
+    {.status = 5, .says = "sender address rejected", .trouble = TROUBLE_SENDER,
+     .reason = REASON_PROVIDER_AUTH, .note = "the sender's address is refused"},
     {.codes = PROVEN, .stage = HTTP_STAGE_RCPT, .dead = PROOF_NO_MAILBOX,
      .note = "no such mailbox, by every line of the reply"},
     {.codes = "5.2.2", .is_refused = FACT_YES, .reason = REASON_PROVIDER_REJECTED,
@@ -76,8 +105,18 @@ static const struct error_row ERRORS[] = {
      .note = "the server takes addresses of ASCII letters only", .is_target_only = true},
     {.codes = "5.6.*", .is_refused = FACT_YES, .reason = REASON_CONTENT_INVALID,
      .note = "the server cannot take this content"},
+    {.codes = "5.7.*", .stage = HTTP_STAGE_MAIL, .trouble = TROUBLE_SENDER,
+     .reason = REASON_PROVIDER_AUTH, .note = "we may not send as this sender"},
     {.codes = "5.7.*", .is_refused = FACT_YES, .reason = REASON_PROVIDER_REJECTED,
      .note = "refused by policy"},
+    {.status = 552, .says = "full", .is_refused = FACT_YES,
+     .reason = REASON_PROVIDER_REJECTED, .note = "the mailbox is full", .is_target_only = true},
+    {.status = 552, .says = "quota", .is_refused = FACT_YES,
+     .reason = REASON_PROVIDER_REJECTED, .note = "the mailbox is full", .is_target_only = true},
+    {.status = 552, .says = "storage allocation", .is_refused = FACT_YES,
+     .reason = REASON_PROVIDER_REJECTED, .note = "the mailbox is full", .is_target_only = true},
+    {.status = 552, .stage = HTTP_STAGE_RCPT, .says = "mailbox", .is_refused = FACT_YES,
+     .reason = REASON_PROVIDER_REJECTED, .note = "the mailbox is full", .is_target_only = true},
     {.status = 552, .is_refused = FACT_YES, .reason = REASON_PAYLOAD_TOO_LARGE,
      .note = "the mail is too large"},
     {.status = 5, .stage = HTTP_STAGE_MAIL, .trouble = TROUBLE_SENDER,
@@ -280,12 +319,53 @@ static void judge_lost(const struct http_response *response, struct outcome *out
     (void)http_outcome_of_failure(&lost, outcome);
 }
 
-static bool smtp_judge(struct call *call, const struct http_response *response,
-                       struct outcome *outcome)
+/* The time that "greylisted, try again in 5 minutes" names; -1: none. */
+static int64_t named_wait_ms(const char *text)
 {
+    static const struct {
+        const char *name;
+        int64_t seconds;
+    } units[] = {{"sec", 1}, {"min", 60}, {"hour", 3600}};
+
+    for (const char *at = text; *at; at++) {
+        size_t digits = strspn(at, "0123456789"), blanks;
+        int64_t count = digits && digits <= 5 ? strtol(at, NULL, 10) : 0;
+
+        if (digits == 0)
+            continue;
+        blanks = strspn(at + digits, " ");
+        for (size_t i = 0; i < sizeof units / sizeof units[0]; i++)
+            if (count &&
+                strncasecmp(at + digits + blanks, units[i].name, strlen(units[i].name)) == 0)
+                return (count < DAY_S / units[i].seconds ? count * units[i].seconds : DAY_S) * 1000;
+        at += digits - 1;
+    }
+    return -1;
+}
+
+static void judge_reply(struct call *call, const struct http_response *response,
+                        struct outcome *outcome)
+{
+    struct http_response judged = *response;
+    const struct error_row *row;
     const char *own;
     char codes[CODES_MAX];
 
+    read_codes(response->body, codes);
+    row = error_find(&smtp_errors, response->stage, response->status, codes[0] ? codes : NULL,
+                     response->body);
+    if (row && row->is_target_only && row->trouble == TROUBLE_QUOTA)
+        judged.retry_after_ms = named_wait_ms(response->body);
+    call_judge_status(call, &judged, &smtp_errors, codes[0] ? codes : NULL, response->body,
+                      outcome);
+    own = strncmp(codes, PROVEN, sizeof PROVEN - 1) == 0 ? codes + sizeof PROVEN : codes;
+    outcome_set_code(outcome, own);
+    outcome->is_before_message = response->stage == HTTP_STAGE_OPEN;
+}
+
+static bool smtp_judge(struct call *call, const struct http_response *response,
+                       struct outcome *outcome)
+{
     if (response->fail == HTTP_FAIL_TLS) {
         outcome_set(outcome, OUTCOME_AUTH_CONFIG_ERROR, REASON_PROVIDER_AUTH,
                     "TLS or the server's certificate failed");
@@ -301,12 +381,7 @@ static bool smtp_judge(struct call *call, const struct http_response *response,
         judge_lost(response, outcome);
         return true;
     }
-    read_codes(response->body, codes);
-    call_judge_status(call, response, &smtp_errors, codes[0] ? codes : NULL, response->body,
-                      outcome);
-    own = strncmp(codes, PROVEN, sizeof PROVEN - 1) == 0 ? codes + sizeof PROVEN : codes;
-    outcome_set_code(outcome, own);
-    outcome->is_before_message = response->stage == HTTP_STAGE_OPEN;
+    judge_reply(call, response, outcome);
     return true;
 }
 

@@ -24,6 +24,8 @@ static const struct error_row ERRORS[] = {
      .reason = REASON_PROVIDER_UNAVAILABLE, .note = "the connector could not post it now"},
     {.status = 400, .says = "not enabled", .is_refused = FACT_YES, .reason = REASON_TARGET_DEAD,
      .note = "the flow is turned off"},
+    {.status = 400, .says = "WorkflowTriggerIsNotEnabled", .is_refused = FACT_YES,
+     .reason = REASON_TARGET_DEAD, .note = "the flow is turned off"},
     {.status = 400, .is_refused = FACT_YES, .reason = REASON_CONTENT_INVALID,
      .note = "the message is not acceptable"},
     {.status = 401, .trouble = TROUBLE_SETUP, .reason = REASON_PROVIDER_AUTH,

@@ -127,6 +127,8 @@ static void every_answer_of_teams_ends_in_its_class(void **unused)
          REASON_PAYLOAD_TOO_LARGE},
         {400, "{\"error\":{\"message\":\"The trigger is not enabled\"}}", -1, OUTCOME_PERMANENT,
          REASON_TARGET_DEAD},
+        {400, "{\"error\":{\"code\":\"WorkflowTriggerIsNotEnabled\"}}", -1, OUTCOME_PERMANENT,
+         REASON_TARGET_DEAD},
         {400, "{}", -1, OUTCOME_PERMANENT, REASON_CONTENT_INVALID},
         {401, "", -1, OUTCOME_AUTH_CONFIG_ERROR, REASON_PROVIDER_AUTH},
         {403, "", -1, OUTCOME_AUTH_CONFIG_ERROR, REASON_PROVIDER_AUTH},

@@ -342,6 +342,32 @@ static void every_reply_ends_in_its_class(void **unused)
         {552, "552 too big", -1, OUTCOME_PERMANENT, REASON_PAYLOAD_TOO_LARGE},
         {552, "552 5.2.2 full", -1, OUTCOME_PERMANENT, REASON_PROVIDER_REJECTED},
         {552, "552 5.2.3 big", -1, OUTCOME_PERMANENT, REASON_PAYLOAD_TOO_LARGE},
+        {552, "552 Mailbox full", -1, OUTCOME_PERMANENT, REASON_PROVIDER_REJECTED},
+        {552, "552 over quota", -1, OUTCOME_PERMANENT, REASON_PROVIDER_REJECTED},
+        {552, "552 aborted: exceeded storage allocation", -1, OUTCOME_PERMANENT,
+         REASON_PROVIDER_REJECTED},
+        {552, "552 mailbox limit", -1, OUTCOME_PERMANENT, REASON_PROVIDER_REJECTED},
+        {421, "421 the corporate server is closing", -1, OUTCOME_RETRY,
+         REASON_PROVIDER_UNAVAILABLE},
+        {452, "452 mailbox full", -1, OUTCOME_RETRY, REASON_PROVIDER_REJECTED},
+        {422, "422 the mailbox is full", -1, OUTCOME_RETRY, REASON_PROVIDER_REJECTED},
+        {454, "454 4.7.1 <a@b.example>: Relay access denied", -1, OUTCOME_AUTH_CONFIG_ERROR,
+         REASON_PROVIDER_AUTH},
+        {450, "450 4.2.0 <a@b.example>: Greylisted", -1, OUTCOME_RETRY_AFTER,
+         REASON_PROVIDER_REJECTED},
+        {421, "421 4.2.0 graylisted", -1, OUTCOME_RETRY_AFTER, REASON_PROVIDER_REJECTED},
+        {450, "450 4.3.2 please try again in 60 seconds", -1, OUTCOME_RETRY_AFTER,
+         REASON_PROVIDER_REJECTED},
+        {550, "550 5.7.60 Client does not have permissions to send as this sender", -1,
+         OUTCOME_AUTH_CONFIG_ERROR, REASON_PROVIDER_AUTH},
+        {530, "530 5.7.57 Client not authenticated to send mail", -1, OUTCOME_AUTH_CONFIG_ERROR,
+         REASON_PROVIDER_AUTH},
+        {550, "550 5.7.57 Client not authenticated to send mail", -1, OUTCOME_AUTH_CONFIG_ERROR,
+         REASON_PROVIDER_AUTH},
+        {550, "550 5.7.54 SMTP; Unable to relay recipient in non-accepted domain", -1,
+         OUTCOME_AUTH_CONFIG_ERROR, REASON_PROVIDER_AUTH},
+        {553, "553 5.7.1 <a@b.example>: Sender address rejected: not owned by user x", -1,
+         OUTCOME_AUTH_CONFIG_ERROR, REASON_PROVIDER_AUTH},
         {554, "554 5.6.0 content", -1, OUTCOME_PERMANENT, REASON_CONTENT_INVALID},
         {554, "554 spam", -1, OUTCOME_PERMANENT, REASON_CONTENT_INVALID},
         {599, "599 strange", -1, OUTCOME_PERMANENT, REASON_PROVIDER_REJECTED},
@@ -351,6 +377,69 @@ static void every_reply_ends_in_its_class(void **unused)
 
     (void)unused;
     fake_answer_stage = HTTP_STAGE_RCPT;
+    fake_check_cases(&adapter_smtp, state, &job, cases, sizeof cases / sizeof cases[0]);
+    adapter_smtp.close(state);
+}
+
+/* RFC 5321 4.5.4.1: what one recipient's server puts off is not tried again within seconds. */
+static void a_recipient_put_off_waits_minutes_or_the_time_named(void **unused)
+{
+    static const struct {
+        int status;
+        const char *body;
+        int64_t wait_ms;
+    } cases[] = {
+        {450, "450 4.2.0 <a@b.example>: Recipient address rejected: Greylisted", 300000},
+        {451, "451 Greylisting in action", 300000},
+        {451, "451 4.7.1 try later", 300000},
+        {450, "450 4.2.0 Greylisted, see https://list.example/3/x for 5 or 6", 300000},
+        {450, "450 4.2.0 Greylisted for 600 seconds", 600000},
+        {451, "451 4.7.1 greylisted, try again in 10 minutes", 600000},
+        {451, "451 try again in 2 hours", 7200000},
+        {451, "451 try again in 30sec", 30000},
+        {451, "451 try again in 99999 hours", 86400000},
+        {451, "451 try again in 999999999999999999999 minutes", 300000},
+        {451, "451 try again in five minutes", 300000},
+        {450, "450 4.2.1 busy", 120000},
+        {451, "451 local error", 120000},
+        {452, "452 4.2.2 full", 120000},
+        {452, "452 mailbox full", 120000},
+    };
+    static const enum http_stage stages[] = {HTTP_STAGE_RCPT, HTTP_STAGE_DATA, HTTP_STAGE_TEXT};
+    void *state = open_smtp(NULL, NULL);
+    struct job job = fake_job("a@b.example", PLAIN);
+
+    (void)unused;
+    for (size_t k = 0; k < sizeof stages / sizeof stages[0]; k++)
+        for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+            fake_forget();
+            fake_answer_stage = stages[k];
+            assert_int_equal(fake_send(&adapter_smtp, state, &job), 0);
+            fake_answer(cases[i].status, cases[i].body, -1);
+            if (fake_outcome.retry_after_ms != cases[i].wait_ms || !fake_outcome.is_target_only)
+                fail_msg("%s: %lld ms", cases[i].body, (long long)fake_outcome.retry_after_ms);
+        }
+    adapter_smtp.close(state);
+}
+
+/* Only we can mend it: the others of this destination wait, and this one is no dead letter. */
+static void a_refused_sender_is_no_fault_of_the_message(void **unused)
+{
+    static const struct fake_case cases[] = {
+        {553, "553 5.7.1 <a@b.example>: Sender address rejected: not owned by user x", -1,
+         OUTCOME_AUTH_CONFIG_ERROR, REASON_PROVIDER_AUTH},
+        {550, "550 5.7.1 Client does not have permissions to send as this sender", -1,
+         OUTCOME_AUTH_CONFIG_ERROR, REASON_PROVIDER_AUTH},
+        {530, "530 5.7.57 Client was not authenticated", -1, OUTCOME_AUTH_CONFIG_ERROR,
+         REASON_PROVIDER_AUTH},
+        {550, "550 5.7.0 refused", -1, OUTCOME_AUTH_CONFIG_ERROR, REASON_PROVIDER_AUTH},
+        {552, "552 5.3.4 too big", -1, OUTCOME_PERMANENT, REASON_PAYLOAD_TOO_LARGE},
+    };
+    void *state = open_smtp(NULL, NULL);
+    struct job job = fake_job("a@b.example", PLAIN);
+
+    (void)unused;
+    fake_answer_stage = HTTP_STAGE_MAIL;
     fake_check_cases(&adapter_smtp, state, &job, cases, sizeof cases / sizeof cases[0]);
     adapter_smtp.close(state);
 }
@@ -428,6 +517,8 @@ int main(void)
         cmocka_unit_test_teardown(a_mailbox_is_dead_only_by_a_code_in_every_line_at_rcpt, forget),
         cmocka_unit_test_teardown(a_sender_that_the_request_chose_is_its_own_fault, forget),
         cmocka_unit_test_teardown(every_reply_ends_in_its_class, forget),
+        cmocka_unit_test_teardown(a_recipient_put_off_waits_minutes_or_the_time_named, forget),
+        cmocka_unit_test_teardown(a_refused_sender_is_no_fault_of_the_message, forget),
         cmocka_unit_test_teardown(a_lost_connection_is_judged_by_what_was_sent, forget),
         cmocka_unit_test_teardown(bounces_can_go_to_an_address_of_their_own, forget),
         cmocka_unit_test_teardown(a_password_never_crosses_the_net_in_the_clear, forget),
