@@ -91,6 +91,10 @@ def fleet(world):
         "gate": [SHUT, OPEN]},
         [("a lane is told to two", "SELECT row->>0 FROM iso_answer WHERE step = 'lanes'"
           " GROUP BY 1 HAVING count(*) > 1")], most=0)
+    yield Spec("lanes and in hand", lanes, {
+        "B4": [Sql("join", bridges(4)), Call("lanes", 4, 0)],
+        "B1": [BEGIN, Call("lane_in_hand", 1, "requests", "\\x01"), COMMIT]},
+        [("one crash counts as several", "SELECT name FROM lane WHERE in_hand_crashes > 1")], most=0)
     yield Spec("reap", [bridges(2, 3), "INSERT INTO untold VALUES (50, now(), 1)"], {
         "B4": [Sql("join", bridges(4)), Call("reap", 4, 15000, 5000, "b4")],
         "B3": [WAITS, Call("reap", 3, 15000, 5000, "b3")], "gate": [SHUT, OPEN]},
