@@ -92,14 +92,15 @@ static bool is_base64url(const char *text, size_t min, size_t max)
 /* A signature key of a type that is known, with numbers of the right size. */
 static bool is_usable(const struct json *key)
 {
-    const char *kty, *crv, *use;
+    const struct json *use;
+    const char *kty, *crv;
 
     if (key->kind != JSON_KIND_OBJECT)
         return false;
     kty = text_of(key, "kty");
     crv = text_of(key, "crv");
-    use = text_of(key, "use");
-    if (*use && strcmp(use, "sig") != 0)
+    use = json_member(key, "use");
+    if (use && use->kind != JSON_KIND_NULL && strcmp(text_of(key, "use"), "sig") != 0)
         return false;
     if (!strcmp(kty, "RSA"))
         return is_base64url(text_of(key, "n"), 342, 1368) && is_base64url(text_of(key, "e"), 2, 11);

@@ -10,6 +10,8 @@
 #include "key.h"
 
 #include "b64url.h"
+#include "claims.h"
+#include "lenient.h"
 
 #include <jansson.h>
 #include <openssl/core_names.h>
@@ -29,7 +31,7 @@ struct material {
 /* One base64url member; false when it is missing or not strict. */
 static bool get_bytes(json_t *jwk, const char *name, struct material *out)
 {
-    const char *text = json_string_value(json_object_get(jwk, name));
+    const char *text = claims_text(json_object_get(jwk, name));
     return text &&
            b64url_decode(text, strlen(text), out->bytes, sizeof(out->bytes), &out->len) == 0 &&
            out->len > 0;
@@ -116,7 +118,7 @@ static int secret_from(json_t *jwk, struct key *key)
 
 static const char *text_of(json_t *jwk, const char *name)
 {
-    const char *text = json_string_value(json_object_get(jwk, name));
+    const char *text = claims_text(json_object_get(jwk, name));
     return text ? text : "";
 }
 
@@ -181,6 +183,9 @@ static int add_jwk(struct keys *keys, const struct issuer *iss, json_t *jwk, cha
     const char *kid = text_of(jwk, "kid");
     const char *why = strlen(kid) > KEYS_KID_MAX ? "kid is longer than 255 bytes" : NULL;
 
+    if (json_is_string(get(jwk, "kid")) && !claims_text(get(jwk, "kid")))
+        why = "kid has a NUL or half a surrogate pair";
+
     if (!why) {
         memcpy(key.kid, kid, strlen(kid));
         why = read_material(jwk, &key);
@@ -224,8 +229,16 @@ static size_t add_list(struct keys *keys, const struct issuer *iss, json_t *list
 int jwks_parse(struct keys *keys, const struct issuer *iss, const char *text, size_t len,
                char err[FILE_ERROR_SIZE])
 {
-    json_error_t where;
-    json_t *root = json_loadb(text, len, JSON_DECODE_INT_AS_REAL, &where);
+    json_error_t where = {.text = "out of memory"};
+    char *copy = malloc(len + 1);
+    json_t *root = NULL;
+
+    if (copy) {
+        memcpy(copy, text, len);
+        lenient_tame(copy, len);
+        root = json_loadb(copy, len, JSON_ALLOW_NUL, &where);
+        file_wipe(copy, len);
+    }
     json_t *list = json_object_get(root, "keys");
     char why[FILE_ERROR_SIZE] = "";
     size_t added = json_is_array(list) ? add_list(keys, iss, list, why) : 0;

@@ -48,7 +48,7 @@ NODISCARD int keyfile_secret(struct keys *keys, const struct issuer *iss,
 /* `spec` is a path, or kid=path. */
 NODISCARD int keyfile_pem(struct keys *keys, const struct issuer *iss, const char *spec,
                           char err[FILE_ERROR_SIZE]);
-/* 1 when the file is not there. */
+/* 1 when the file is not there or, of a named issuer, has no usable key. */
 NODISCARD int keyfile_jwks(struct keys *keys, const struct issuer *iss, char err[FILE_ERROR_SIZE]);
 /* The same for a JWKS in memory.  Members that cannot be used are noted and passed over; a set in
  * which none can be used is refused. */

@@ -151,7 +151,11 @@ int keyfile_jwks(struct keys *keys, const struct issuer *iss, char err[FILE_ERRO
         return -1;
     int rc = jwks_parse(keys, iss, text, len, err);
     file_wipe(text, len);
-    if (rc != 0)
-        name_path(iss->jwks_file, err);
-    return rc;
+    if (rc == 0)
+        return 0;
+    name_path(iss->jwks_file, err);
+    if (*iss->label == '\0')
+        return -1;
+    keys_note(keys, err); /* somebody else's set: as if it were not there */
+    return 1;
 }

@@ -109,6 +109,26 @@ static void an_unusable_member_is_passed_over(void **state)
         }
 }
 
+/* The bridge passes them on, so they must be readable here. */
+static void odd_values_beside_the_keys_spoil_nothing(void **state)
+{
+    static const char *const odd[] = {"\"a\\u0000b\"",        "\"\\ud800\"", "{\"v\":1e999}",
+                                      "12345678901234567890", "-1e400",      "[null]"};
+    struct issuer iss = {.label = label};
+    char text[4096], err[FILE_ERROR_SIZE];
+    int rc;
+    (void)state;
+
+    for (size_t i = 0; i < sizeof(odd) / sizeof(odd[0]); i++) {
+        snprintf(text, sizeof(text), "{\"note\":%s,\"keys\":[" GOOD ",{\"kty\":%s}]}", odd[i],
+                 odd[i]);
+        struct keys *keys = parse(&iss, text, &rc, err);
+        if (rc != 0 || keys_count(keys) != 1)
+            fail_msg("%s: %s", odd[i], err);
+        keys_free(keys);
+    }
+}
+
 static void a_set_of_nothing_usable_is_refused(void **state)
 {
     static const char *const wrong[] = {"",
@@ -273,14 +293,18 @@ static void a_set_that_is_not_there_yet_counts_when_it_comes(void **state)
     keys_free(keys);
 }
 
-static void a_wrong_set_stops_the_start(void **state)
+static void a_wrong_set_stops_nobody_else(void **state)
 {
     struct place *pl = *state;
     char err[FILE_ERROR_SIZE] = "";
 
     write_file(pl->a, "{\"keys\":[]}");
-    assert_null(keys_load(pl->opt, err));
-    assert_non_null(strstr(err, pl->a));
+    write_file(pl->b, "{\"keys\":[" RSA("b1") "]}");
+    struct keys *keys = keys_load(pl->opt, err);
+    assert_non_null(keys);
+    assert_int_equal(keys_count(keys), 2);
+    assert_non_null(strstr(keys_notes(keys), pl->a));
+    keys_free(keys);
     unlink(pl->a);
     unlink(pl->own);
     assert_null(keys_load(pl->opt, err)); /* our own secret is not fetched by anybody */
@@ -316,12 +340,13 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_unusable_member_is_passed_over),
+        cmocka_unit_test(odd_values_beside_the_keys_spoil_nothing),
         cmocka_unit_test(a_set_of_nothing_usable_is_refused),
         cmocka_unit_test(keys_beyond_the_bound_are_passed_over),
         cmocka_unit_test(an_algorithm_that_is_not_wanted_spoils_nothing),
         cmocka_unit_test_setup_teardown(a_set_that_is_not_there_yet_counts_when_it_comes, setup,
                                         teardown),
-        cmocka_unit_test_setup_teardown(a_wrong_set_stops_the_start, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_wrong_set_stops_nobody_else, setup, teardown),
         cmocka_unit_test_setup_teardown(one_broken_file_does_not_hold_up_the_others, setup,
                                         teardown),
     };
