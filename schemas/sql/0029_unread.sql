@@ -20,3 +20,37 @@ DROP INDEX target_address;
 CREATE INDEX target_key ON target (address_key(channel, address), channel);
 UPDATE collapse SET recipient = address_key(channel, recipient)
     WHERE channel = 3 AND recipient <> address_key(channel, recipient);
+
+-- A device token of Apple's is bytes written as hex, stored and compared in lower case.  Of two
+-- spellings of one, the one that was seen last stays.
+WITH spelled AS (
+    SELECT user_id, token,
+           row_number() OVER (PARTITION BY user_id, lower(token)
+                              ORDER BY last_seen DESC, changed_at DESC, token) AS place
+      FROM target
+     WHERE channel = 1
+       AND token ~ '^([0-9A-Fa-f]{2}){32,100}$'
+)
+DELETE FROM target t
+ USING spelled s
+ WHERE t.channel = 1
+   AND t.user_id = s.user_id
+   AND t.token = s.token
+   AND s.place > 1;
+UPDATE target
+   SET token = lower(token),
+       address = CASE WHEN lower(address) = lower(token) THEN lower(address) ELSE address END
+ WHERE channel = 1
+   AND token ~ '^([0-9A-Fa-f]{2}){32,100}$'
+   AND (token <> lower(token) OR address <> lower(address));
+INSERT INTO suppression (channel, address, scope, reason, source, created_at)
+    SELECT channel, lower(address), scope, reason, source, created_at
+      FROM suppression
+     WHERE channel = 1
+       AND address ~ '^([0-9A-Fa-f]{2}){32,100}$'
+       AND address <> lower(address)
+    ON CONFLICT DO NOTHING;
+DELETE FROM suppression
+ WHERE channel = 1
+   AND address ~ '^([0-9A-Fa-f]{2}){32,100}$'
+   AND address <> lower(address);
