@@ -9,7 +9,6 @@
 #include "channels/callback.h"
 #include "services/callbacks.h"
 #include "services/jwks.h"
-#include "core/alert.h"
 
 #include <errno.h>
 #include <math.h>
@@ -453,19 +452,6 @@ static bool is_offline_policy(const char *word)
                     strcmp(word, "next_channel") == 0);
 }
 
-static void check_recipients(struct reader *reader)
-{
-    for (const char *to = reader->config->alerts.to; to && *to;) {
-        size_t bytes = strcspn(to, " ");
-
-        if (bytes && !alert_is_recipient(to, bytes))
-            fail(reader, 0, "alerts.to",
-                 "give user:ID, role:NAME, email:ADDRESS, phone:+NUMBER or url:URL");
-        to += bytes;
-        to += strspn(to, " ");
-    }
-}
-
 /* ---- keys that are not known ---- */
 
 #define NAMES_MAX 128
@@ -478,6 +464,17 @@ static void add_name(struct names *names, const char *name)
 {
     if (names->count < NAMES_MAX)
         names->all[names->count++] = name;
+}
+
+/* Keys of one member alone, "in_app.window": by what follows the dot. */
+static void add_own(struct names *names, const struct config_entry *entry)
+{
+    size_t length = strlen(entry->path[1]);
+
+    for (size_t i = 0; i < COUNT(keys); i++)
+        if (strcmp(keys[i].section, entry->path[0]) == 0 &&
+            strncmp(keys[i].name, entry->path[1], length) == 0 && keys[i].name[length] == '.')
+            add_name(names, keys[i].name + length + 1);
 }
 
 static void add_table(struct names *names, const struct key *table, size_t count,
@@ -516,6 +513,7 @@ static const char *add_candidates(const struct reader *reader, const struct conf
             return entry->path[1];
         }
         add_table(names, channel_keys, COUNT(channel_keys), NULL);
+        add_own(names, entry);
     }
     if (strcmp(entry->path[0], "destinations") == 0) {
         const struct config_entry *adapter =
@@ -576,7 +574,6 @@ static void check(struct reader *reader)
         if (!is_offline_policy(config->types[i].offline))
             fail(reader, 0, config->types[i].name,
                  "offline must be dead_letter, hold or next_channel");
-    check_recipients(reader);
     if (!config->jwks.url != !config->jwks.file)
         fail(reader, 0, "jwks", "give both url and file, or neither");
     else if (config->jwks.url && jwks_count(config->jwks.url) > 1 &&

@@ -72,6 +72,14 @@ void config_faults_each(const char *text, void (*visit)(void *ctx, const char *l
     }
 }
 
+/* Two letters that stand next to each other have changed places, and nothing else. */
+static bool is_swapped(const char *a, const char *b)
+{
+    while (*a && *a == *b)
+        a++, b++;
+    return *a && a[1] && a[0] == b[1] && a[1] == b[0] && strcmp(a + 2, b + 2) == 0;
+}
+
 /* Edits between two words, up to 3: a row of the usual table. */
 static size_t distance(const char *a, const char *b)
 {
@@ -79,6 +87,8 @@ static size_t distance(const char *a, const char *b)
 
     if (length + 1 > sizeof(row) / sizeof(row[0]) || strlen(a) > 60)
         return 99;
+    if (is_swapped(a, b))
+        return 1;
     for (size_t j = 0; j <= length; j++)
         row[j] = j;
     for (size_t i = 1; a[i - 1]; i++) {
@@ -324,9 +334,13 @@ static void check_recipient(struct look *look, const char *word)
         enum channel channel;
     } kinds[] = {{"email:", CHANNEL_EMAIL}, {"phone:", CHANNEL_SMS}, {"url:", CHANNEL_WEBHOOK}};
 
+    if (!alert_is_recipient(word, strlen(word))) {
+        config_fault(look->faults, look->line, look->key,
+                     "give user:ID, role:NAME, email:ADDRESS, phone:+NUMBER or url:URL");
+        return;
+    }
     for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
         if (strncmp(word, kinds[i].prefix, strlen(kinds[i].prefix)) == 0 &&
-            alert_is_recipient(word, strlen(word)) &&
             !has_channel(look->config, kinds[i].channel) &&
             !(kinds[i].channel == CHANNEL_SMS && has_channel(look->config, CHANNEL_CHAT)))
             config_fault(look->faults, look->line, look->key,
