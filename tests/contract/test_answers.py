@@ -7,6 +7,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from client import Client
+from process import wait_until
 
 KINDS = ("service", "user", "admin")
 EVENTS = ("ack", "read", "unread", "archive", "delete", "click", "seen")
@@ -47,7 +48,11 @@ def test_a_misspelt_topic_is_answered_with_the_one_that_is_meant(clients, kind, 
 def test_a_service_is_also_told_on_the_topic_that_it_waits_on(clients):
     clients["service"].publish("up/requets", {"id": "1", "type": "t", "title": "x"})
     answer_to(clients["service"], "up/requets")
-    (found,) = [r for r in clients["service"].receipts() if "up/requets" in r.get("detail", "")]
+
+    def receipts():  # comes with the answer, in either order
+        return [r for r in clients["service"].receipts() if "up/requets" in r.get("detail", "")]
+    wait_until(receipts, 10, "the receipt")
+    (found,) = receipts()
     assert (found["status"], found["reason"]) == ("rejected", "malformed")
 
 
