@@ -504,7 +504,7 @@ static const char *add_candidates(const struct reader *reader, const struct conf
     }
     if (strcmp(entry->path[0], "types") == 0)
         add_table(names, type_keys, COUNT(type_keys), NULL);
-    if (strcmp(entry->path[0], "channels") == 0 && entry->path[2]) {
+    if (strcmp(entry->path[0], "channels") == 0 && entry->path[1] && entry->path[2]) {
         enum channel channel;
 
         if (channel_parse(entry->path[1], &channel)) {
