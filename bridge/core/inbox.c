@@ -3,6 +3,7 @@
 
 #include "core/json.h"
 #include "core/request.h"
+#include "core/utf8.h"
 
 #include <string.h>
 
@@ -50,6 +51,15 @@ static void write_chosen(const struct json *root, struct buf *out)
         if (own && !json_member(root, added[i]))
             write_member(added[i], own, out);
     }
+}
+
+bool inbox_is_object(const char *content, size_t bytes, struct arena *scratch)
+{
+    struct json_doc doc;
+
+    return utf8_is_valid(content, bytes) &&
+           !json_read(content, bytes, REQUEST_DEPTH_MAX + 1, scratch, &doc) &&
+           doc.root->kind == JSON_KIND_OBJECT;
 }
 
 int inbox_write_members(const char *content, size_t bytes, struct arena *scratch, struct buf *out)

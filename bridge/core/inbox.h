@@ -16,6 +16,11 @@
 #include <stddef.h>
 
 /*
+ * Whether stored content is one JSON object, in UTF-8.  Asked before it becomes a part of an answer
+ * that holds others: what the bridge did not write would make all of them unreadable.
+ */
+bool inbox_is_object(const char *content, size_t bytes, struct arena *scratch);
+/*
  * Appends the members, each with a comma before it; content is a request's stored content.
  * ERR_INVALID, and nothing was appended: it is not a JSON object.  Only a row that the bridge did
  * not write holds such content.  A JSON object without `content`, `campaign`, `schedule` and

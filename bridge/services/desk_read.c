@@ -2,6 +2,9 @@
 /* dlq.list, export, count, stats and get. */
 #include "services/desk_internal.h"
 
+#include "core/inbox.h"
+#include "base/log.h"
+#include "base/arena.h"
 #include "base/timefmt.h"
 #include "core/channel.h"
 #include "core/delivery.h"
@@ -21,16 +24,30 @@ static void add_optional_time(struct ask *ask, const char *name, int64_t wall_ms
         ask_add_time(ask, name, wall_ms);
 }
 
+/* One that is no JSON object is left out: it would make the whole answer unreadable. */
+static void add_stored(struct buf *out, const char *name, const char *content, size_t bytes,
+                       struct arena *scratch)
+{
+    if (!content)
+        return;
+    if (inbox_is_object(content, bytes, scratch)) {
+        buf_printf(out, ",\"%s\":", name);
+        buf_add(out, content, bytes);
+    } else {
+        log_warn("desk.content", LOG_STR("why", "the stored content is not a JSON object"));
+    }
+}
+
 static void add_content(struct buf *out, const struct dead_row *row)
 {
-    if (row->content) {
-        buf_add_text(out, ",\"content\":");
-        buf_add(out, row->content, row->content_bytes);
-    }
-    if (row->edited) {
-        buf_add_text(out, ",\"edited_content\":");
-        buf_add(out, row->edited, row->edited_bytes);
-    }
+    struct arena *scratch;
+
+    if (!row->content && !row->edited)
+        return;
+    scratch = arena_new(0);
+    add_stored(out, "content", row->content, row->content_bytes, scratch);
+    add_stored(out, "edited_content", row->edited, row->edited_bytes, scratch);
+    arena_free(scratch);
 }
 
 /* {"delivery":...: open, so that a caller may add to it. */

@@ -103,7 +103,8 @@ static void write_common(struct want *want, enum inbox_state state, bool is_seen
                is_seen ? "true" : "false", timefmt_wall(created_ms, text));
     if (expires_ms)
         buf_printf(out, ",\"expires_at\":\"%s\"", timefmt_wall(expires_ms, text));
-    if (inbox_write_members(content, bytes, want->scratch, out))
+    if (!inbox_is_object(content, bytes, want->scratch) ||
+        inbox_write_members(content, bytes, want->scratch, out))
         log_warn("inbox.content", LOG_STR("why", "the stored content is not a JSON object"));
     arena_reset(want->scratch);
     buf_add_char(out, '}');
