@@ -19,13 +19,13 @@ static const struct {
     const char *word;
     enum keyword keyword;
 } words[] = {
-    {"STOP", KEYWORD_STOP},        {"STOPALL", KEYWORD_STOP},    {"STOP ALL", KEYWORD_STOP},
-    {"END", KEYWORD_STOP},         {"QUIT", KEYWORD_STOP},       {"CANCEL", KEYWORD_STOP},
-    {"REVOKE", KEYWORD_STOP},      {"OPTOUT", KEYWORD_STOP},     {"OPT OUT", KEYWORD_STOP},
-    {"UNSUBSCRIBE", KEYWORD_STOP}, {"ARRET", KEYWORD_STOP},      {"ARR\xc3\x8aT", KEYWORD_STOP},
-    {"STOPP", KEYWORD_STOP},       {"BAJA", KEYWORD_STOP},       {"START", KEYWORD_START},
-    {"UNSTOP", KEYWORD_START},     {"YES", KEYWORD_START},       {"OPTIN", KEYWORD_START},
-    {"OPT IN", KEYWORD_START},     {"SUBSCRIBE", KEYWORD_START},
+    {"STOP", KEYWORD_STOP},         {"STOPALL", KEYWORD_STOP},      {"STOP ALL", KEYWORD_STOP},
+    {"END", KEYWORD_STOP},          {"QUIT", KEYWORD_STOP},         {"CANCEL", KEYWORD_STOP},
+    {"REVOKE", KEYWORD_STOP},       {"OPTOUT", KEYWORD_STOP},       {"OPT OUT", KEYWORD_STOP},
+    {"UNSUBSCRIBE", KEYWORD_STOP},  {"UN SUBSCRIBE", KEYWORD_STOP}, {"ARRET", KEYWORD_STOP},
+    {"ARR\xc3\x8aT", KEYWORD_STOP}, {"STOPP", KEYWORD_STOP},        {"BAJA", KEYWORD_STOP},
+    {"START", KEYWORD_START},       {"UNSTOP", KEYWORD_START},      {"YES", KEYWORD_START},
+    {"OPTIN", KEYWORD_START},       {"OPT IN", KEYWORD_START},      {"SUBSCRIBE", KEYWORD_START},
 };
 
 /* What people say beside STOP and which makes no sentence of it. */
@@ -36,6 +36,7 @@ static const char *const polite[] = {"PLEASE",   "PLS", "PLZ", "THANKS", "THANK 
 static bool is_unseen(ucs4_t c)
 {
     return uc_is_general_category(c, UC_FORMAT) || (c >= 0xFE00 && c <= 0xFE0F) || c == 0x20E3 ||
+           c == 0x034F || c == 0x115F || c == 0x1160 || c == 0x3164 || c == 0xFFA0 ||
            (c >= 0xE0100 && c <= 0xE01EF) || (c >= 0x1F3FB && c <= 0x1F3FF);
 }
 

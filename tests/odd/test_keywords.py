@@ -7,7 +7,7 @@ import unicodedata
 import odd
 
 STOP = ["STOP", "STOPALL", "STOP ALL", "END", "QUIT", "CANCEL", "REVOKE", "OPTOUT", "OPT OUT",
-        "UNSUBSCRIBE", "ARRET", "ARR\u00caT", "STOPP", "BAJA"]
+        "UNSUBSCRIBE", "UN SUBSCRIBE", "ARRET", "ARR\u00caT", "STOPP", "BAJA"]
 START = ["START", "UNSTOP", "YES", "OPTIN", "OPT IN", "SUBSCRIBE"]
 POLITE = ["PLEASE", "PLS", "PLZ", "THANKS", "THANK YOU", "THANKYOU", "THX", "NOW", "KINDLY"]
 
@@ -15,6 +15,7 @@ POLITE = ["PLEASE", "PLS", "PLZ", "THANKS", "THANK YOU", "THANKYOU", "THX", "NOW
 def is_unseen(char):
     code = ord(char)
     return unicodedata.category(char) == "Cf" or 0xFE00 <= code <= 0xFE0F or code == 0x20E3 \
+        or code in (0x034F, 0x115F, 0x1160, 0x3164, 0xFFA0) \
         or 0xE0100 <= code <= 0xE01EF or 0x1F3FB <= code <= 0x1F3FF
 
 

@@ -66,6 +66,10 @@ static void a_message_that_is_a_keyword_is_one(void **state)
         {"S.T.O.P.", KEYWORD_STOP},
         {"\xe2\x80\x9cSTART\xe2\x80\x9d", KEYWORD_START},
         {"revoke", KEYWORD_STOP},
+        {"un-subscribe", KEYWORD_STOP},
+        {"STOP\xe3\x85\xa4", KEYWORD_STOP}, /* U+3164, a blank that is a letter */
+        {"ST\xe1\x85\x9fOP", KEYWORD_STOP}, /* U+115F */
+        {"ST\xcd\x8fOP", KEYWORD_STOP},     /* U+034F */
         /* politeness, and sentences */
         {"Stop please", KEYWORD_STOP},
         {"Stop. Thank you", KEYWORD_STOP},
