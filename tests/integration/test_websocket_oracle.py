@@ -211,6 +211,10 @@ def test_frames_have_the_effect_that_they_have_at_the_listener(both, version):
     connect = connect_packet("user/alice", "alice", broker.token("user", "alice"), version=version)
     for name, sent in frames(connect).items():
         expected = effect(broker.ws_port, sent, version=version)
+        if name == "what follows a close" and expected["close"] is None:
+            # What came after the close was not read: the listener's end may be a reset, which
+            # takes its answer away.  RFC 6455 5.5.1 says what the answer is.
+            expected["close"] = b"\x03\xe8"
         assert {name: effect(edge.ws_port, sent, version=version)} == {name: expected}
 
 

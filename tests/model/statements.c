@@ -34,6 +34,9 @@ static const struct row {
 } rows[] = {
     {&store_sql_ingest, {LIVE, "s.state = 1 AND l.is_live", "state & 2"}, {{0, 0}}},
     {&store_sql_ingest_more, {LIVE, "s.state = 1 AND l.is_live", "state & 2"}, {{0, 0}}},
+    {&store_sql_expand,
+     {"notification = $2::bigint AND next = $3::int", "s.state = 1 AND l.is_live", LIVE},
+     {{0, 0}}},
     {&store_sql_claim, {"d.state + 0 = 0", "WHERE state = 0 AND", LIVE}, {{READY, LEASED}}},
     {&store_sql_wake,
      {OF_REQUESTS, "d.state + 0 <> 1", LIVE},
