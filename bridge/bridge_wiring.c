@@ -143,6 +143,13 @@ static void gone(void *ctx, uint64_t delivery)
     dispatch_gone(bridge->dispatch, delivery);
 }
 
+static size_t recall(void *ctx, uint64_t id, enum reason reason)
+{
+    struct bridge *bridge = ctx;
+
+    return dispatch_recall(bridge->dispatch, id, reason);
+}
+
 static void replaced(void *ctx)
 {
     struct bridge *bridge = ctx;
@@ -158,6 +165,7 @@ void bridge_open_inbox(struct bridge *bridge)
                               .touch = touch,
                               .roles = roles,
                               .gone = gone,
+                              .recall = recall,
                               .is_full = is_outbox_full,
                               .ctx = bridge};
 

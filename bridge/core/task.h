@@ -59,6 +59,7 @@ struct task {
     bool is_sending;
     bool is_started;  /* an attempt row says that the request may have left */
     bool is_starting; /* that row is being written: the node is in a list of the dispatcher's */
+    bool is_recalled; /* called back while it waited */
     bool is_acked;    /* its user confirmed while it was under way */
     bool is_replay;   /* tried before, in this life or an earlier one */
     bool is_step;     /* others go before or after it */

@@ -145,6 +145,7 @@ void dispatch_free(struct dispatch *dispatch)
         free(dispatch->destinations[i]);
     }
     idmap_fini(&dispatch->suppressed_ids);
+    dispatch_recall_free(dispatch);
     idmap_fini(&dispatch->tasks);
     waker_free(dispatch->waker);
     strmap_fini(&dispatch->type_by_name);
@@ -547,12 +548,12 @@ static void fill_job(struct dispatch *dispatch, struct job *job, const struct ta
     };
 }
 
-/* What needs no attempt to be judged.  Returns true when it was. */
-static bool judge_untried(struct dispatch *dispatch, struct task *task)
+bool dispatch_judge_untried(struct dispatch *dispatch, struct task *task)
 {
     struct outcome outcome;
 
     task->tried_ms = loop_now_ms(dispatch->loop);
+    (void)dispatch_is_recalled(dispatch, task);
     if (task->channel != ((struct destination *)task->destination)->config.channel) {
         outcome_set(&outcome, OUTCOME_PERMANENT, REASON_INTERNAL,
                     "the stored channel is not that of the stored destination");
@@ -561,6 +562,8 @@ static bool judge_untried(struct dispatch *dispatch, struct task *task)
     } else if (task->channel != CHANNEL_IN_APP && task->recipient_kind < RECIPIENT_EMAIL) {
         outcome_set(&outcome, OUTCOME_PERMANENT, REASON_NO_TARGET,
                     "the user has no address on this channel");
+    } else if (task->is_recalled) {
+        outcome_set(&outcome, OUTCOME_CANCELLED, REASON_NONE, "");
     } else if (task->suppressed) {
         outcome_set(&outcome, OUTCOME_SUPPRESSED, task->suppressed,
                     task->suppressed == REASON_COLLAPSED
@@ -650,7 +653,7 @@ static int64_t run_destination(struct dispatch *dispatch, struct destination *de
         if (!may_send(destination, now_ms, &wait_ms))
             return wait_ms;
         task = dispatch_next(dispatch, destination);
-        if (judge_untried(dispatch, task))
+        if (dispatch_judge_untried(dispatch, task))
             continue;
         if (!task->is_started && dispatch_must_record(dispatch, task)) {
             dispatch_start(dispatch, task);
@@ -731,6 +734,7 @@ int64_t dispatch_turn(struct dispatch *dispatch)
     if (store_is_up(dispatch->store)) {
         dispatch_rates_turn(dispatch);
         next_ms = sooner(next_ms, dispatch_suppress_turn(dispatch));
+        next_ms = sooner(next_ms, dispatch_recall_turn(dispatch));
         dispatch_start_turn(dispatch);
         dispatch_settle_turn(dispatch);
         if (dispatch->knows_pauses && !dispatch->is_draining) {

@@ -130,6 +130,13 @@ bool dispatch_acked(struct dispatch *dispatch, uint64_t delivery);
 /* Its row is gone: it is not sent any more, and what comes of an attempt is not recorded. */
 void dispatch_gone(struct dispatch *dispatch, uint64_t delivery);
 
+/*
+ * A notification or a delivery was called back (REASON_NONE) or replaced, and that is committed:
+ * ends what waits in memory of it, and what a claim under way brings.  What is being sent is not
+ * touched.  Returns how many it ended; their receipts follow their own commit.
+ */
+size_t dispatch_recall(struct dispatch *dispatch, uint64_t id, enum reason reason);
+
 /* One that was not in memory was acknowledged: it only counts. */
 void dispatch_acked_elsewhere(struct dispatch *dispatch);
 

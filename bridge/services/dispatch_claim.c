@@ -77,6 +77,7 @@ struct task *dispatch_make(struct note **before, const struct claimed *row)
     /* What was dead has lost its head, and those after it may still wait. */
     task->is_step = row->is_step || row->was_dead || row->desk;
     task->suppressed = row->suppressed;
+    task->is_recalled = row->is_recalled;
     return task;
 }
 

@@ -114,6 +114,10 @@ struct dispatch {
     int64_t next_look_ms;   /* boot clock */
     int64_t suppressed_since;
     struct idmap suppressed_ids; /* seen by the last look */
+    struct idmap recalled[2];    /* dispatch_recall.c: marks by id, the newer and the older ones */
+    int64_t forget_recalled_ms, next_recall_look_ms; /* boot clock */
+    int64_t recalled_since_us;                       /* the database's clock */
+    bool is_looking_recalled;
     bool is_draining, wants_reconcile, is_reconciling;
     struct waker *waker;
     unsigned generation; /* of our epoch: answers to older questions are dropped */
@@ -169,6 +173,12 @@ void dispatch_share_pause(struct dispatch *dispatch, struct destination *destina
                           int64_t before_ms);
 /* dispatch_suppress.c: returns the ms until the next look, -1 when nothing waits */
 int64_t dispatch_suppress_turn(struct dispatch *dispatch);
+/* dispatch_recall.c: whether it was called back or replaced; marks the task as such */
+bool dispatch_is_recalled(const struct dispatch *dispatch, struct task *task);
+int64_t dispatch_recall_turn(struct dispatch *dispatch);
+void dispatch_recall_free(struct dispatch *dispatch);
+/* What needs no attempt to be judged.  Returns true when it was. */
+bool dispatch_judge_untried(struct dispatch *dispatch, struct task *task);
 /* dispatch_start.c */
 /* The type forbids a repeat that may be a second message. */
 bool dispatch_is_at_most_once(struct dispatch *dispatch, const struct task *task);

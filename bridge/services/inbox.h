@@ -17,6 +17,7 @@
 #include "base/metrics.h"
 #include "core/ack.h"
 #include "core/fence.h"
+#include "core/outcome.h"
 #include "core/receipt.h"
 #include "services/asks.h"
 #include "store/store.h"
@@ -30,6 +31,8 @@ struct inbox_ops {
     /* The user's roles, joined by ','; "" when none are known.  Borrowed for the moment. */
     const char *(*roles)(void *ctx, const char *user);
     void (*gone)(void *ctx, uint64_t delivery); /* it has ended: do not send it any more */
+    /* Called back, or replaced: ends what waits in memory; how many that were. */
+    size_t (*recall)(void *ctx, uint64_t id, enum reason reason);
     bool (*is_full)(void *ctx); /* no room for receipts: nothing is ended while it is */
     void *ctx;
 };

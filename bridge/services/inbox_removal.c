@@ -102,6 +102,16 @@ static void on_shared(void *ctx, const char *role, uint64_t delivery)
     inbox->ops.publish(inbox->ops.ctx, topic, payload, strlen(payload));
 }
 
+/* A bridge may have it in memory: this one ends what waits here, others read the mark. */
+static void on_recalled(void *ctx, uint64_t id)
+{
+    struct removal *removal = ctx;
+    struct inbox *inbox = removal->inbox;
+
+    removal->cancelled += (int64_t)inbox->ops.recall(inbox->ops.ctx, id,
+                                                     removal->ask ? REASON_NONE : REASON_COLLAPSED);
+}
+
 static void removal_free(struct removal *removal)
 {
     told_fini(&removal->told);
@@ -140,7 +150,7 @@ static void begin_sweep(struct inbox *inbox, enum sweep sweep)
     removal->inbox = inbox;
     removal->sweep = sweep;
     removal->why = why[sweep];
-    call = (struct removal_call){on_delivery, on_entry, on_shared, on_swept, removal};
+    call = (struct removal_call){on_delivery, on_entry, on_shared, on_recalled, on_swept, removal};
     err = sweep == SWEEP_COLLAPSE ? store_collapse(inbox->store, inbox->fence->epoch, &call)
                                   : store_expire(inbox->store, &call);
     if (err)
@@ -180,7 +190,8 @@ static void on_taken_back(void *ctx, int err, bool is_more);
 static int take_bite(struct removal *removal)
 {
     struct inbox *inbox = removal->inbox;
-    struct removal_call call = {on_delivery, on_entry, on_shared, on_taken_back, removal};
+    struct removal_call call = {on_delivery, on_entry,      on_shared,
+                                on_recalled, on_taken_back, removal};
 
     if (inbox->ops.is_full(inbox->ops.ctx))
         return ERR_FULL;

@@ -26,7 +26,9 @@ _Static_assert(REASON_COLLAPSED == 24, "as in CLAIMED_COLUMNS");
     "   WHERE c.service = n.service AND c.key = n.collapse_key AND c.channel = u.channel" \
     "   AND c.recipient_kind = u.recipient_kind AND " CLAIM_SAME                          \
     "   AND c.delivery > u.id) THEN 24 WHEN u.recipient_kind >= 4 THEN " CLAIM_SUPPRESSED \
-    " END, u.user_id, u.is_unsure, u.desk, u.last_reason <> 0, u.head <> 0, u.deferrals"
+    " END, u.user_id, u.is_unsure, u.desk, u.last_reason <> 0, u.head <> 0, u.deferrals," \
+    " EXISTS (SELECT FROM recall r WHERE r.reason = 0 AND (r.id = u.id"                   \
+    "   OR (r.id = u.notification AND u.desk & 1 = 0)))"
 #define CLAIMED_NOTIFICATION \
     " CROSS JOIN LATERAL"    \
     " (SELECT * FROM notification WHERE id = u.notification LIMIT 1) n"
@@ -225,7 +227,8 @@ static void on_claimed(void *ctx, int err, const struct pg_result *result)
         row.is_replay = row.attempts > 0 || pg_int(result, i, 24) != 0;
         row.is_step = pg_int(result, i, 25) != 0;
         row.deferrals = (int)pg_int(result, i, 26);
-        row.was_dead = pg_int(result, i, 27) != 0;
+        row.is_recalled = pg_int(result, i, 27) != 0;
+        row.was_dead = pg_int(result, i, 28) != 0;
         claim.on_row(claim.ctx, &row);
     }
     claim.on_done(claim.ctx, err);

@@ -33,6 +33,7 @@ struct claimed { /* strings borrowed for the callback */
     bool is_unsure;         /* an attempt of it was sent in full and not answered */
     bool is_replay;         /* it was tried before */
     bool was_dead;          /* woken from a dead letter */
+    bool is_recalled;       /* called back while another bridge had it */
     bool is_step;           /* others go before or after it */
     enum reason suppressed; /* REASON_NONE: the recipient may be sent to */
     unsigned desk;          /* set of enum task_desk */

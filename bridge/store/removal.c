@@ -49,7 +49,10 @@ _Static_assert(REMOVAL_BITE == 1000 && SHARED_BITE == 5000, "as in the statement
     "w AS (UPDATE shared SET is_gone = true WHERE delivery = ANY (ARRAY(SELECT delivery FROM o))" \
     "   AND NOT is_gone RETURNING delivery, role)"
 
-/* Rows of kind 0 deliveries that ended, 1 entries, 2 shared ones, 3 how big the bite was. */
+/*
+ * Rows of kind 0 deliveries that ended, 1 entries, 2 shared ones, 3 how big the bite was, 4 what a
+ * bridge may have in memory.
+ */
 #define TELL_ENDED                                                                               \
     "SELECT 0 AS kind, z.id AS delivery, z.notification, z.channel::int, z.recipient_kind::int," \
     " n.receipts::int, z.recipient AS name, z.user_id, n.service, n.request"                     \
@@ -60,6 +63,16 @@ _Static_assert(REMOVAL_BITE == 1000 && SHARED_BITE == 5000, "as in the statement
     " UNION ALL SELECT 2, delivery, 0, 0, 0, 0, role, '', '', '' FROM w" \
     " UNION ALL SELECT 3, " count ", 0, 0, 0, 0, '', '', '', ''"         \
     " ORDER BY 1, 7, 2"
+
+/* What a bridge may have in memory, and old marks, which are removed a few at a time. */
+#define RECALL(reason, from)                                                    \
+    "old AS (DELETE FROM recall WHERE id = ANY (ARRAY(SELECT id FROM recall"    \
+    "   WHERE at < clock_timestamp() - interval '1 day' ORDER BY at LIMIT 1000" \
+    "   FOR UPDATE SKIP LOCKED))),"                                             \
+    "marked AS (INSERT INTO recall AS m (id, reason, at)"                       \
+    "   SELECT id, " reason ", clock_timestamp() FROM " from                    \
+    "   ON CONFLICT (id) DO UPDATE SET reason = excluded.reason, at = excluded.at RETURNING id)"
+#define TELL_RECALLED "SELECT 4, id, 0, 0, 0, 0, '', '', '', '' FROM marked UNION ALL "
 
 #define OF_KEY                                                          \
     "c.service = k.service AND c.key = k.key AND c.channel = k.channel" \
@@ -72,7 +85,7 @@ _Static_assert(REMOVAL_BITE == 1000 && SHARED_BITE == 5000, "as in the statement
     "   AND " STORE_SAME_RECIPIENT("m.recipient", "k.recipient") ")"
 #define END_COLLAPSED  END("6", "11", "24")
 #define END_CANCELLED  END("8", "10", "0")
-#define TELL_COLLAPSED TELL_ENDED TELL_REMOVED("(SELECT count(*) FROM t)")
+#define TELL_COLLAPSED TELL_ENDED TELL_RECALLED TELL_REMOVED("(SELECT count(*) FROM t)")
 #define TELL_EXPIRED   TELL_REMOVED("(SELECT count(*) FROM o)")
 
 const struct pg_statement store_sql_collapse = {
@@ -91,7 +104,9 @@ const struct pg_statement store_sql_collapse = {
            "x AS (DELETE FROM delivery WHERE id = ANY (ARRAY(SELECT delivery FROM o))"
            "   AND (state IN (0, 2) OR channel = 0) RETURNING *),"
            "y AS (DELETE FROM scheduled WHERE id = ANY (ARRAY(SELECT delivery FROM o))"
-           "   RETURNING *)," END_COLLAPSED "," REMOVE TELL_COLLAPSED,
+           "   RETURNING *)," END_COLLAPSED
+           "," RECALL("24", "delivery WHERE id = ANY (ARRAY(SELECT delivery FROM o)) AND state = 1"
+                            " AND channel <> 0") "," REMOVE TELL_COLLAPSED,
 };
 
 const struct pg_statement store_sql_expire = {
@@ -118,18 +133,21 @@ const struct pg_statement store_sql_expire = {
     "   RETURNING *),"                                                                       \
     "y AS (DELETE FROM scheduled WHERE id = ANY (ARRAY(SELECT id FROM to_come)) RETURNING "  \
     "*)," END_CANCELLED
-#define NOT_STARTED    "state IN (0, 2)"
-#define NOT_SENT       "(state IN (0, 2) OR channel = 0)"
-#define BITE           "(SELECT count(*) FROM waiting), (SELECT count(*) FROM to_come)"
-#define TELL_RETRACTED TELL_ENDED TELL_REMOVED("greatest(" BITE ", (SELECT count(*) FROM b))")
+#define RECALL_NOTIFICATION RECALL("0", "(SELECT $2::bigint AS id) AS n")
+#define NOT_STARTED         "state IN (0, 2)"
+#define NOT_SENT            "(state IN (0, 2) OR channel = 0)"
+#define BITE                "(SELECT count(*) FROM waiting), (SELECT count(*) FROM to_come)"
+#define TELL_RETRACTED \
+    TELL_ENDED TELL_RECALLED TELL_REMOVED("greatest(" BITE ", (SELECT count(*) FROM b))")
 
 const struct pg_statement store_sql_cancel = {
     .place = PG_PLACE_CALL,
     .name = "cancel",
     .params = 3,
     .is_watched = true,
-    .sql = "WITH " TAKE_BACK(NOT_STARTED) TELL_ENDED
-    "SELECT 3, greatest(" BITE "), 0, 0, 0, 0, '', '', '', '' ORDER BY 1, 7, 2",
+    .sql = "WITH " TAKE_BACK(NOT_STARTED) "," RECALL_NOTIFICATION TELL_ENDED TELL_RECALLED
+                                          "SELECT 3, greatest(" BITE
+                                          "), 0, 0, 0, 0, '', '', '', '' ORDER BY 1, 7, 2",
 };
 
 const struct pg_statement store_sql_retract = {
@@ -138,7 +156,7 @@ const struct pg_statement store_sql_retract = {
     .params = 3,
     .is_watched = true,
     .sql = "WITH " TAKE_BACK(
-        NOT_SENT) ","
+        NOT_SENT) "," RECALL_NOTIFICATION ","
                   "b AS (SELECT delivery FROM inbox WHERE delivery > $2::bigint AND delivery < "
                   "$3::bigint"
                   "   AND notification = $2::bigint AND state < 3 LIMIT 1000),"
@@ -195,6 +213,9 @@ static void on_removed(void *ctx, int err, const struct pg_result *result)
             break;
         case 2:
             call.on_shared(call.ctx, row.recipient, delivery);
+            break;
+        case 4:
+            call.on_recalled(call.ctx, delivery);
             break;
         default:
             is_more = delivery == REMOVAL_BITE;

@@ -29,6 +29,8 @@ struct removal_call {
     void (*on_entry)(void *ctx, const char *user, uint64_t delivery);
     /* Something told to many; role is "" for everybody. */
     void (*on_shared)(void *ctx, const char *role, uint64_t delivery);
+    /* A notification or a delivery that a bridge may have in memory: its mark is in `recall`. */
+    void (*on_recalled)(void *ctx, uint64_t id);
     /* is_more: the bite was full. */
     void (*on_done)(void *ctx, int err, bool is_more);
     void *ctx;
@@ -39,7 +41,7 @@ NODISCARD int store_collapse(struct store *store, int64_t epoch, const struct re
 /* Entries that have expired; their deliveries end where they are sent. */
 NODISCARD int store_expire(struct store *store, const struct removal_call *call);
 /*
- * A notification that its service takes back: store_cancel() what no bridge is at and nobody was
+ * A notification that its service takes back: store_cancel() what is not being sent and nobody was
  * shown, store_retract() also entries of inboxes.  ERR_CLOSED when there is no epoch: nobody would
  * send the receipts after a crash.
  */

@@ -30,7 +30,7 @@
 #define STEPS                                                                                      \
     ",e AS (SELECT head, channel, bool_or(to_state = 4) AS is_done, bool_or(to_state = 3) AS "     \
     "is_sent"                                                                                      \
-    " FROM x WHERE head <> 0 AND to_state <> 0 GROUP BY head, channel),"                           \
+    " FROM x WHERE head <> 0 AND to_state NOT IN (0, 8) GROUP BY head, channel),"                  \
     "c AS (DELETE FROM scheduled s USING e WHERE " OF_HEADS(                                       \
         "s",                                                                                       \
         "e") " AND s.head = e.head"                                                                \
@@ -92,8 +92,8 @@ const struct pg_statement store_sql_bury_steps = {
  */
 #define WHOSE(row) \
     "CASE WHEN " row ".recipient_kind = 0 THEN " row ".recipient ELSE " row ".user_id END"
-#define STEPS_OF_ACKED                                                                 \
-    " USING unnest($2::bigint[], $3::text[]) AS r(id, recipient)"                      \
+#define STEPS_OF_ACKED " USING unnest($2::bigint[], $3::text[]) AS r(id, recipient)" WHERE_ACKED
+#define WHERE_ACKED                                                                    \
     " WHERE s.head = ANY ($2::bigint[]) AND s.head <> 0 AND s.head = r.id AND " WHOSE( \
         "s") " = r.recipient"
 #define CALLED_OFF \
@@ -108,6 +108,9 @@ const struct pg_statement store_sql_ack_steps = {
     ",c AS (DELETE FROM scheduled s" STEPS_OF_ACKED " RETURNING s.*),"
     "e AS (DELETE FROM delivery s" STEPS_OF_ACKED
     " AND s.id <> r.id AND s.state IN (0, 2) RETURNING s.*),"
+    "marked AS (INSERT INTO recall (id, reason, at) SELECT s.id, 0, clock_timestamp()"
+    "   FROM delivery s, unnest($2::bigint[], $3::text[]) AS r(id, recipient) " WHERE_ACKED
+    "   AND s.id <> r.id AND s.state = 1 AND s.channel <> 0 ON CONFLICT (id) DO NOTHING),"
     "y AS (SELECT " CALLED_OFF " FROM c UNION ALL SELECT " CALLED_OFF " FROM e),"
     "resolved_step AS (UPDATE dead_letter SET status = 2, changed_at = clock_timestamp(),"
     "   resolved_by = coalesce(resolved_by, 'retry')"

@@ -67,6 +67,7 @@ const struct pg_statement *const store_control_statements[] = {&store_sql_regist
                                                                &store_sql_unsuppress,
                                                                &store_sql_suppressions,
                                                                &store_sql_suppressed_since,
+                                                               &store_sql_recalled_since,
                                                                &store_sql_status,
                                                                &store_sql_status_head,
                                                                &store_sql_cancel,

@@ -96,7 +96,7 @@ extern const struct store_kind store_kinds[STORE_CONNECTIONS];
 
 extern const struct pg_statement store_sql_reach, store_sql_targets_put, store_sql_targets,
     store_sql_targets_drop, store_sql_suppress, store_sql_unsuppress, store_sql_suppressions,
-    store_sql_suppressed_since;
+    store_sql_suppressed_since, store_sql_recalled_since;
 extern const struct pg_statement store_sql_wake, store_sql_release;
 extern const struct pg_statement store_sql_settle_steps, store_sql_retry_steps,
     store_sql_bury_steps, store_sql_ack_steps, store_sql_unread, store_sql_steps_sweep;
