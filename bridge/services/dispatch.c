@@ -444,13 +444,6 @@ void dispatch_gone(struct dispatch *dispatch, uint64_t delivery)
     }
 }
 
-bool dispatch_is_plain(const struct dispatch *dispatch, uint64_t delivery)
-{
-    const struct task *task = delivery ? idmap_get(&dispatch->tasks, delivery) : NULL;
-
-    return task && !task->is_step;
-}
-
 bool dispatch_acked(struct dispatch *dispatch, uint64_t delivery)
 {
     struct task *task = idmap_get(&dispatch->tasks, delivery);

@@ -145,3 +145,10 @@ void dispatch_start_turn(struct dispatch *dispatch)
     if (store_start(dispatch->store, dispatch->fence->epoch, rows, count, &settled))
         on_done(starting, ERR_CLOSED);
 }
+
+bool dispatch_is_plain(const struct dispatch *dispatch, uint64_t delivery)
+{
+    const struct task *task = delivery ? idmap_get(&dispatch->tasks, delivery) : NULL;
+
+    return task && !task->is_step;
+}
