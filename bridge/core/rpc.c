@@ -5,6 +5,7 @@
 
 #include "core/id.h"
 #include "core/topic.h"
+#include "core/utf8.h"
 
 /* The rejection as an error; pointers are relative to the payload. */
 static bool set_error(struct rpc_call *call, const struct rejection *rejection)
@@ -30,6 +31,28 @@ static bool fail_at(struct rpc_call *call, enum reject reason, const struct json
     return set_error(call, &rejection);
 }
 
+/*
+ * The id of a call whose other values cannot be read, so that its sender can match the error.  It
+ * must be readable itself, and be given once.
+ */
+static const char *salvage_id(const struct json *root, struct arena *arena)
+{
+    const struct json *found = NULL;
+    struct json_doc alone;
+
+    for (const struct json *at = root->first; at; at = at->next)
+        if (strcmp(at->key, "rpc") == 0) {
+            if (found)
+                return NULL;
+            found = at;
+        }
+    if (!found || found->kind != JSON_KIND_STRING || found->length == 0 ||
+        json_read(found->raw, found->raw_length, RPC_DEPTH_MAX, arena, &alone) != 0 ||
+        alone.troubles || utf8_count(found->text, found->length) > RPC_ID_MAX)
+        return NULL;
+    return found->text;
+}
+
 static bool check_envelope(struct rpc_call *call, const struct json_doc *doc)
 {
     const struct json *rpc;
@@ -39,8 +62,10 @@ static bool check_envelope(struct rpc_call *call, const struct json_doc *doc)
     if (call->root->kind != JSON_KIND_OBJECT)
         return fail_at(call, REJECT_MALFORMED, call->root,
                        "a call is an object: {\"rpc\":\"1\",\"params\":{...}}");
-    if (!fields_check_troubles(&fields, doc->troubles))
+    if (!fields_check_troubles(&fields, doc->troubles)) {
+        call->rpc = salvage_id(call->root, call->arena);
         return set_error(call, &rejection);
+    }
     rpc = json_member(call->root, "rpc");
     if (!rpc) {
         (void)fields_reject_missing(

@@ -53,6 +53,7 @@ struct http_exchange {
     struct peer *peer;
     enum exchange_state state;
     bool is_known;   /* the access handler has seen it */
+    bool is_chunked; /* the connection ends behind it */
     bool is_crowded; /* its body found no room: it is read and dropped, for a 503 */
     char *path;      /* and the query behind it */
     const char *query;
@@ -282,6 +283,7 @@ static enum MHD_Result judge_head(struct http_exchange *exchange, const char *me
     int status = 0;
 
     exchange->is_known = true;
+    exchange->is_chunked = framing.is_chunked;
     start_clock(peer, server->config.timeout_s);
     if (fault)
         return refuse(peer->connection, MHD_HTTP_BAD_REQUEST, fault, NULL);
@@ -399,6 +401,10 @@ void http_answer(struct http_exchange *exchange, int status, const char *content
     ASSERT(exchange->state == ASKING || exchange->state == SUSPENDED);
     ASSERT(status >= 200 && status <= 599);
     exchange->response = make_response(content_type, body, body_bytes);
+    /* The library is lax about the lines of chunks: what it takes for the next request may be none.
+     */
+    if (exchange->is_chunked)
+        MHD_add_response_header(exchange->response, MHD_HTTP_HEADER_CONNECTION, "close");
     for (unsigned i = 0; i < exchange->header_count; i++)
         MHD_add_response_header(exchange->response, exchange->headers[i].name,
                                 exchange->headers[i].value);

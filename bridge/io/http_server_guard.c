@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 #include "io/http_server_guard.h"
 
+#include <ctype.h>
 #include <string.h>
 #include <strings.h>
 
 #define BARE_LF "a line must end with CR and LF"
+#define HIDDEN  "a header line needs a name and may not contain NUL"
 
 struct look {
     const char *fault;
     const char *head; /* where the library read the head to, and how much */
     size_t head_bytes;
-    const char *line_end; /* of the line before, where its text ended */
+    uintptr_t line_end; /* of the line before, where its text ended */
     unsigned hosts, lengths, encodings;
     struct http_framing *framing;
 };
@@ -60,31 +62,72 @@ static bool is_folded(const struct look *look, const char *text, size_t length)
 }
 
 /*
- * Whether a line was ended by LF alone, as others may not see it: libmicrohttpd before 1.0 takes it
- * for an end, and puts a NUL over each byte of what ended the line.
+ * Whether the line that begins at `next` follows the one before, ended by `ends` line ends of CR
+ * and LF.  libmicrohttpd before 1.0 takes LF alone for an end, reads a line up to its first NUL,
+ * and leaves out a line without a name: what it shows has gaps where others may see a header.
  */
-static bool is_bare(const char *line_end, const char *next)
+static const char *judge_gap(const struct look *look, uintptr_t next, unsigned ends)
 {
 #if MHD_VERSION < 0x01000000
-    return line_end && next && (uintptr_t)next == (uintptr_t)line_end + 1;
+    uintptr_t due = look->line_end + (uintptr_t)2 * ends;
+
+    return next == due ? NULL : next < due ? BARE_LF : HIDDEN;
 #else
-    (void)line_end, (void)next;
-    return false;
+    (void)look, (void)next, (void)ends;
+    return NULL;
 #endif
+}
+
+/* Where the text of a line ends: behind its name, the colon, blanks and the value. */
+static uintptr_t end_of(const char *name, size_t name_length, size_t length)
+{
+    const char *at = name + name_length + 1;
+
+    return (uintptr_t)(at + strspn(at, " \t") + length);
+}
+
+/* RFC 3986 3.2.2 and 3.2.3; it may be empty. */
+static bool is_host(const char *text, size_t length)
+{
+    static const char marks[] = "-._~!$&'()*+,;=";
+    bool is_literal = length && text[0] == '[';
+    size_t at = is_literal ? 1 : 0;
+
+    for (; at < length && text[at] != (is_literal ? ']' : ':'); at++) {
+        unsigned char c = (unsigned char)text[at], letter = c | 0x20;
+
+        if (c == '%' && !is_literal && length - at > 2 && isxdigit((unsigned char)text[at + 1]) &&
+            isxdigit((unsigned char)text[at + 2]))
+            continue;
+        if (!((letter >= 'a' && letter <= 'z') || (c >= '0' && c <= '9') ||
+              (c && strchr(marks, c)) || (c == ':' && is_literal)))
+            return false;
+    }
+    if (is_literal && (at == 1 || at++ == length))
+        return false;
+    if (at < length && text[at++] != ':')
+        return false;
+    while (at < length && text[at] >= '0' && text[at] <= '9')
+        at++;
+    return at == length;
 }
 
 static const char *judge_header(struct look *look, const char *name, size_t name_length,
                                 const char *value, size_t length)
 {
-    if (is_folded(look, name, name_length) || is_folded(look, value, length))
-        return "a header may not go on in the next line";
     if (!is_token(name, name_length))
         return "the name of a header has a character that it may not have";
     if (length &&
         (memchr(value, '\r', length) || memchr(value, '\n', length) || memchr(value, '\0', length)))
         return "a header may not contain CR, LF or NUL";
-    if (strcasecmp(name, MHD_HTTP_HEADER_HOST) == 0 && ++look->hosts > 1)
-        return "the Host header may be given once";
+    if (strcasecmp(name, MHD_HTTP_HEADER_HOST) == 0) {
+        while (length && (value[length - 1] == ' ' || value[length - 1] == '\t'))
+            length--;
+        if (++look->hosts > 1)
+            return "the Host header may be given once";
+        if (!is_host(value, length))
+            return "the Host header must be a host, and a port at most";
+    }
     if (strcasecmp(name, MHD_HTTP_HEADER_CONTENT_LENGTH) == 0) {
         if (++look->lengths > 1)
             return "the Content-Length header may be given once";
@@ -105,25 +148,17 @@ static enum MHD_Result on_header(void *ctx, enum MHD_ValueKind kind, const char 
     struct look *look = ctx;
 
     (void)kind;
-    if (is_bare(look->line_end, name)) {
-        look->fault = BARE_LF;
+    length = value ? length : 0;
+    if (is_folded(look, name, name_length) || is_folded(look, value, length))
+        look->fault = "a header may not go on in the next line";
+    else
+        look->fault = judge_gap(look, (uintptr_t)name, 1);
+    if (!look->fault)
+        look->fault = judge_header(look, name, name_length, value ? value : "", length);
+    if (look->fault)
         return MHD_NO;
-    }
-    look->line_end = value && length ? value + length : NULL;
-    look->fault = judge_header(look, name, name_length, value ? value : "", value ? length : 0);
-    return look->fault ? MHD_NO : MHD_YES;
-}
-
-static bool is_bare_end(const struct look *look)
-{
-#if MHD_VERSION < 0x01000000
-    uintptr_t end = (uintptr_t)look->head + look->head_bytes, last = (uintptr_t)look->line_end;
-
-    return last && last < end && end - last < 4;
-#else
-    (void)look;
-    return false;
-#endif
+    look->line_end = end_of(name, name_length, length);
+    return MHD_YES;
 }
 
 const char *http_server_guard(struct MHD_Connection *connection, const char *method,
@@ -136,13 +171,13 @@ const char *http_server_guard(struct MHD_Connection *connection, const char *met
         .head = method, .head_bytes = size ? size->header_size : 0, .framing = framing};
 
     *framing = (struct http_framing){0};
-    look.line_end = version + strlen(version);
+    look.line_end = (uintptr_t)(version + strlen(version));
     MHD_get_connection_values_n(connection, MHD_HEADER_KIND, on_header, &look);
     if (look.fault)
         return look.fault;
-    /* Two line ends stand behind the last header, and each should have two bytes. */
-    if (is_bare_end(&look))
-        return BARE_LF;
+    look.fault = judge_gap(&look, (uintptr_t)look.head + look.head_bytes, 2);
+    if (look.fault)
+        return look.fault;
     if (look.encodings && look.lengths)
         return "give Content-Length or Transfer-Encoding, not both";
     if (look.encodings && is_old)

@@ -9,8 +9,11 @@
  *
  * Guarantee: a request that passes has at most one Content-Length, of digits only; no
  *            Transfer-Encoding but a single "chunked", in HTTP/1.1 and without a Content-Length;
- *            one Host in HTTP/1.1; header names that are tokens; no CR, LF or NUL in a value; no
- *            folded header line, and no line that ends with LF alone (but behind an empty value).
+ *            one Host in HTTP/1.1, which is a host and a port at most; header names that are
+ *            tokens; no CR, LF or NUL in a value; no folded header line, and no line that ends with
+ *            LF alone (but behind a NUL, which libmicrohttpd does not distinguish from a CR).
+ * Limit:     the lines within a chunked body are the library's to read, and it is lax: the server
+ *            ends the connection behind such a body.
  */
 #ifndef TOCSIN_IO_HTTP_SERVER_GUARD_H
 #define TOCSIN_IO_HTTP_SERVER_GUARD_H

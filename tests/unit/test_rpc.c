@@ -62,6 +62,37 @@ static void the_envelope_is_strict(void **state)
     }
 }
 
+static void an_error_keeps_the_id_of_a_call_with_an_unreadable_value(void **state)
+{
+    static const struct {
+        const char *payload, *id;
+    } cases[] = {
+        {"{\"rpc\":\"a\",\"params\":{\"limit\":18446744073709551616}}", "a"},
+        {"{\"rpc\":\"a\",\"params\":{\"x\":1e999}}", "a"},
+        {"{\"params\":{\"x\":\"\\u0000\"},\"rpc\":\"\\u0061\"}", "a"},
+        {"{\"params\":{\"x\":\"\\ud800\"},\"rpc\":\"a\"}", "a"},
+        {"{\"rpc\":\"a\",\"params\":{\"x\":\"\xff\"}}", "a"},
+        {"{\"rpc\":\"a\",\"params\":{\"x\":1,\"x\":2}}", "a"},
+        {"{\"rpc\":\"a\",\"params\":{\"x\":[[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]}}", "a"},
+        {"{\"rpc\":\"a\",\"rpc\":\"b\"}", NULL},
+        {"{\"rpc\":\"a\\u0000\",\"params\":{}}", NULL},
+        {"{\"rpc\":\"\\ud800\",\"params\":{}}", NULL},
+        {"{\"rpc\":18446744073709551616,\"params\":{}}", NULL},
+        {"{\"rpc\":\"\",\"params\":{\"x\":1e999}}", NULL},
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct rpc_call call;
+
+        assert_int_equal(read_call(&call, *state, cases[i].payload), ERR_INVALID);
+        assert_non_null(call.error->code);
+        if (!cases[i].id)
+            assert_null(call.rpc);
+        else if (!call.rpc || strcmp(call.rpc, cases[i].id) != 0)
+            fail_msg("%s: %s", cases[i].payload, call.rpc ? call.rpc : "no id");
+    }
+}
+
 static void a_payload_with_a_nul_is_refused_as_a_whole(void **state)
 {
     static const char payload[] = "{\"rp\0c\":\"1\",\"params\":{\"filter\":{\"text\":7}}}";
@@ -293,6 +324,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(the_envelope_is_strict, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_error_keeps_the_id_of_a_call_with_an_unreadable_value,
+                                        setup, teardown),
         cmocka_unit_test_setup_teardown(a_payload_with_a_nul_is_refused_as_a_whole, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(good_parameters_are_read, setup, teardown),
