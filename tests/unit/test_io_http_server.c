@@ -393,8 +393,8 @@ static void unambiguous_requests_are_answered(void **state)
         "POST /in HTTP/1.1\r\nhost:x\r\ncontent-length:3\r\n\r\nabc",
         "POST /in HTTP/1.0\r\nContent-Length:   3\r\n\r\nabc",
         "\r\nPOST /in HTTP/1.1\r\nHost: x\r\nX-Empty:\r\nContent-Length: 3\r\n\r\nabc",
-        "POST /in HTTP/1.1\r\nHost:   [::1]:8080  \r\nX: \t \r\nY:\t z \r\nContent-Length: 3\r\n"
-        "\r\nabc",
+        ("POST /in HTTP/1.1\r\nHost:   [::1]:8080  \r\nX: \t \r\nY:\t z \r\nContent-Length: 3\r\n"
+         "\r\nabc"),
         "POST /in HTTP/1.1\r\nHost: a%20b.example:80\r\nContent-Length: 3\r\nX-Empty: \r\n\r\nabc",
         "POST /in HTTP/1.1\r\nHost:\r\nCookie: a=b; c=\"d\"\r\nContent-Length: 3\r\n\r\nabc",
     };
