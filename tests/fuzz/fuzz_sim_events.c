@@ -126,6 +126,14 @@ static const char *roles(void *ctx, const char *user)
     return world->draw % 2 ? "staff,ops" : "";
 }
 
+static size_t recall(void *ctx, uint64_t id, enum reason reason)
+{
+    (void)ctx;
+    (void)id;
+    (void)reason;
+    return 0;
+}
+
 static bool is_full(void *ctx)
 {
     return ((struct world *)ctx)->draw % 7 == 0;
@@ -149,7 +157,14 @@ static void world_open(struct world *world)
     static const struct store_handlers store_handlers = {store_up, store_down};
     static const struct events_config events_config = {0};
     struct asks_ops asks_ops = {.reply = reply, .ctx = world};
-    struct inbox_ops inbox_ops = {publish, receipt, on_user, roles, on_delivery, is_full, world};
+    struct inbox_ops inbox_ops = {.publish = publish,
+                                  .receipt = receipt,
+                                  .touch = on_user,
+                                  .roles = roles,
+                                  .gone = on_delivery,
+                                  .recall = recall,
+                                  .is_full = is_full,
+                                  .ctx = world};
     struct events_ops events_ops = {.acked = acked,
                                     .is_plain = acked,
                                     .heard = on_user,
