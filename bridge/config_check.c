@@ -77,7 +77,7 @@ static bool is_swapped(const char *a, const char *b)
 {
     while (*a && *a == *b)
         a++, b++;
-    return *a && a[1] && a[0] == b[1] && a[1] == b[0] && strcmp(a + 2, b + 2) == 0;
+    return *a && a[1] && a[1] == b[0] && b[1] == a[0] && strcmp(a + 2, b + 2) == 0;
 }
 
 /* Edits between two words, up to 3: a row of the usual table. */

@@ -143,16 +143,16 @@ void *arena_zalloc(struct arena *arena, size_t size)
 
 char *arena_strdup(struct arena *arena, const char *text)
 {
-    return arena_strndup(arena, text, strlen(text));
+    return arena_copy(arena, text, strlen(text));
 }
 
-char *arena_strndup(struct arena *arena, const char *text, size_t length)
+char *arena_copy(struct arena *arena, const void *bytes, size_t length)
 {
-    size_t used = strnlen(text, length);
-    char *copy = arena_alloc(arena, used + 1);
+    char *copy = arena_alloc(arena, length + 1);
 
-    memcpy(copy, text, used);
-    copy[used] = '\0';
+    if (length)
+        memcpy(copy, bytes, length);
+    copy[length] = '\0';
     return copy;
 }
 

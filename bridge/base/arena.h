@@ -20,7 +20,8 @@ void arena_reset(struct arena *arena);
 void *arena_alloc(struct arena *arena, size_t size);
 void *arena_zalloc(struct arena *arena, size_t size);
 char *arena_strdup(struct arena *arena, const char *text);
-char *arena_strndup(struct arena *arena, const char *text, size_t length);
+/* All `length` bytes, NULs among them, and a NUL behind: `bytes` must have that many. */
+char *arena_copy(struct arena *arena, const void *bytes, size_t length);
 char *arena_printf(struct arena *arena, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 size_t arena_bytes(const struct arena *arena); /* held from the heap */

@@ -28,7 +28,7 @@ struct answer *answer_new(const char *body, size_t length)
         body += 3;
         length -= 3;
     }
-    answer->body = arena_strndup(answer->arena, length ? body : "", length);
+    answer->body = arena_copy(answer->arena, length ? body : "", length);
     /* Faults (doc.troubles) are of no interest: each spoils its own value at most. */
     if (json_read(answer->body, length, DEPTH_MAX, answer->arena, &doc) == 0)
         answer->root = doc.root;
@@ -105,7 +105,7 @@ static const char *clean(struct answer *answer, const struct json *string)
 
     if (utf8_is_valid(string->text, string->length))
         return string->text;
-    copy = arena_strndup(answer->arena, string->text, string->length);
+    copy = arena_copy(answer->arena, string->text, string->length);
     for (size_t i = 0, left = string->length; left;) {
         size_t size = utf8_char(copy + i, left), step = size ? size : 1;
 
@@ -130,7 +130,7 @@ const char *answer_text(struct answer *answer, const char *path)
         return at->value.boolean ? "true" : "false";
     case JSON_KIND_INTEGER:
     case JSON_KIND_REAL:
-        return arena_strndup(answer->arena, at->raw, at->raw_length);
+        return arena_copy(answer->arena, at->raw, at->raw_length);
     case JSON_KIND_NULL:
     case JSON_KIND_ARRAY:
     case JSON_KIND_OBJECT:

@@ -142,7 +142,7 @@ static const char *message_id(struct arena *arena, const char *id)
         end = strstr(id, ".filter");
     if (!end)
         end = strchr(id, '.');
-    return end ? arena_strndup(arena, id, (size_t)(end - id)) : id;
+    return end ? arena_copy(arena, id, (size_t)(end - id)) : id;
 }
 
 /*
@@ -162,7 +162,7 @@ static uint64_t delivery_of(struct arena *arena, struct answer *event)
         return delivery;
     id += strspn(id, "< ");
     return strncmp(id + strcspn(id, "."), ".tocsin@", 8) == 0
-               ? callback_delivery(arena_strndup(arena, id, strcspn(id, ".")))
+               ? callback_delivery(arena_copy(arena, id, strcspn(id, ".")))
                : 0;
 }
 

@@ -71,7 +71,7 @@ void callback_sha256_hex(struct buf *out, const void *bytes, size_t length)
 static const char *keep(struct arena *arena, const char *text, size_t bytes_max)
 {
     size_t length = strlen(text);
-    char *copy = arena_strndup(arena, text, length < bytes_max ? length : bytes_max);
+    char *copy = arena_copy(arena, text, length < bytes_max ? length : bytes_max);
 
     for (char *at = copy; *at; at++)
         if (*at < 0x20 || *at > 0x7e)

@@ -95,7 +95,7 @@ static const char *unsubscribe_list(struct arena *arena, const char *text, bool 
         buf_printf(&out, "%s<%.*s>", out.length ? ", " : "", (int)length, part);
     }
     if (out.length && out.length <= HEADER_VALUE_MAX)
-        copy = arena_strndup(arena, out.data, out.length);
+        copy = arena_copy(arena, out.data, out.length);
 out:
     buf_fini(&out);
     return copy;
@@ -193,7 +193,7 @@ static const char *first_line(struct arena *arena, const char *text)
         while (length && ((unsigned char)text[length] & 0xC0) == 0x80)
             length--;
     }
-    line = arena_strndup(arena, text, length);
+    line = arena_copy(arena, text, length);
     for (char *p = line; *p; p++) {
         if ((unsigned char)*p < 0x20 || *p == 0x7F)
             *p = ' ';

@@ -38,7 +38,7 @@ static void judge_fetch(const struct http_response *response, struct outcome *ou
 /* What a server calls its file, if that can stand in a header of ours. */
 static void take_type(struct arena *arena, struct content_attachment *attachment, const char *type)
 {
-    char *copy = arena_strndup(arena, type, strcspn(type, "; \""));
+    char *copy = arena_copy(arena, type, strcspn(type, "; \""));
 
     if (text_is_ascii(copy) && strchr(copy, '/') && strlen(copy) < 100)
         attachment->type = copy;

@@ -276,7 +276,7 @@ static const char *error_name_of(struct arena *arena, const struct http_response
         return NULL;
     hash = strchr(name, '#');
     name = hash ? hash + 1 : name;
-    return arena_strndup(arena, name, strcspn(name, ":"));
+    return arena_copy(arena, name, strcspn(name, ":"));
 }
 
 /* Whether the text names the address, and not a longer one that ends or begins so. */

@@ -108,7 +108,7 @@ static const char *shorter(struct arena *arena, const char *text)
         return text;
     sms_transliterate(&out, text);
     if (out.length && !sms_first_beyond_gsm(out.data, out.length))
-        result = arena_strndup(arena, out.data, out.length);
+        result = arena_copy(arena, out.data, out.length);
     buf_fini(&out);
     return result;
 }

@@ -222,7 +222,7 @@ const char *tracker_html(const struct tracker *tracker, struct arena *arena, con
         buf_add_text(&image, "\" width=\"1\" height=\"1\" alt=\"\" style=\"border:0\">");
     }
     html_rewrite(&out, html, strlen(html), on_link, &rewriting, image.data);
-    html = arena_strndup(arena, buf_text(&out), out.length);
+    html = arena_copy(arena, buf_text(&out), out.length);
     buf_fini(&rewriting.url);
     buf_fini(&image);
     buf_fini(&out);
@@ -293,7 +293,7 @@ const char *tracker_unsubscribe_url(const struct tracker *tracker, struct arena 
     seal(&tracker->keys[0], &plain, &sealed);
     buf_printf(&url, "%su/", tracker->prefix);
     encode_base64url(&url, sealed.data, sealed.length);
-    copy = arena_strndup(arena, url.data, url.length);
+    copy = arena_copy(arena, url.data, url.length);
     buf_fini(&plain);
     buf_fini(&sealed);
     buf_fini(&url);
@@ -320,9 +320,9 @@ static int read_unsubscribe(const struct tracker *tracker, struct arena *arena,
         return ERR_REFUSED; /* sealed by us, yet not of this version */
     link->channel = (enum channel)plain[0];
     link->delivery = get_id(plain + 1);
-    link->type = arena_strndup(arena, (const char *)plain + PLAIN_HEAD, type);
+    link->type = arena_copy(arena, (const char *)plain + PLAIN_HEAD, type);
     link->address =
-        arena_strndup(arena, (const char *)plain + PLAIN_HEAD + type, length - PLAIN_HEAD - type);
+        arena_copy(arena, (const char *)plain + PLAIN_HEAD + type, length - PLAIN_HEAD - type);
     return 0;
 }
 

@@ -218,7 +218,7 @@ static const char *origin_of(struct arena *arena, const char *url)
     length = strcspn(host + 3, "/?#");
     if (length == 0 || memchr(host + 3, '@', length))
         return NULL;
-    return arena_strndup(arena, url, (size_t)(host - url) + 3 + length);
+    return arena_copy(arena, url, (size_t)(host - url) + 3 + length);
 }
 
 static void write_plain(const struct call *call, struct buf *out)

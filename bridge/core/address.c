@@ -44,7 +44,7 @@ static void lower_ascii(char *text)
 
 static char *lowered(struct arena *arena, const char *text, size_t length)
 {
-    char *copy = arena_strndup(arena, text, length);
+    char *copy = arena_copy(arena, text, length);
 
     lower_ascii(copy);
     return copy;
@@ -60,7 +60,7 @@ static const char *folded(struct arena *arena, const char *text)
 
     if (!lower) /* not UTF-8: callers have checked */
         return lowered(arena, text, strlen(text));
-    copy = arena_strndup(arena, (const char *)lower, lower_bytes);
+    copy = arena_copy(arena, (const char *)lower, lower_bytes);
     free(lower);
     return copy;
 }
@@ -112,8 +112,8 @@ static const char *nfc(struct arena *arena, const uint8_t *text, size_t length)
 {
     size_t bytes = 0;
     uint8_t *composed = u8_normalize(UNINORM_NFC, text, length, NULL, &bytes);
-    const char *copy = arena_strndup(arena, composed ? (const char *)composed : (const char *)text,
-                                     composed ? bytes : length);
+    const char *copy = arena_copy(arena, composed ? (const char *)composed : (const char *)text,
+                                  composed ? bytes : length);
 
     free(composed);
     return copy;
@@ -138,7 +138,7 @@ static const char *ascii_domain(struct arena *arena, const char *domain)
 {
     char ascii[DOMAIN_MAX + 1];
 
-    return domain_to_ascii(domain, ascii) ? arena_strndup(arena, ascii, strlen(ascii)) : NULL;
+    return domain_to_ascii(domain, ascii) ? arena_copy(arena, ascii, strlen(ascii)) : NULL;
 }
 
 static const char *email_wire(const char *address, struct arena *arena, bool is_strict)

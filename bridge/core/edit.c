@@ -36,7 +36,7 @@ static struct request_item decode(const struct json *given, const char *to, stru
         json_write(at, &text);
     }
     buf_add_char(&text, '}');
-    copy = arena_strndup(arena, text.data, text.length);
+    copy = arena_copy(arena, text.data, text.length);
     request_decode(copy, text.length, 0, arena, &batch);
     buf_fini(&text);
     return batch.items[0];

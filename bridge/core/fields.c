@@ -135,7 +135,7 @@ bool fields_text(struct fields *fields, const struct json *value, size_t min, si
     if (check && !check(value->text))
         return fields_reject(fields, REJECT_BAD_VALUE, value, detail);
     if (out)
-        *out = arena_strndup(fields->arena, value->text, value->length);
+        *out = arena_copy(fields->arena, value->text, value->length);
     return true;
 }
 

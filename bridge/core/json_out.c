@@ -58,7 +58,7 @@ const char *json_pointer(const struct json *item, const struct json *at, struct 
             break;
         used += step;
     }
-    return arena_strndup(arena, out, used);
+    return arena_copy(arena, out, used);
 }
 
 void json_write(const struct json *json, struct buf *out)
@@ -88,9 +88,9 @@ const char *json_text(const struct json *json, struct arena *arena)
     const char *text;
 
     if (json->is_compact)
-        return arena_strndup(arena, json->raw, json->raw_length);
+        return arena_copy(arena, json->raw, json->raw_length);
     json_write(json, &out);
-    text = arena_strndup(arena, out.data, out.length);
+    text = arena_copy(arena, out.data, out.length);
     buf_fini(&out);
     return text;
 }

@@ -65,7 +65,7 @@ static const char *readable_id(const struct json *item, struct arena *arena)
         if (id || at->kind != JSON_KIND_STRING || at->length == 0 || at->length > REQUEST_ID_MAX ||
             !utf8_is_valid(at->text, at->length))
             return NULL;
-        id = arena_strndup(arena, at->text, at->length);
+        id = arena_copy(arena, at->text, at->length);
     }
     return id;
 }

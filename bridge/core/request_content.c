@@ -29,7 +29,7 @@ void request_write_content(struct request_draft *draft, struct arena *arena)
         }
     }
     buf_add_char(&out, '}');
-    draft->request->content = arena_strndup(arena, out.data, out.length);
+    draft->request->content = arena_copy(arena, out.data, out.length);
     draft->request->content_bytes = out.length;
     buf_fini(&out);
 }

@@ -39,7 +39,7 @@ static bool take_name(struct fields *fields, const struct json *value, size_t ma
     if (err)
         return fields_reject(fields, err == ERR_TOO_LARGE ? REJECT_TOO_LARGE : REJECT_BAD_VALUE,
                              value, detail);
-    *name = arena_strndup(fields->arena, value->text, value->length);
+    *name = arena_copy(fields->arena, value->text, value->length);
     return true;
 }
 

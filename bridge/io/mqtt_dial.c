@@ -96,7 +96,7 @@ static int parse_url(struct arena *arena, const char *url, struct place *place)
     }
     if (end == at || place->port < 0)
         return ERR_INVALID;
-    place->host = arena_strndup(arena, at, (size_t)(end - at));
+    place->host = arena_copy(arena, at, (size_t)(end - at));
     return 0;
 }
 

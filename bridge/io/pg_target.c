@@ -47,7 +47,7 @@ static char *part(struct arena *arena, const char *list, size_t index, bool repe
                                                  : arena_strdup(arena, "");
         at = comma + 1;
     }
-    return arena_strndup(arena, at, strcspn(at, ","));
+    return arena_copy(arena, at, strcspn(at, ","));
 }
 
 static size_t part_count(const char *list)
@@ -185,7 +185,7 @@ static int set_password(struct pg_target *target, size_t *count, const char *pat
 
     if (!err)
         set(target, count, "password",
-            arena_strndup(target->arena, password.bytes, password.length));
+            arena_copy(target->arena, password.bytes, password.length));
     secret_fini(&password);
     return err;
 }

@@ -350,7 +350,7 @@ void asks_receive(struct asks *asks, const struct topic_up *from,
     struct arena *arena = arena_new(2048);
     struct ask *ask = arena_zalloc(arena, sizeof(*ask));
     /* Read values point into the payload, and outlive the message. */
-    const char *payload = arena_strndup(arena, message->payload, message->payload_bytes);
+    const char *payload = arena_copy(arena, message->payload, message->payload_bytes);
 
     metric_add(asks->received, 1);
     ask->asks = asks;

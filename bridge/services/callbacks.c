@@ -162,7 +162,7 @@ static void begin(struct endpoint *endpoint, struct http_exchange *exchange,
                             request->query[0] ? "?" : "", request->query),
         .header = header,
         .ctx = post,
-        .body = request->body_bytes ? arena_strndup(arena, request->body, request->body_bytes) : "",
+        .body = request->body_bytes ? arena_copy(arena, request->body, request->body_bytes) : "",
         .body_bytes = request->body_bytes,
         .now_ms = clock_wall_ms(),
     };

@@ -348,7 +348,7 @@ static void on_shared_entry(void *ctx, const struct shared_entry *entry)
     kept->entry = *entry;
     kept->entry.role = arena_strdup(arena, entry->role);
     if (entry->content)
-        kept->entry.content = arena_strndup(arena, entry->content, entry->content_bytes);
+        kept->entry.content = arena_copy(arena, entry->content, entry->content_bytes);
     *want->kept_last = kept;
     want->kept_last = &kept->next;
 }

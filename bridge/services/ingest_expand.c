@@ -79,7 +79,7 @@ static bool read_again(struct ingest *ingest, struct entry *entry, const struct 
     struct arena *arena = ingest->work.arena;
     struct request_batch batch;
     const struct request_item *item;
-    const char *text = arena_strndup(arena, row->request, row->request_bytes);
+    const char *text = arena_copy(arena, row->request, row->request_bytes);
 
     request_decode(text, row->request_bytes, row->accepted_ms, arena, &batch);
     item = batch.items;

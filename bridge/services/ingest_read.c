@@ -107,7 +107,7 @@ static void on_request(struct ingest *ingest, const struct topic_up *up,
                        const struct mqtt_message *message)
 {
     const char *service = arena_strdup(ingest->arena, up->id);
-    const char *payload = arena_strndup(ingest->arena, message->payload, message->payload_bytes);
+    const char *payload = arena_copy(ingest->arena, message->payload, message->payload_bytes);
     struct request_batch batch;
 
     request_decode(payload, message->payload_bytes, ingest->read_ms, ingest->arena, &batch);

@@ -12,7 +12,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct arena *arena = arena_new(0);
-    const char *text = arena_strndup(arena, (const char *)data, size);
+    const char *text = arena_copy(arena, (const char *)data, size);
     struct cursor cursor, again;
     char written[CURSOR_BYTES];
 

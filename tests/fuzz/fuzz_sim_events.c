@@ -85,6 +85,12 @@ static void mark(void *ctx, const char *user, const struct ack *ack)
     inbox_add(((struct world *)ctx)->inbox, user, ack);
 }
 
+static bool is_named(void *ctx, const char *service)
+{
+    (void)ctx, (void)service;
+    return true;
+}
+
 static bool has_marks(void *ctx)
 {
     return inbox_has_events(((struct world *)ctx)->inbox);
@@ -156,7 +162,7 @@ static void world_open(struct world *world)
     static const struct store_config store_config = {.conninfo = "", .deadline_ms = 5000};
     static const struct store_handlers store_handlers = {store_up, store_down};
     static const struct events_config events_config = {0};
-    struct asks_ops asks_ops = {.reply = reply, .ctx = world};
+    struct asks_ops asks_ops = {.reply = reply, .is_named = is_named, .ctx = world};
     struct inbox_ops inbox_ops = {.publish = publish,
                                   .receipt = receipt,
                                   .touch = on_user,
@@ -222,12 +228,26 @@ static const char *const ids[] = {"0000000000000000", "0000000000000001", "7ffff
 static const char *const kinds[] = {"ack",   "read", "unread", "archive", "delete",
                                     "click", "seen", "junk",   "ack",     "read"};
 
+/* Bytes that are no JSON, NUL among them: none of them may be taken for more than it is. */
+static void send_bytes(const char *topic, uint8_t a, uint8_t b)
+{
+    char payload[256];
+
+    memset(payload, a, sizeof(payload));
+    payload[0] = (char)b;
+    play_bytes(topic, payload, (size_t)b);
+}
+
 static void send_event(uint8_t a, uint8_t b)
 {
     char topic[128], payload[256];
 
     snprintf(topic, sizeof(topic), "notify/v1/users/%s/up/%s", users[a % COUNT(users)],
              kinds[b % COUNT(kinds)]);
+    if ((a & 0xf0) == 0x70) {
+        send_bytes(topic, a & 0x0f, b);
+        return;
+    }
     if (a & 0x80)
         snprintf(payload, sizeof(payload), "{\"all\":true%s}",
                  b & 0x80 ? ",\"before\":\"2026-11-20T12:00:00Z\"" : "");
@@ -280,6 +300,10 @@ static void send_rpc(uint8_t a, uint8_t b)
 
     snprintf(topic, sizeof(topic), "notify/v1/%s/%s/up/rpc/%s", methods[a % COUNT(methods)].kind,
              users[(a >> 4) % COUNT(users)], methods[a % COUNT(methods)].method);
+    if (b >= 0xf0) {
+        send_bytes(topic, a & 0x0f, (uint8_t)(b << 4 | b));
+        return;
+    }
     snprintf(payload, sizeof(payload), "{\"rpc\":\"%u\",\"params\":%s}", b,
              params[b % COUNT(params)]);
     play_message(topic, payload);

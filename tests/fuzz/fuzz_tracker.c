@@ -56,7 +56,7 @@ static void check_made(struct arena *arena, const char *html)
         struct tracker_link link;
 
         if (*path == 'c' || *path == 'u' || *path == 'o') {
-            int err = tracker_read(tracker, arena, arena_strndup(arena, path, length), &link);
+            int err = tracker_read(tracker, arena, arena_copy(arena, path, length), &link);
 
             if (!err && link.kind == TRACKER_CLICK)
                 check_url(link.url);
@@ -90,7 +90,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                       .type = "t",
                       .target = "a@b.example",
                       .tracking = JOB_TRACK_OPENS | JOB_TRACK_CLICKS | JOB_TRACK_UNSUBSCRIBE};
-    char *text = arena_strndup(arena, (const char *)data, size);
+    char *text = arena_copy(arena, (const char *)data, size);
     struct tracker_link link;
 
     check_link(arena, &job, text);

@@ -44,6 +44,7 @@ def test_tokens_and_jwks_by_jose(tmp_path, modules):
     """Every algorithm, keys and tokens by another implementation."""
     made = node(modules, "jose", issuer="https://jose.example", audience="mqtt")
     options = {"jose.issuer": "https://jose.example", "jose.audience": "mqtt",
+               "jose.kind_claim": "kind",
                "jose.algorithms": "HS256 HS384 HS512 RS256 RS384 RS512 PS256 ES256 ES384 EdDSA",
                "jose.jwks_file": servers.write_file(str(tmp_path / "jwks"),
                                                     json.dumps(made["jwks"]))}

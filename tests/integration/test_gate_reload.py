@@ -389,6 +389,7 @@ def test_symmetric_keys_in_a_jwks_only_from_a_secret_file(tmp_path):
     raw = json.dumps({"keys": [{"kty": "oct", "kid": kid, "k": gt.b64(k), "alg": alg} for
                                (kid, k), alg in zip(secrets.items(), ("HS256", "HS384"))]})
     options = {"idp.issuer": ISSUER, "idp.audience": AUDIENCE, "idp.algorithms": "HS256 HS384",
+               "idp.kind_claim": "kind",
                "idp.jwks_file": servers.write_file(str(tmp_path / "jwks"), raw, 0o644)}
     assert "group or others" in GateBroker(tmp_path / "a", options).sentence()
     os.chmod(options["idp.jwks_file"], 0o600)
@@ -410,7 +411,7 @@ def test_pem_files_with_kids_and_certificates(tmp_path, idp):
                            "ec_paramgen_curve:prime256v1", "-nodes", "-keyout",
                            str(tmp_path / "crt.key"), "-out", crt, "-subj", "/CN=x"],
                           stderr=subprocess.DEVNULL)
-    options = {"idp.issuer": ISSUER, "idp.audience": AUDIENCE,
+    options = {"idp.issuer": ISSUER, "idp.audience": AUDIENCE, "idp.kind_claim": "kind",
                "idp.pem_file": "one=%s two=%s" % (pem, crt)}
     with GateBroker(tmp_path / "b", options) as broker:
         key = open(str(tmp_path / "crt.key")).read()

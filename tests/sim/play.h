@@ -39,7 +39,8 @@ struct play_timer {
 };
 
 struct play_message {
-    char *topic, *payload;
+    char *topic, *payload; /* the payload in as many bytes as it has, without a NUL behind */
+    size_t payload_bytes;
 };
 
 static struct {
@@ -394,18 +395,26 @@ static inline void play_batch(void)
 
 /* A message for the lane; it is not there, or held: the broker keeps it, and it is left out here.
  */
-static inline void play_message(const char *topic, const char *payload)
+static inline void play_bytes(const char *topic, const void *payload, size_t bytes)
 {
-    struct mqtt_message message = {
-        .topic = topic, .payload = payload, .payload_bytes = strlen(payload)};
+    struct play_message *kept = &play.unacked[play.unacked_count];
+    struct mqtt_message message = {.topic = topic, .payload_bytes = bytes};
 
     if (!play.is_lane_up || play.is_held || play.unacked_count == PLAY_MESSAGES)
         return;
-    play.unacked[play.unacked_count++] = (struct play_message){xstrdup(topic), xstrdup(payload)};
+    play.unacked_count++;
+    *kept = (struct play_message){xstrdup(topic), xmalloc(bytes ? bytes : 1), bytes};
+    memcpy(kept->payload, payload, bytes);
+    message.payload = kept->payload;
     play.helping++;
     play.lane.on_message(play.lane_ctx, &message);
     if (play.helping >= (play.limit ? play.limit : 8))
         play_batch();
+}
+
+static inline void play_message(const char *topic, const char *payload)
+{
+    play_bytes(topic, payload, strlen(payload));
 }
 
 /* Connects the lane again: what was not acknowledged comes again, in order. */
@@ -421,7 +430,7 @@ static inline void play_lane_up(void)
     play.is_lane_up = true;
     play.lane.on_up(play.lane_ctx, true);
     for (size_t i = 0; i < count; i++) {
-        play_message(again[i].topic, again[i].payload);
+        play_bytes(again[i].topic, again[i].payload, again[i].payload_bytes);
         free(again[i].topic);
         free(again[i].payload);
     }

@@ -122,8 +122,9 @@ static void arena_keeps_what_it_gave(void **state)
         snprintf(want, sizeof want, "text %d", i);
         assert_string_equal(texts[i], want);
     }
-    assert_string_equal(arena_strndup(arena, "abcdef", 3), "abc");
-    assert_string_equal(arena_strndup(arena, "ab", 30), "ab");
+    assert_string_equal(arena_copy(arena, "abcdef", 3), "abc");
+    assert_memory_equal(arena_copy(arena, "a\0b", 3), "a\0b", 4);
+    assert_string_equal(arena_copy(arena, NULL, 0), "");
     assert_true(arena_bytes(arena) > 1 << 20);
     arena_free(arena);
 }

@@ -73,7 +73,7 @@ static const char *path_in(struct arena *arena, const char *html, const char *ki
 
     assert_non_null(at);
     at += strlen(PUBLIC TRACKER_PATH);
-    return arena_strndup(arena, at, strcspn(at, "\""));
+    return arena_copy(arena, at, strcspn(at, "\""));
 }
 
 static void links_and_an_image_lead_back(void **state)
