@@ -263,13 +263,14 @@ static int write_step(struct batch *batch)
     struct store *store = batch->inbox->store;
     struct inbox_mark_call call = {on_row, on_step, batch};
     struct step *step = &batch->steps[batch->at];
-    struct inbox_mark *marks = step->user ? NULL : batch->marks + step->first;
+    struct inbox_mark *marks = batch->marks;
     struct inbox_range all = {step->user,      step->before, step->after_seq,
                               step->until_seq, MARK_BITE,    step->roles};
 
     if (step->user)
         return batch->is_shared ? store_shared_mark_all(store, &all, &step->mark, &call)
                                 : store_inbox_mark_all(store, &all, &step->mark, &call);
+    marks += step->first;
     if (batch->is_shared)
         return store_shared_mark(store, marks, step->count, &call);
     qsort(marks, step->count, sizeof(*marks), by_entry);

@@ -177,7 +177,7 @@ static void settle(struct world *world)
 static void a_full_connection_is_waited_for_and_the_batch_is_kept(void **state)
 {
     static const char *const kinds[] = {"ack", "read", "archive"};
-    struct world world;
+    struct world world = {0};
 
     (void)state;
     for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
@@ -202,7 +202,7 @@ static void a_full_connection_is_waited_for_and_the_batch_is_kept(void **state)
 
 static void assert_poison_is_set_aside(const char *kind, int position)
 {
-    struct world world;
+    struct world world = {0};
     char id[17];
 
     world_open(&world);
@@ -244,7 +244,7 @@ static void ids_that_no_notification_has_are_acknowledged_while_a_commit_is_in_q
     void **state)
 {
     static const char *const ids[] = {"0000000000000000", "ffffffffffffffff", "7fffffffffffffff"};
-    struct world world;
+    struct world world = {0};
 
     (void)state;
     world_open(&world);

@@ -144,7 +144,7 @@ static void only_what_is_served_gets_to_send_a_body(void **state)
         {"GET /healthz", 65537, 413},
         {"POST /", 1, 404},
     };
-    struct scene scene;
+    struct scene scene = {0};
 
     (void)state;
     scene_open(&scene, NULL);
@@ -168,7 +168,7 @@ static void health_can_have_a_listener_of_its_own(void **state)
         {"GET /healthz", 404, 200}, {"HEAD /readyz", 404, 503},          {"GET /metrics", 404, 200},
         {"GET /t/o/x", 200, 404},   {"POST /callbacks/known", 200, 404}, {"GET /", 404, 404},
     };
-    struct scene scene;
+    struct scene scene = {0};
 
     (void)state;
     scene_open(&scene, "127.0.0.1:0");
