@@ -78,6 +78,17 @@ def test_an_entry_is_complete_in_the_list_the_answer_and_the_live_topic(desk):
     assert (attempt["attempt"], attempt["reason"], attempt["state"]) == (1, "user_offline", "dead")
 
 
+def test_stored_content_that_is_no_object_is_left_out_of_its_entry_only(desk):
+    stack, shop, ops, _ = desk
+    kill_some(shop, ["odd", "even"])
+    odd, even = (by_request(ops, type="desk.test")[name]["delivery"] for name in ("odd", "even"))
+    stack.postgres.sql("update notification set content = '[]' where request = 'odd'")
+    for delivery, is_there in ((odd, False), (even, True)):
+        got = ops.rpc("dlq.get", {"id": delivery})["result"]
+        assert got["delivery"] == delivery and ("content" in got) is is_there
+    assert "desk.content" in open(stack.bridge.log).read()
+
+
 def test_mosquitto_sub_watches_the_dead_letters(desk):
     stack, shop, ops, _ = desk
     program = shutil.which("mosquitto_sub")
