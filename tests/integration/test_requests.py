@@ -160,6 +160,7 @@ BAD = [
     (b"[" * 3000 + b"]" * 3000, "malformed"),
     (json.dumps({"id": "x", "pad": "y" * 70000}).encode(), "too_large"),
     (b'{"id":"d","id":"e","type":"t","to":{"user":"u"}}', "malformed"),
+    (b"\0" * 60000, "malformed"), (b'{"id":"x"}' + b"\0" * 60000, "malformed"),
 ]
 
 
@@ -172,9 +173,11 @@ def test_what_is_not_a_request_is_answered_and_the_next_one_lives(shop, alice, p
     assert receipt["status"] == "rejected"
     assert receipt["reason"] in (reason, "malformed", "bad_value"), receipt
     assert receipt["detail"]
+    shop.mqtt.publish(shop.topic("up/rpc/request.status"), payload, 1)
     name = "next-%d" % time.monotonic_ns()
     shop.publish("up/request", request(name, title=name))
     inbox(alice, name)
+    assert "error" in shop.rpc("request.status", {"id": "no such request"})
 
 
 @pytest.mark.parametrize("more,reason,field", [
