@@ -160,7 +160,10 @@ class Server:
         self.log = os.path.join(self.dir, self.name + ".log")
         self.detach = detach
         self.process = None
-        self.env = {"LSAN_OPTIONS": "print_suppressions=0:suppressions="
+        # A library that calls abort() says nothing: AddressSanitizer then writes where it was.
+        self.env = {"ASAN_OPTIONS": ":".join(filter(None, [os.environ.get("ASAN_OPTIONS"),
+                                                           "handle_abort=1"])),
+                    "LSAN_OPTIONS": "print_suppressions=0:suppressions="
                     + os.path.join(ROOT, "tests", "lsan.txt"),
                     "TOCSIN_ALLOW_CORE": "1"}  # tests look into /proc, also where they are not root
         self.account = None  # the passwd entry to run as, when not our own

@@ -184,8 +184,7 @@ static int set_password(struct pg_target *target, size_t *count, const char *pat
     int err = secret_read_file(&password, path, why, why_bytes);
 
     if (!err)
-        set(target, count, "password",
-            arena_copy(target->arena, password.bytes, password.length));
+        set(target, count, "password", arena_copy(target->arena, password.bytes, password.length));
     secret_fini(&password);
     return err;
 }

@@ -153,7 +153,7 @@ static void send(const char *kind, const char *id)
 static bool has_poison(void)
 {
     for (size_t i = 0; i < play.unacked_count; i++)
-        if (strstr(play.unacked[i].payload, POISON))
+        if (memmem(play.unacked[i].payload, play.unacked[i].payload_bytes, POISON, strlen(POISON)))
             return true;
     return false;
 }
