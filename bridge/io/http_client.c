@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -182,6 +183,13 @@ static void engine_close(struct http_engine *engine)
     loop_timer_stop(&engine->timer);
 }
 
+static void socket_forget(struct http_client *client, int fd)
+{
+    loop_watch_stop(&client->sockets[fd]->watch);
+    free(client->sockets[fd]);
+    client->sockets[fd] = NULL;
+}
+
 static void free_client(struct http_client *client)
 {
     struct list_node *node;
@@ -195,8 +203,7 @@ static void free_client(struct http_client *client)
     for (size_t i = 0; i < client->socket_slots; i++) {
         if (!client->sockets[i])
             continue;
-        loop_watch_stop(&client->sockets[i]->watch);
-        free(client->sockets[i]);
+        socket_forget(client, (int)i);
     }
     free(client->sockets);
     free(client);
@@ -283,6 +290,15 @@ static void on_ready(void *ctx, int events)
     http_client_leave(client);
 }
 
+/* libcurl's own pairs, which wake it when a name is resolved, are local. */
+static bool is_connection(int fd)
+{
+    int domain = AF_UNIX;
+    socklen_t length = sizeof domain;
+
+    return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &length) == 0 && domain != AF_UNIX;
+}
+
 static struct http_socket *socket_get(struct http_engine *engine, int fd)
 {
     struct http_client *client = engine->client;
@@ -302,6 +318,7 @@ static struct http_socket *socket_get(struct http_engine *engine, int fd)
         client->sockets[slot] = xcalloc(1, sizeof **client->sockets);
         client->sockets[slot]->engine = engine;
         client->sockets[slot]->fd = fd;
+        client->sockets[slot]->is_connection = is_connection(fd);
     }
     return client->sockets[slot];
 }
@@ -328,10 +345,11 @@ static int on_socket_wish(CURL *easy, curl_socket_t fd, int what, void *ctx, voi
         return 0; /* closed already */
     sock = socket_get(engine, fd);
     sock->wanted = (what & CURL_POLL_IN ? LOOP_READ : 0) | (what & CURL_POLL_OUT ? LOOP_WRITE : 0);
-    if (what == CURL_POLL_REMOVE)
-        sock->wanted = 0;
-    else
+    if (what != CURL_POLL_REMOVE) {
         loop_watch_start(client->loop, &sock->watch, fd, sock->wanted, on_ready, sock);
+    } else if (!sock->is_connection) {
+        socket_forget(client, fd); /* its number is another's next: a watch would be on that */
+    }
     return 0;
 }
 
@@ -339,11 +357,8 @@ static int on_close_socket(void *ctx, curl_socket_t fd)
 {
     struct http_client *client = ctx;
 
-    if ((size_t)fd < client->socket_slots && client->sockets[fd]) {
-        loop_watch_stop(&client->sockets[fd]->watch);
-        free(client->sockets[fd]);
-        client->sockets[fd] = NULL;
-    }
+    if ((size_t)fd < client->socket_slots && client->sockets[fd])
+        socket_forget(client, fd);
     return close(fd);
 }
 

@@ -25,6 +25,8 @@ struct http_socket {
     struct loop_watch watch;
     int fd;
     int wanted; /* LOOP_READ | LOOP_WRITE, or 0 between requests */
+    /* Ends in on_close_socket().  Others, as the resolver's pairs, are closed without a word. */
+    bool is_connection;
     /* A mail session's: libcurl has made the connection, and looks at it no more. */
     void (*on_lent)(void *ctx, int events);
     void *lent_ctx;

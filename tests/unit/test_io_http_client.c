@@ -2,6 +2,7 @@
 #include "io/http_client.h"
 #include "io/http_client_private.h"
 
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -155,6 +156,35 @@ static void nothing_listens_nothing_resolves(void **state)
     run_until_answered(&scene, 2);
     assert_int_equal(scene.last.fail, HTTP_FAIL_RESOLVE);
     assert_false(scene.last.is_sent);
+    scene_close(&scene);
+}
+
+static void never(void *ctx, int events)
+{
+    (void)ctx, (void)events;
+}
+
+/* A name is resolved by a thread that wakes libcurl through a pair, which libcurl closes itself. */
+static void what_resolved_a_name_is_watched_no_more(void **state)
+{
+    enum { COUNT = 64 };
+    struct loop_watch watches[COUNT] = {0};
+    struct scene scene;
+    int fds[COUNT];
+
+    (void)state;
+    scene_open(&scene);
+    assert_int_equal(send_url(&scene, "http://name.invalid/"), 0);
+    run_until_answered(&scene, 1);
+    assert_true(scene.last.fail != HTTP_FAIL_NONE);
+    for (int i = 0; i < COUNT; i++) { /* takes every number that is free, also that of the pair */
+        fds[i] = eventfd(0, EFD_CLOEXEC);
+        loop_watch_start(scene.loop, &watches[i], fds[i], LOOP_READ, never, NULL);
+    }
+    for (int i = 0; i < COUNT; i++) {
+        loop_watch_stop(&watches[i]);
+        close(fds[i]);
+    }
     scene_close(&scene);
 }
 
@@ -544,6 +574,7 @@ int main(void)
         cmocka_unit_test(bad_answers_have_names),
         cmocka_unit_test(large_bodies_do_not_grow_us),
         cmocka_unit_test(nothing_listens_nothing_resolves),
+        cmocka_unit_test(what_resolved_a_name_is_watched_no_more),
         cmocka_unit_test(redirects_are_answers),
         cmocka_unit_test(connections_are_reused),
         cmocka_unit_test(a_request_is_never_sent_twice),
