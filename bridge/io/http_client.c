@@ -183,6 +183,12 @@ static void engine_close(struct http_engine *engine)
     loop_timer_stop(&engine->timer);
 }
 
+/* NULL: it is not watched. */
+static struct http_socket *socket_find(const struct http_client *client, int fd)
+{
+    return (size_t)fd < client->socket_slots ? client->sockets[fd] : NULL;
+}
+
 static void socket_forget(struct http_client *client, int fd)
 {
     loop_watch_stop(&client->sockets[fd]->watch);
@@ -284,7 +290,7 @@ static void on_ready(void *ctx, int events)
     http_client_enter(client);
     act(engine, fd,
         (events & LOOP_READ ? CURL_CSELECT_IN : 0) | (events & LOOP_WRITE ? CURL_CSELECT_OUT : 0));
-    sock = (size_t)fd < client->socket_slots ? client->sockets[fd] : NULL;
+    sock = socket_find(client, fd);
     if (sock && sock->wanted) /* after an error libuv watches no more */
         loop_watch_start(client->loop, &sock->watch, fd, sock->wanted, on_ready, sock);
     http_client_leave(client);
@@ -341,7 +347,7 @@ static int on_socket_wish(CURL *easy, curl_socket_t fd, int what, void *ctx, voi
     struct http_socket *sock;
 
     (void)easy, (void)unused;
-    if (what == CURL_POLL_REMOVE && ((size_t)fd >= client->socket_slots || !client->sockets[fd]))
+    if (what == CURL_POLL_REMOVE && !socket_find(client, fd))
         return 0; /* closed already */
     sock = socket_get(engine, fd);
     sock->wanted = (what & CURL_POLL_IN ? LOOP_READ : 0) | (what & CURL_POLL_OUT ? LOOP_WRITE : 0);
@@ -357,7 +363,7 @@ static int on_close_socket(void *ctx, curl_socket_t fd)
 {
     struct http_client *client = ctx;
 
-    if ((size_t)fd < client->socket_slots && client->sockets[fd])
+    if (socket_find(client, fd))
         socket_forget(client, fd);
     return close(fd);
 }

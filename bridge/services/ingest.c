@@ -216,14 +216,20 @@ static void on_found(void *ctx, size_t index, uint64_t notification, uint64_t di
     ingest->entries[i]->is_stored = true;
 }
 
-static void on_looked_up(void *ctx, int err)
+struct ingest *ingest_statement_ended(struct storing *storing)
 {
-    struct storing *storing = ctx;
-    struct ingest *ingest = storing->ingest;
-    bool is_current = storing->generation == ingest->generation;
+    struct ingest *ingest =
+        storing->generation == storing->ingest->generation ? storing->ingest : NULL;
 
     free(storing);
-    if (!is_current)
+    return ingest;
+}
+
+static void on_looked_up(void *ctx, int err)
+{
+    struct ingest *ingest = ingest_statement_ended(ctx);
+
+    if (!ingest)
         return;
     if (err)
         ingest_abandon(ingest, err);

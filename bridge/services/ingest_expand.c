@@ -158,14 +158,12 @@ static void try_later(struct ingest *ingest, int err)
 
 static void on_found(void *ctx, int err)
 {
-    struct storing *storing = ctx;
-    struct ingest *ingest = storing->ingest;
-    struct expand *expand = &ingest->expand;
-    bool is_current = storing->generation == ingest->generation;
+    struct ingest *ingest = ingest_statement_ended(ctx);
+    struct expand *expand;
 
-    free(storing);
-    if (!is_current)
+    if (!ingest)
         return;
+    expand = &ingest->expand;
     if (err || !expand->entry) {
         expand->is_wanted = false; /* until more are deferred, or the timer looks */
         finish(ingest);
@@ -209,12 +207,9 @@ static void on_about(void *ctx, const struct about *about)
 
 static void on_about_done(void *ctx, int err)
 {
-    struct storing *storing = ctx;
-    struct ingest *ingest = storing->ingest;
-    bool is_current = storing->generation == ingest->generation;
+    struct ingest *ingest = ingest_statement_ended(ctx);
 
-    free(storing);
-    if (!is_current)
+    if (!ingest)
         return;
     if (err)
         try_later(ingest, err);
@@ -222,7 +217,8 @@ static void on_about_done(void *ctx, int err)
         ingest_store_slice(ingest);
 }
 
-/* Before the slice is stored: killed in between, it is told twice and never not at all. */
+/* Before the slice is stored: a bridge killed in between sends the receipt again, and loses none.
+ */
 static void tell_unreached(struct ingest *ingest)
 {
     struct expand *expand = &ingest->expand;

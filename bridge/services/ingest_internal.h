@@ -259,6 +259,9 @@ void ingest_expand_start(struct ingest *ingest);
 void ingest_expand_stop(struct ingest *ingest);
 
 /* ingest.c */
+/* A statement has ended: frees `storing`.  NULL when the batch that sent it was dropped meanwhile.
+ */
+struct ingest *ingest_statement_ended(struct storing *storing);
 /* The group or slice is over: goes on with the next. */
 void ingest_next(struct ingest *ingest);
 /* Tells its service what became of it; once. */

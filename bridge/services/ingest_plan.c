@@ -110,7 +110,7 @@ static bool choose_destinations(struct ingest *ingest, struct entry *entry, size
 
             if (add_plans(ingest, entry, &one, need))
                 continue;
-            if (ingest->work.is_slice) { /* accepted before: its service is told what is not made */
+            if (ingest->work.is_slice) { /* accepted: a receipt reports it */
                 ingest->expand.unreached++;
                 continue;
             }

@@ -79,19 +79,17 @@ static bool must_count(const struct entry *entry)
 
 static void on_counted(void *ctx, int err, int64_t more)
 {
-    struct storing *storing = ctx;
-    struct ingest *ingest = storing->ingest;
-    bool is_current = storing->generation == ingest->generation;
-    struct work *work = &ingest->work;
+    struct ingest *ingest = ingest_statement_ended(ctx);
+    struct work *work;
     struct entry *entry;
 
-    free(storing);
-    if (!is_current)
+    if (!ingest)
         return;
     if (err) {
         ingest_abandon(ingest, err);
         return;
     }
+    work = &ingest->work;
     entry = work->entries[work->counting];
     ingest_charge_more(ingest, entry, (size_t)more);
     if (entry->route.deliveries + (size_t)more > PLANS_MAX) {
@@ -345,19 +343,17 @@ static void set_aside(struct ingest *ingest, struct entry *entry)
 /* Ids behind all that the database has; or further on each time, where it knows of none. */
 static void on_ids_after(void *ctx, int err, int64_t ms)
 {
-    struct storing *storing = ctx;
-    struct ingest *ingest = storing->ingest;
-    struct range range = storing->range;
-    bool is_current = storing->generation == ingest->generation;
-    int64_t last_ms = id_wall_ms(ingest->ids.last);
+    struct range range = ((struct storing *)ctx)->range;
+    struct ingest *ingest = ingest_statement_ended(ctx);
+    int64_t last_ms;
 
-    free(storing);
-    if (!is_current)
+    if (!ingest)
         return;
     if (err) {
         ingest_abandon(ingest, err);
         return;
     }
+    last_ms = id_wall_ms(ingest->ids.last);
     id_start_after(&ingest->ids, last_ms + (COLLISION_MS << ingest->work.collisions));
     id_start_after(&ingest->ids, ms);
     for (size_t i = range.from; i < range.to; i++)

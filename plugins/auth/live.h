@@ -100,7 +100,7 @@ struct subject *live_subject(struct live *live, const struct principal *p);
 /* The principal's entry, made (idle, its presence to be published) if need be; NULL when out of
  * memory. */
 struct subject *live_remember(struct live *live, const struct principal *p, int64_t now_ms);
-/* The same without any presence: whoever has no connection has budgets all the same. */
+/* The same without any presence: a client without a connection has budgets too. */
 struct subject *live_budget(struct live *live, const struct principal *p, int64_t now_ms);
 struct connection *live_find_id(struct live *live, const char *client_id);
 struct connection *live_find(struct live *live, const void *handle);

@@ -1,29 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "map.h"
+#include "sip.h"
 
 #include <openssl/rand.h>
 
 #include <stdlib.h>
 #include <string.h>
-
-static uint64_t rotate(uint64_t x, unsigned by)
-{
-    return x << by | x >> (64 - by);
-}
-
-static void sip_round(uint64_t v[4])
-{
-    v[0] += v[1];
-    v[2] += v[3];
-    v[1] = rotate(v[1], 13) ^ v[0];
-    v[3] = rotate(v[3], 16) ^ v[2];
-    v[0] = rotate(v[0], 32);
-    v[2] += v[1];
-    v[0] += v[3];
-    v[1] = rotate(v[1], 17) ^ v[2];
-    v[3] = rotate(v[3], 21) ^ v[0];
-    v[2] = rotate(v[2], 32);
-}
 
 /* SipHash-1-3, folded to 32 bits. */
 static uint32_t hash_of(const struct map *map, const void *key, size_t len)
@@ -37,18 +19,17 @@ static uint32_t hash_of(const struct map *map, const void *key, size_t len)
     for (; left >= 8; left -= 8, at += 8) {
         memcpy(&word, at, 8);
         v[3] ^= word;
-        sip_round(v);
+        sip_rounds(v, 1);
         v[0] ^= word;
     }
     word = 0;
     memcpy(&word, at, left);
     word |= (uint64_t)len << 56;
     v[3] ^= word;
-    sip_round(v);
+    sip_rounds(v, 1);
     v[0] ^= word;
     v[2] ^= 0xff;
-    for (int i = 0; i < 3; i++)
-        sip_round(v);
+    sip_rounds(v, 3);
     word = v[0] ^ v[1] ^ v[2] ^ v[3];
     return (uint32_t)(word ^ word >> 32);
 }

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "seal.h"
 
+#include "sip.h"
+
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
@@ -38,27 +40,6 @@ static uint64_t load(const unsigned char *at)
     return word;
 }
 
-static uint64_t rotate(uint64_t x, unsigned by)
-{
-    return x << by | x >> (64 - by);
-}
-
-static void rounds(uint64_t v[4], int count)
-{
-    while (count-- > 0) {
-        v[0] += v[1];
-        v[2] += v[3];
-        v[1] = rotate(v[1], 13) ^ v[0];
-        v[3] = rotate(v[3], 16) ^ v[2];
-        v[0] = rotate(v[0], 32);
-        v[2] += v[1];
-        v[0] += v[3];
-        v[1] = rotate(v[1], 17) ^ v[2];
-        v[3] = rotate(v[3], 21) ^ v[0];
-        v[2] = rotate(v[2], 32);
-    }
-}
-
 /* SipHash-2-4 with 128 bits of output (Aumasson and Bernstein). */
 static void mac_of(const unsigned char *key, const char *text, size_t len,
                    unsigned char out[MAC_SIZE])
@@ -72,19 +53,19 @@ static void mac_of(const unsigned char *key, const char *text, size_t len,
     for (; len - at >= 8; at += 8) {
         uint64_t word = load((const unsigned char *)text + at);
         v[3] ^= word;
-        rounds(v, 2);
+        sip_rounds(v, 2);
         v[0] ^= word;
     }
     memcpy(last, text + at, len - at);
     last[7] = (unsigned char)len;
     v[3] ^= load(last);
-    rounds(v, 2);
+    sip_rounds(v, 2);
     v[0] ^= load(last);
     v[2] ^= 0xee;
-    rounds(v, 4);
+    sip_rounds(v, 4);
     uint64_t low = v[0] ^ v[1] ^ v[2] ^ v[3];
     v[1] ^= 0xdd;
-    rounds(v, 4);
+    sip_rounds(v, 4);
     uint64_t high = v[0] ^ v[1] ^ v[2] ^ v[3];
     for (int i = 0; i < 8; i++) {
         out[i] = (unsigned char)(low >> 8 * i);

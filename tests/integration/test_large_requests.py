@@ -390,7 +390,7 @@ def test_killed_while_it_expands_every_recipient_is_served_once(new_stack):
 
 
 @pytest.mark.parametrize("how", ["removed", "narrowed"])
-def test_what_no_destination_takes_any_more_is_told(new_stack, how):
+def test_what_no_destination_takes_any_more_is_reported(new_stack, how):
     """Accepted with SMS; before all is made the destinations of SMS leave the configuration."""
     stack = new_stack(start=False, settings={"bridge.lease": "3s"})
     if not has_crash_points(stack.build or servers.build_dir()):
