@@ -143,7 +143,10 @@ class Client:
         payload = body if isinstance(body, (bytes, str)) else json.dumps(body)
         info = self.mqtt.publish(self.topic(tail), payload, qos)
         if timeout is not None and qos:
-            info.wait_for_publish(timeout * PATIENCE)
+            try:
+                info.wait_for_publish(timeout * PATIENCE)
+            except RuntimeError as error:  # what paho raises when the connection is lost
+                raise ConnectionError("no PUBACK for %s: %s" % (tail, error)) from error
             if not info.is_published():
                 raise TimeoutError("no PUBACK for %s within %.1f s" % (tail, timeout * PATIENCE))
         return info

@@ -387,7 +387,10 @@ class Bridge(Server):
 
     def rss_kb(self):
         with open("/proc/%d/status" % self.pid) as file:
-            return int(re.search(r"VmRSS:\s+(\d+)", file.read()).group(1))
+            found = re.search(r"VmRSS:\s+(\d+)", file.read())
+        if not found:  # it has ended and nobody has waited for it yet
+            raise ServerError("%s has ended: it has no memory" % self.name)
+        return int(found.group(1))
 
 
 class Stack:

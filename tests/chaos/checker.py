@@ -20,7 +20,7 @@ EARLY_SLACK = 0.2
 EFFECT_OF_FAULT = 15.0   # takeover takes two leases, a provider's deadline three seconds
 RSS_BASE_KB, RSS_GROWTH = 65536, 2.0
 DATABASE = ("postgres", "net-bridge", "bridge")  # whose faults keep a bridge from it
-FDS_MOST = 560           # idle: 60 of its own and 100 kept connections to each of five providers
+FDS_MOST = 160           # idle, without connections to providers: about 60, and libcurl's own
 
 
 @dataclasses.dataclass
@@ -314,7 +314,7 @@ MEMORY_OF_ONE = 131072
 # The longest that a neighbour waits while nothing else is wrong, in seconds.
 NEIGHBOUR_S = 10.0
 # What may be left of a character when all is quiet again, for each process.
-LEFT_KB, LEFT_FDS = 65536, 120
+LEFT_KB, LEFT_FDS = 65536, 60
 
 
 def check_costs(seen, report):

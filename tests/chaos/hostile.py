@@ -29,8 +29,8 @@ def usage(rig):
         try:
             if bridge.running:
                 found[bridge.name] = [bridge.pid, bridge.rss_kb(),
-                                      len(os.listdir("/proc/%d/fd" % bridge.pid))]
-        except (OSError, IndexError, ValueError):
+                                      len(rig.descriptors(bridge.pid))]
+        except (OSError, IndexError, ValueError, ServerError):
             continue  # it ended while it was looked at
     return found
 

@@ -11,7 +11,7 @@ One JSON object a line; `at` is the time of day in seconds, `what` is one of:
               status, arrived, seq
     fault     name, phase (begin, end, missing), component, params, error
     exit      process, code, expected, text
-    sample    process, pid, rss_kb, fds, phase
+    sample    process, pid, rss_kb, fds (without connections to providers), phase
     books     the conservation view at that moment
     cost      character, sent, log (bytes), before {process: [pid, rss_kb, fds]}, peak {process: kB}
     canary    character, kind, took: seconds until the answer to one who does nothing else

@@ -92,6 +92,26 @@ class Rig(servers.Stack):
     def port(self, link):
         return self.links[link][0]
 
+    def descriptors(self, pid):
+        """What a process has open, less its connections to providers: libcurl keeps those, up to
+        the concurrency of each provider, and how many depends on the traffic before."""
+        kept = self.provider_sockets(pid)
+        found = []
+        for name in os.listdir("/proc/%d/fd" % pid):
+            try:
+                target = os.readlink("/proc/%d/fd/%s" % (pid, name))
+            except OSError:
+                continue  # closed since
+            if target not in kept:
+                found.append(target)
+        return found
+
+    def provider_sockets(self, pid):
+        ports = {self.links[name][0] for name in PROVIDERS if name in self.links}
+        with open("/proc/%d/net/tcp" % pid) as file:
+            rows = [line.split() for line in file.readlines()[1:]]
+        return {"socket:[%s]" % row[9] for row in rows if int(row[2].split(":")[1], 16) in ports}
+
     def through(self, url, link):
         """The same URL, by way of the proxy."""
         return re.sub(r"(//[^/:]+):\d+", r"\1:%d" % self.port(link), url, count=1)
@@ -307,9 +327,9 @@ class Watch(threading.Thread):
     def sample(self):
         for bridge in self.rig.bridges:
             if bridge.running:
-                fds = os.listdir("/proc/%d/fd" % bridge.pid)
                 self.recording.add("sample", process=bridge.name, pid=bridge.pid,
-                                   rss_kb=bridge.rss_kb(), fds=len(fds), phase=self.phase)
+                                   rss_kb=bridge.rss_kb(),
+                                   fds=len(self.rig.descriptors(bridge.pid)), phase=self.phase)
 
     def close(self):
         self.done.set()

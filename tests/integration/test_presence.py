@@ -29,7 +29,7 @@ def becomes(root, user, word, connections=None):
     def answer():
         try:
             found = root.rpc("presence.get", {"user": user}, timeout=0.5)["result"]
-        except (TimeoutError, RuntimeError):
+        except (TimeoutError, ConnectionError):
             return None  # asked while the broker was away
         if found["presence"] == word and connections in (None, found["connections"]):
             return found
