@@ -600,6 +600,7 @@ static int start(enum mode mode, const char *file)
     if (log_level_parse(config->log.level, &level))
         panic("config_read() has let an unknown log level pass");
     log_init(level, strcmp(config->log.format, "json") == 0 ? LOG_FORMAT_JSON : LOG_FORMAT_TEXT);
+    log_crashes();
     if (mode == MODE_RUN)
         return run(config, file);
     if (mode == MODE_MIGRATE)

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -31,6 +32,7 @@ static _Atomic int log_format = LOG_FORMAT_TEXT;
 static _Atomic int log_sink = SINK_UNKNOWN;
 static _Atomic uint64_t log_drops;
 static _Atomic uint64_t log_drops_told;
+static _Atomic bool log_has_panicked;
 /* Pool threads hardly ever log: one that finds this taken writes its line without a limit. */
 static atomic_flag log_limit_lock = ATOMIC_FLAG_INIT;
 static struct log_limit log_limits;
@@ -339,7 +341,61 @@ void log_panic(const char *file, int line, const char *why)
     struct log_field fields[] = {LOG_STR("file", file), LOG_INT("line", line), LOG_STR("why", why)};
 
     write_line(LOG_LEVEL_ERROR, "panic.raised", fields, 3);
+    log_has_panicked = true;
     abort();
+}
+
+static const char *crash_name(int signo)
+{
+    switch (signo) {
+    case SIGABRT:
+        return "SIGABRT";
+    case SIGSEGV:
+        return "SIGSEGV";
+    case SIGBUS:
+        return "SIGBUS";
+    case SIGFPE:
+        return "SIGFPE";
+    default:
+        return "SIGILL";
+    }
+}
+
+static const char *crash_reason(int signo, const siginfo_t *info)
+{
+    if (info->si_code == SI_USER || (info->si_code == SI_TKILL && info->si_pid != getpid()))
+        return "another process sent the signal: systemd does so when the watchdog's time is over";
+    if (signo == SIGABRT)
+        return "a library called abort(): it gave up, and said why above or not at all";
+    return "the processor refused an instruction or an access to memory";
+}
+
+/* Only what may be called in a signal handler: no allocation, no stdio, no lock. */
+static void on_crash(int signo, siginfo_t *info, void *context)
+{
+    struct log_field fields[] = {LOG_STR("signal", crash_name(signo)),
+                                 LOG_STR("why", crash_reason(signo, info))};
+    struct line line;
+
+    (void)context;
+    if (!log_has_panicked) {
+        line_build(&line, LOG_LEVEL_ERROR, "process.crashed", fields, 2);
+        (void)line_write(&line);
+    }
+    raise(signo); /* pending until this handler, which is no longer installed, has returned */
+}
+
+void log_crashes(void)
+{
+    static const int signals[] = {SIGABRT, SIGSEGV, SIGBUS, SIGFPE, SIGILL};
+    struct sigaction action = {.sa_sigaction = on_crash,
+                               .sa_flags = SA_SIGINFO | (int)SA_RESETHAND};
+    struct sigaction before;
+
+    for (size_t i = 0; i < sizeof signals / sizeof *signals; i++)
+        if (sigaction(signals[i], NULL, &before) == 0 && !(before.sa_flags & SA_SIGINFO) &&
+            before.sa_handler == SIG_DFL)
+            sigaction(signals[i], &action, NULL);
 }
 
 void fatal(const char *event, const char *why)

@@ -62,6 +62,13 @@ void log_tick(void);
 /* Writes the masked form of an address into out, NUL-terminated; also used for receipts. */
 void log_mask(const char *address, char *out, unsigned out_bytes);
 
+/*
+ * From here on a signal that ends the process for a fault (SIGABRT, SIGSEGV, SIGBUS, SIGFPE,
+ * SIGILL) writes one line first, `process.crashed`: libraries call abort() without a word.  A
+ * signal that has a handler already, as under AddressSanitizer, is left alone; panics have their
+ * own line.
+ */
+void log_crashes(void);
 /* Cannot start or cannot go on: logs and exits with 1. */
 void fatal(const char *event, const char *why) __attribute__((noreturn));
 

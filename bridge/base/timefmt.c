@@ -38,8 +38,17 @@ static void civil_from_days(int64_t days, int64_t *year, int *month, int *day)
     *year = year_of_era + era * 400 + (*month <= 2);
 }
 
+static char *put_digits(char *at, int64_t value, int digits, char after)
+{
+    for (int i = digits; i-- > 0; value /= 10)
+        at[i] = (char)('0' + value % 10);
+    at[digits] = after;
+    return at + digits + 1;
+}
+
 char *timefmt_wall(int64_t wall_ms, char out[TIMEFMT_BYTES])
 {
+    char *at = out;
     int64_t days = wall_ms / DAY_MS - (wall_ms % DAY_MS < 0);
     int64_t ms = wall_ms - days * DAY_MS;
     int64_t year;
@@ -47,12 +56,18 @@ char *timefmt_wall(int64_t wall_ms, char out[TIMEFMT_BYTES])
 
     civil_from_days(days, &year, &month, &day);
     if (year < 0 || year > 9999) { /* no RFC 3339 form; only a broken clock gets here */
-        snprintf(out, TIMEFMT_BYTES, "%s",
-                 year < 0 ? "0000-01-01T00:00:00.000Z" : "9999-12-31T23:59:59.999Z");
+        memcpy(out, year < 0 ? "0000-01-01T00:00:00.000Z" : "9999-12-31T23:59:59.999Z",
+               sizeof "0000-01-01T00:00:00.000Z");
         return out;
     }
-    snprintf(out, TIMEFMT_BYTES, "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ", (int)year, month, day,
-             (int)(ms / 3600000), (int)(ms / 60000 % 60), (int)(ms / 1000 % 60), (int)(ms % 1000));
+    at = put_digits(at, year, 4, '-');
+    at = put_digits(at, month, 2, '-');
+    at = put_digits(at, day, 2, 'T');
+    at = put_digits(at, ms / 3600000, 2, ':');
+    at = put_digits(at, ms / 60000 % 60, 2, ':');
+    at = put_digits(at, ms / 1000 % 60, 2, '.');
+    at = put_digits(at, ms % 1000, 3, 'Z');
+    *at = '\0';
     return out;
 }
 

@@ -276,6 +276,8 @@ static void on_ready(void *ctx, int events)
     struct http_client *client = engine->client;
     int fd = sock->fd;
 
+    if (events & LOOP_BROKEN && !sock->on_lent)
+        return; /* the deadlines of its calls end them; the next wish watches it again */
     if (sock->on_lent) {
         http_client_enter(client);
         sock->on_lent(sock->lent_ctx, events);
@@ -351,9 +353,10 @@ static int on_socket_wish(CURL *easy, curl_socket_t fd, int what, void *ctx, voi
         return 0; /* closed already */
     sock = socket_get(engine, fd);
     sock->wanted = (what & CURL_POLL_IN ? LOOP_READ : 0) | (what & CURL_POLL_OUT ? LOOP_WRITE : 0);
+    sock->was_read |= (sock->wanted & LOOP_READ) != 0;
     if (what != CURL_POLL_REMOVE) {
         loop_watch_start(client->loop, &sock->watch, fd, sock->wanted, on_ready, sock);
-    } else if (!sock->is_connection) {
+    } else if (!sock->is_connection || !sock->was_read) {
         socket_forget(client, fd); /* its number is another's next: a watch would be on that */
     }
     return 0;

@@ -25,8 +25,11 @@ struct http_socket {
     struct loop_watch watch;
     int fd;
     int wanted; /* LOOP_READ | LOOP_WRITE, or 0 between requests */
-    /* Ends in on_close_socket().  Others, as the resolver's pairs, are closed without a word. */
-    bool is_connection;
+    /*
+     * These end in on_close_socket(): connections that have been made, of which libcurl wants to
+     * read.  It closes by itself the resolver's pairs and sockets that it was still connecting.
+     */
+    bool is_connection, was_read;
     /* A mail session's: libcurl has made the connection, and looks at it no more. */
     void (*on_lent)(void *ctx, int events);
     void *lent_ctx;

@@ -18,6 +18,7 @@
 
 /* Places beyond connections_max, for connections that end while new ones have come already. */
 #define PLACES_SPARE 64
+#define REWATCH_MS   1000 /* after the kernel had no room for a watch */
 
 struct http_server {
     struct loop *loop;
@@ -26,7 +27,7 @@ struct http_server {
     void *ctx;
     struct MHD_Daemon *daemon;
     struct loop_watch watch;
-    struct loop_timer timer;
+    struct loop_timer timer, rewatch;
     struct loop_deferred again; /* after an answer from outside: let the daemon see it */
     struct list waiting;        /* exchanges suspended */
     struct list silent;         /* peers without a request under way, the longest so first */
@@ -90,10 +91,24 @@ static void run_daemon(void *ctx)
         loop_timer_stop(&server->timer);
 }
 
+static void watch_daemon(void *ctx);
+
 static void on_ready(void *ctx, int events)
 {
-    (void)events;
-    run_daemon(ctx);
+    struct http_server *server = ctx;
+
+    run_daemon(server);
+    if (events & LOOP_BROKEN)
+        loop_timer_start(server->loop, &server->rewatch, REWATCH_MS, watch_daemon, server);
+}
+
+static void watch_daemon(void *ctx)
+{
+    struct http_server *server = ctx;
+
+    loop_watch_start(server->loop, &server->watch,
+                     MHD_get_daemon_info(server->daemon, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd,
+                     LOOP_READ, on_ready, server);
 }
 
 /* ---- connections ---- */
@@ -419,8 +434,16 @@ void http_answer(struct http_exchange *exchange, int status, const char *content
 
 /* ---- start and end ---- */
 
+/* The library aborts behind this. */
+static void on_library_panic(void *ctx, const char *file, unsigned line, const char *reason)
+{
+    (void)ctx;
+    log_panic(file ? file : "libmicrohttpd", (int)line, reason ? reason : "libmicrohttpd gave up");
+}
+
 static struct MHD_Daemon *start_daemon(struct http_server *server, int fd)
 {
+    MHD_set_panic_func(on_library_panic, NULL);
     return MHD_start_daemon(
         MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC, 0, NULL, NULL, on_access, server,
         MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT,
@@ -459,9 +482,7 @@ int http_server_open(struct loop *loop, const struct http_server_config *config,
         free(server);
         return ERR_IO;
     }
-    loop_watch_start(loop, &server->watch,
-                     MHD_get_daemon_info(server->daemon, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd,
-                     LOOP_READ, on_ready, server);
+    watch_daemon(server);
     *out = server;
     return 0;
 }
@@ -478,6 +499,7 @@ void http_server_close(struct http_server *server)
                     NULL, "", 0);
     MHD_run(server->daemon);
     loop_watch_stop(&server->watch);
+    loop_timer_stop(&server->rewatch);
     loop_timer_stop(&server->timer);
     loop_defer_cancel(server->loop, &server->again);
     MHD_stop_daemon(server->daemon); /* closes the listening socket as well */

@@ -470,8 +470,16 @@ static void work(struct mail_session *session, bool can_read)
 
 static void on_event(void *ctx, int events)
 {
-    (void)events;
-    work(ctx, true);
+    struct mail_session *session = ctx;
+    struct http_client *client = session->client;
+
+    if (!(events & LOOP_BROKEN)) {
+        work(session, true);
+        return;
+    }
+    http_client_enter(client);
+    lose(session, CURLE_RECV_ERROR);
+    http_client_leave(client);
 }
 
 /* ---- being given a mail ---- */

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "io/loop.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
 #include <time.h>
 
 #include <uv.h>
@@ -19,11 +22,13 @@ struct loop {
     struct heap timers;  /* of struct timer, by boot clock */
     struct list signals; /* of struct signal_watch */
     struct list deferred;
-    unsigned linger_us; /* before the coming wait */
-    size_t watches;     /* started and not stopped */
-    size_t works;       /* queued and not done */
-    int64_t now_ms;     /* 0: not read yet in this turn */
-    uint64_t turns;     /* made by loop_run() */
+    struct list watching; /* of struct watch: all */
+    struct list fresh;    /* started since libuv last polled */
+    struct list broken;   /* refused by the kernel; their owners are to be told */
+    unsigned linger_us;   /* before the coming wait */
+    size_t works;         /* queued and not done */
+    int64_t now_ms;       /* 0: not read yet in this turn */
+    uint64_t turns;       /* made by loop_run() */
     bool is_stopping, is_woken;
 };
 
@@ -35,8 +40,12 @@ struct timer {
 };
 
 struct watch {
-    uv_poll_t poll;
+    uv_poll_t *poll;         /* NULL: never started, or broken; freed when libuv has let go of it */
+    struct list_node node;   /* in loop->watching */
+    struct list_node change; /* in list */
+    struct list *list;       /* fresh, broken or none */
     struct loop *loop;
+    int fd;
     int events; /* what libuv watches now */
     void (*on_ready)(void *ctx, int events);
     void *ctx;
@@ -99,6 +108,9 @@ struct loop *loop_new(void)
     must(uv_async_init(&loop->uv, &loop->anchor, on_nothing_sent), "uv_async_init");
     list_init(&loop->signals);
     list_init(&loop->deferred);
+    list_init(&loop->watching);
+    list_init(&loop->fresh);
+    list_init(&loop->broken);
     return loop;
 }
 
@@ -112,7 +124,7 @@ void loop_free(struct loop *loop)
     struct list_node *node;
 
     ASSERT(loop->timers.count == 0);
-    ASSERT(loop->watches == 0);
+    ASSERT(loop->watching.count == 0);
     ASSERT(loop->deferred.count == 0);
     while ((node = list_pop_front(&loop->signals))) {
         struct signal_watch *watch = CONTAINER_OF(node, struct signal_watch, node);
@@ -122,7 +134,7 @@ void loop_free(struct loop *loop)
     uv_close((uv_handle_t *)&loop->waiting, NULL);
     uv_close((uv_handle_t *)&loop->anchor, NULL);
     uv_run(&loop->uv, UV_RUN_DEFAULT); /* works under way and close callbacks */
-    ASSERT(loop->works == 0 && loop->timers.count == 0 && loop->watches == 0);
+    ASSERT(loop->works == 0 && loop->timers.count == 0 && loop->watching.count == 0);
     ASSERT(uv_loop_close(&loop->uv) == 0);
     heap_fini(&loop->timers);
     free(loop);
@@ -155,6 +167,9 @@ void loop_stop(struct loop *loop)
     loop->is_stopping = true;
 }
 
+static void add_fresh(struct loop *loop);
+static void run_broken(struct loop *loop);
+
 /* Timers started by a callback wait for the next turn, so that none can starve the rest. */
 static void run_timers(struct loop *loop)
 {
@@ -186,7 +201,7 @@ static int64_t next_wait(struct loop *loop, int64_t wait_ms)
 {
     struct heap_node *first = heap_first(&loop->timers);
 
-    if (loop->is_woken || loop->is_stopping || loop->deferred.count)
+    if (loop->is_woken || loop->is_stopping || loop->deferred.count || loop->broken.count)
         return 0;
     if (first) {
         int64_t left = first->key - clock_boot_ms();
@@ -231,7 +246,9 @@ void loop_run(struct loop *loop, int64_t (*turn)(void *ctx), void *ctx)
         loop->turns++;
         run_deferred(loop);
         log_tick();
+        add_fresh(loop);
         wait_for_events(loop, next_wait(loop, wait_ms));
+        run_broken(loop);
         run_timers(loop);
     }
     run_deferred(loop);
@@ -275,7 +292,14 @@ bool loop_timer_is_armed(const struct loop_timer *handle)
     return timer && heap_is_linked(&timer->node);
 }
 
-/* ---- watches ---- */
+/*
+ * ---- watches ----
+ *
+ * libuv calls abort(), without a word, when the kernel refuses a descriptor that it was told to
+ * watch: one that a library has closed since, or one too many for the kernel.  So the loop adds
+ * each new watch to libuv's epoll descriptor itself, right before libuv does; libuv finds it there
+ * (EEXIST).  What the kernel refuses is LOOP_BROKEN for its owner, and all others go on.
+ */
 
 static void on_poll(uv_poll_t *poll, int status, int events)
 {
@@ -294,23 +318,121 @@ static void on_poll(uv_poll_t *poll, int status, int events)
     watch->on_ready(watch->ctx, ready); /* may stop the watch: touch nothing after */
 }
 
+static void on_poll_closed(uv_handle_t *handle)
+{
+    free(handle);
+}
+
+static void unlist(struct watch *watch)
+{
+    if (watch->list)
+        list_remove(watch->list, &watch->change);
+    watch->list = NULL;
+}
+
+static void enlist(struct watch *watch, struct list *list)
+{
+    if (watch->list == list)
+        return;
+    unlist(watch);
+    watch->list = list;
+    list_push_back(list, &watch->change);
+}
+
+static void close_poll(struct watch *watch)
+{
+    if (watch->poll)
+        uv_close((uv_handle_t *)watch->poll, on_poll_closed);
+    watch->poll = NULL;
+    watch->events = 0;
+    unlist(watch);
+}
+
+/* Its owner is told in this turn, when no function of the owner is on the stack. */
+static void break_watch(struct watch *watch, const char *why)
+{
+    log_warn("watch.failed", LOG_INT("fd", watch->fd), LOG_STR("why", why));
+    close_poll(watch);
+    enlist(watch, &watch->loop->broken);
+}
+
+/*
+ * The kernel has given the number of a watched descriptor to another one: the first was closed
+ * while it was watched.  Its owner has to know of that end, and would only harm the new one.
+ */
+static void drop_stale(struct watch *fresh)
+{
+    struct list *watching = &fresh->loop->watching;
+
+    for (struct list_node *node = list_first(watching); node; node = list_next(watching, node)) {
+        struct watch *watch = CONTAINER_OF(node, struct watch, node);
+
+        if (watch == fresh || watch->fd != fresh->fd || !watch->poll)
+            continue;
+        log_error("watch.stale", LOG_INT("fd", watch->fd),
+                  LOG_STR("why", "the descriptor was closed while it was watched"));
+        close_poll(watch);
+    }
+}
+
+static int open_poll(struct watch *watch)
+{
+    uv_poll_t *poll;
+    int rc;
+
+    if (watch->poll)
+        return 0;
+    poll = xcalloc(1, sizeof *poll);
+    rc = uv_poll_init(&watch->loop->uv, poll, watch->fd);
+    if (rc == UV_EEXIST) {
+        drop_stale(watch);
+        rc = uv_poll_init(&watch->loop->uv, poll, watch->fd);
+    }
+    if (rc != 0) {
+        free(poll);
+        return rc;
+    }
+    poll->data = watch;
+    watch->poll = poll;
+    return 0;
+}
+
 static struct watch *watch_new(struct loop *loop, int fd)
 {
     struct watch *watch = xcalloc(1, sizeof *watch);
 
     watch->loop = loop;
-    watch->poll.data = watch;
-    must(uv_poll_init(&loop->uv, &watch->poll, fd), "uv_poll_init");
-    loop->watches++;
+    watch->fd = fd;
+    list_push_back(&loop->watching, &watch->node);
     return watch;
+}
+
+static void set_events(struct watch *watch, int events)
+{
+    int uv_events =
+        (events & LOOP_READ ? UV_READABLE : 0) | (events & LOOP_WRITE ? UV_WRITABLE : 0);
+    int rc;
+
+    unlist(watch);
+    watch->events = events;
+    if (!events) {
+        if (watch->poll)
+            uv_poll_stop(watch->poll);
+        return;
+    }
+    rc = open_poll(watch);
+    if (rc == 0)
+        rc = uv_poll_start(watch->poll, uv_events, on_poll);
+    if (rc == 0)
+        enlist(watch, &watch->loop->fresh);
+    else
+        break_watch(watch, uv_strerror(rc));
 }
 
 void loop_watch_start(struct loop *loop, struct loop_watch *handle, int fd, int events,
                       void (*on_ready)(void *ctx, int events), void *ctx)
 {
     struct watch *watch;
-    int uv_events =
-        (events & LOOP_READ ? UV_READABLE : 0) | (events & LOOP_WRITE ? UV_WRITABLE : 0);
 
     if (handle->handle && handle->fd != fd)
         loop_watch_stop(handle);
@@ -321,18 +443,8 @@ void loop_watch_start(struct loop *loop, struct loop_watch *handle, int fd, int 
     watch = handle->handle;
     watch->on_ready = on_ready;
     watch->ctx = ctx;
-    if (watch->events == events)
-        return; /* every uv_poll_start() costs two system calls */
-    watch->events = events;
-    if (events)
-        must(uv_poll_start(&watch->poll, uv_events, on_poll), "uv_poll_start");
-    else
-        must(uv_poll_stop(&watch->poll), "uv_poll_stop");
-}
-
-static void on_watch_closed(uv_handle_t *handle)
-{
-    free(handle->data);
+    if (watch->events != events) /* every uv_poll_start() costs system calls */
+        set_events(watch, events);
 }
 
 void loop_watch_stop(struct loop_watch *handle)
@@ -342,8 +454,42 @@ void loop_watch_stop(struct loop_watch *handle)
     if (!watch)
         return;
     handle->handle = NULL;
-    watch->loop->watches--;
-    uv_close((uv_handle_t *)&watch->poll, on_watch_closed);
+    close_poll(watch);
+    list_remove(&watch->loop->watching, &watch->node);
+    free(watch);
+}
+
+/* Right before libuv does the same: nothing may come between that closes a descriptor. */
+static void add_fresh(struct loop *loop)
+{
+    struct list_node *node;
+
+    while ((node = list_first(&loop->fresh))) {
+        struct watch *watch = CONTAINER_OF(node, struct watch, change);
+        struct epoll_event event = {
+            .events = (watch->events & LOOP_READ ? (unsigned)EPOLLIN : 0u) |
+                      (watch->events & LOOP_WRITE ? (unsigned)EPOLLOUT : 0u),
+            .data.fd = watch->fd,
+        };
+
+        unlist(watch);
+        if (epoll_ctl(uv_backend_fd(&loop->uv), EPOLL_CTL_ADD, watch->fd, &event) &&
+            errno != EEXIST)
+            break_watch(watch, strerror(errno));
+    }
+}
+
+static void run_broken(struct loop *loop)
+{
+    size_t budget = loop->broken.count;
+    struct list_node *node;
+
+    while (budget-- && (node = list_first(&loop->broken))) {
+        struct watch *watch = CONTAINER_OF(node, struct watch, change);
+
+        unlist(watch);
+        watch->on_ready(watch->ctx, LOOP_READ | LOOP_WRITE | LOOP_BROKEN); /* may stop it */
+    }
 }
 
 /* ---- work elsewhere ---- */

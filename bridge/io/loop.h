@@ -55,8 +55,15 @@ void loop_timer_start(struct loop *loop, struct loop_timer *timer, int64_t after
 void loop_timer_stop(struct loop_timer *timer);
 bool loop_timer_is_armed(const struct loop_timer *timer);
 
-/* Readiness of one descriptor.  Stop before the library that owns it closes it. */
-enum { LOOP_READ = 1, LOOP_WRITE = 2 };
+/*
+ * Readiness of one descriptor.  Stop before the library that owns it closes it.
+ *
+ * LOOP_BROKEN, beside the other two: the descriptor cannot be watched, because it is closed or
+ * the kernel has no room for another; `watch.failed` says why.  The watch has stopped.  The owner
+ * ends the connection, or starts the watch again later: at once would be a loop without a wait.
+ * A watch whose descriptor was closed, and whose number another watch has got, is told nothing.
+ */
+enum { LOOP_READ = 1, LOOP_WRITE = 2, LOOP_BROKEN = 4 };
 struct loop_watch {
     void *handle;
     int fd;

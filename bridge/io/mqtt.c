@@ -379,6 +379,12 @@ static void on_socket(void *ctx, int events)
     bool is_lane = mqtt->config.batch_max != 0;
 
     mqtt_enter(mqtt);
+    if (events & LOOP_BROKEN) {
+        mqtt_lose(mqtt, "its socket cannot be watched");
+        mqtt_end_if_lost(mqtt);
+        mqtt_leave(mqtt);
+        return;
+    }
     if (events & LOOP_WRITE && (!is_lane || mqtt->unreleased == 0 || mqtt->is_releasing))
         mqtt_write(mqtt);
     if (mqtt->generation == generation && events & LOOP_READ && !mqtt->is_releasing) {

@@ -192,13 +192,20 @@ static void watch_for(struct pg *pg, int events)
     loop_watch_start(pg->loop, &pg->watch, PQsocket(pg->conn), events, on_socket, pg);
 }
 
+/* libpq may have closed its socket, and the turn in which the connection ends may be the next. */
+static void end_later(struct pg *pg)
+{
+    loop_watch_stop(&pg->watch);
+    loop_defer(pg->loop, &pg->broken);
+}
+
 /* Writes what libpq holds, and asks to be told when the socket takes more. */
 static void flush(struct pg *pg)
 {
     int left = PQflush(pg->conn);
 
-    if (left < 0)
-        loop_defer(pg->loop, &pg->broken);
+    if (left < 0 || PQsocket(pg->conn) < 0)
+        end_later(pg);
     else
         watch_for(pg, left ? LOOP_READ | LOOP_WRITE : LOOP_READ);
 }
@@ -584,7 +591,9 @@ static void on_socket(void *ctx, int events)
     unsigned generation = pg->generation;
 
     enter(pg);
-    if (pg->state == PG_CONNECTING) {
+    if (events & LOOP_BROKEN) {
+        fail(pg, "its socket cannot be watched");
+    } else if (pg->state == PG_CONNECTING) {
         poll_connection(pg);
     } else {
         if (events & LOOP_READ)
@@ -704,7 +713,7 @@ int pg_send(struct pg *pg, const struct pg_statement *statement, const struct pg
         return ERR_FULL;
     ASSERT(params->count == statement->params);
     if (!send_one(pg, statement, params)) {
-        loop_defer(pg->loop, &pg->broken); /* without its sync nothing commits */
+        end_later(pg); /* without its sync nothing commits */
         return ERR_CLOSED;
     }
     pending = &pg->pending[(pg->head + pg->count++) & pg->mask];

@@ -152,7 +152,10 @@ static void on_ready(void *ctx, int events)
 {
     struct edge *edge = ctx;
 
-    (void)events;
+    if (events & LOOP_BROKEN) {
+        pause_accepting(edge);
+        loop_timer_start(edge->loop, &edge->timer, PAUSE_MS, on_pause_over, edge);
+    }
     for (int i = 0; i < ACCEPT_MAX && !edge->is_paused; i++) {
         bool is_full = edge->relays.count >= edge->config->connections_max;
 

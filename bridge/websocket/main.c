@@ -106,6 +106,7 @@ static int run(struct options *options)
 
     secret_guard_process(); /* tokens pass through */
     log_init(options->log_level, options->log_format);
+    log_crashes();
     daemon.loop = loop_new();
     daemon.metrics = metrics_new();
     if (edge_open(daemon.loop, &options->edge, &daemon.edge, why, sizeof(why)))

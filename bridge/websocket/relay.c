@@ -397,7 +397,9 @@ static void on_broker(void *ctx, int events)
     int error = 0;
     socklen_t length = sizeof(error);
 
-    if (relay->stage == STAGE_CONNECTING) {
+    if (events & LOOP_BROKEN) {
+        end(relay, RELAY_BROKER_LOST);
+    } else if (relay->stage == STAGE_CONNECTING) {
         if (getsockopt(relay->broker, SOL_SOCKET, SO_ERROR, &error, &length) || error)
             broker_is_away(relay, error);
         else
@@ -470,9 +472,11 @@ static void on_client(void *ctx, int events)
 {
     struct relay *relay = ctx;
 
-    if (events & LOOP_WRITE)
+    if (events & LOOP_BROKEN)
+        end(relay, RELAY_CLIENT_LOST);
+    else if (events & LOOP_WRITE)
         flush_down(relay);
-    if (events & LOOP_READ)
+    if (!relay->is_over && events & LOOP_READ)
         read_client(relay);
     settle(relay);
 }

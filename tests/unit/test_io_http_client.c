@@ -2,12 +2,14 @@
 #include "io/http_client.h"
 #include "io/http_client_private.h"
 
+#include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include "http_peer.h"
+#include "log_capture.h"
 
 static void requests_arrive_as_asked(void **state)
 {
@@ -164,28 +166,96 @@ static void never(void *ctx, int events)
     (void)ctx, (void)events;
 }
 
-/* A name is resolved by a thread that wakes libcurl through a pair, which libcurl closes itself. */
-static void what_resolved_a_name_is_watched_no_more(void **state)
+/* Takes every number that is free: a watch that was left on one of them is found, and logged. */
+static void watch_all_free_numbers(struct scene *scene)
 {
     enum { COUNT = 64 };
     struct loop_watch watches[COUNT] = {0};
-    struct scene scene;
     int fds[COUNT];
 
-    (void)state;
-    scene_open(&scene);
-    assert_int_equal(send_url(&scene, "http://name.invalid/"), 0);
-    run_until_answered(&scene, 1);
-    assert_true(scene.last.fail != HTTP_FAIL_NONE);
-    for (int i = 0; i < COUNT; i++) { /* takes every number that is free, also that of the pair */
+    for (int i = 0; i < COUNT; i++) {
         fds[i] = eventfd(0, EFD_CLOEXEC);
-        loop_watch_start(scene.loop, &watches[i], fds[i], LOOP_READ, never, NULL);
+        loop_watch_start(scene->loop, &watches[i], fds[i], LOOP_READ, never, NULL);
     }
     for (int i = 0; i < COUNT; i++) {
         loop_watch_stop(&watches[i]);
         close(fds[i]);
     }
+}
+
+/* A name is resolved by a thread that wakes libcurl through a pair, which libcurl closes itself. */
+static void what_resolved_a_name_is_watched_no_more(void **state)
+{
+    struct log_capture capture;
+    struct scene scene;
+
+    (void)state;
+    scene_open(&scene);
+    log_capture_start(&capture);
+    assert_int_equal(send_url(&scene, "http://name.invalid/"), 0);
+    run_until_answered(&scene, 1);
+    assert_true(scene.last.fail != HTTP_FAIL_NONE);
+    watch_all_free_numbers(&scene);
+    assert_null(strstr(log_capture_end(&capture), "watch."));
     scene_close(&scene);
+}
+
+/* A loopback port at which further connections are neither made nor refused. */
+static int open_full_listener(int *port, int *held, int held_max)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET};
+    socklen_t length = sizeof(address);
+    int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct pollfd ready = {.events = POLLOUT};
+
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    assert_int_equal(bind(listener, (struct sockaddr *)&address, sizeof(address)), 0);
+    assert_int_equal(listen(listener, 0), 0);
+    assert_int_equal(getsockname(listener, (struct sockaddr *)&address, &length), 0);
+    *port = ntohs(address.sin_port);
+    for (int i = 0; i < held_max; i++) {
+        held[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+        (void)!connect(held[i], (struct sockaddr *)&address, sizeof(address));
+        ready.fd = held[i];
+        (void)!poll(&ready, 1, 100);
+    }
+    assert_int_equal(poll(&ready, 1, 0), 0); /* the last one waits */
+    return listener;
+}
+
+/*
+ * The first one as after SIGSTOP: the turn in which the connection is begun is also the one in
+ * which the call's time is over; the others later.  libcurl closes a socket that is being connected
+ * without its closesocket callback.
+ */
+static void a_connection_that_was_never_made_is_watched_no_more(void **state)
+{
+    struct log_capture capture;
+    struct scene scene;
+    char url[64];
+    int held[4], port, listener;
+
+    (void)state;
+    listener = open_full_listener(&port, held, 4);
+    scene_open(&scene);
+    log_capture_start(&capture);
+    snprintf(url, sizeof(url), "http://127.0.0.1:%d/", port);
+    for (size_t calls = 1; calls <= 3; calls++) {
+        struct http_request request = request_for(url);
+
+        request.timeout_ms = 100;
+        assert_int_equal(http_send(scene.client, &request, on_response, &scene), 0);
+        if (calls == 1)
+            usleep(400000);
+        run_until_answered(&scene, calls);
+        assert_int_equal(scene.last.fail, HTTP_FAIL_CONNECT);
+        watch_all_free_numbers(&scene);
+    }
+    assert_null(strstr(log_capture_end(&capture), "watch."));
+    scene_close(&scene);
+    for (int i = 0; i < 4; i++)
+        close(held[i]);
+    close(listener);
 }
 
 static void redirects_are_answers(void **state)
@@ -575,6 +645,7 @@ int main(void)
         cmocka_unit_test(large_bodies_do_not_grow_us),
         cmocka_unit_test(nothing_listens_nothing_resolves),
         cmocka_unit_test(what_resolved_a_name_is_watched_no_more),
+        cmocka_unit_test(a_connection_that_was_never_made_is_watched_no_more),
         cmocka_unit_test(redirects_are_answers),
         cmocka_unit_test(connections_are_reused),
         cmocka_unit_test(a_request_is_never_sent_twice),

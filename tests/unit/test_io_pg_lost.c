@@ -107,6 +107,57 @@ static void reset_starts_over(void **state)
     scene_close(&scene);
 }
 
+/* The socket by which this process talks with the server. */
+static int find_socket(void)
+{
+    for (int fd = 3; fd < 256; fd++) {
+        struct sockaddr_un address = {0};
+        socklen_t length = sizeof(address);
+
+        if (getpeername(fd, (struct sockaddr *)&address, &length) == 0 &&
+            address.sun_family == AF_UNIX && strstr(address.sun_path, ".s.PGSQL"))
+            return fd;
+    }
+    fail_msg("no connection to the server was found");
+    return -1;
+}
+
+static void send_and_lose(void *ctx)
+{
+    struct scene *scene = ctx;
+    struct pg_params params;
+    char *text = calloc(1, 8000001);
+
+    memset(text, 'x', 8000000);
+    pg_params_init(&params);
+    pg_add_text(&params, text);
+    assert_int_equal(pg_send(scene->pg, &warn_softly, &params, on_result, scene), 0);
+    pg_params_fini(&params); /* more than the socket takes: the watch for writing is queued */
+    free(text);
+    shutdown(find_socket(), SHUT_RDWR);
+    assert_int_equal(send_int(scene, &number, 1, on_result, scene), ERR_CLOSED);
+}
+
+/*
+ * What is sent at the end of a turn can show that the connection is lost, and libpq closes its
+ * socket then.  The connection ends in the next turn: the wait between must not watch the socket.
+ */
+static void a_loss_that_sending_shows_leaves_no_watch_on_the_closed_socket(void **state)
+{
+    struct loop_deferred at_the_end = {.run = send_and_lose};
+    struct scene scene;
+
+    (void)state;
+    scene_open(&scene);
+    at_the_end.ctx = &scene;
+    loop_defer(scene.loop, &at_the_end);
+    run_until(&scene, has_gone_down, 5000);
+    assert_null(strstr(scene.why, "watched"));
+    assert_int_equal(scene.last.err, ERR_DOUBT);
+    run_until(&scene, is_up, 10000);
+    scene_close(&scene);
+}
+
 static void names_are_resolved_and_dead_hosts_passed_over(void **state)
 {
     struct pg_config config;
@@ -406,6 +457,7 @@ int main(void)
         cmocka_unit_test(a_stopped_server_means_doubt_at_the_deadline),
         cmocka_unit_test(what_was_given_up_on_does_not_run_later),
         cmocka_unit_test(reset_starts_over),
+        cmocka_unit_test(a_loss_that_sending_shows_leaves_no_watch_on_the_closed_socket),
         cmocka_unit_test(names_are_resolved_and_dead_hosts_passed_over),
         cmocka_unit_test(standbys_are_not_taken_for_primaries),
         cmocka_unit_test(closing_while_connecting_is_quiet),

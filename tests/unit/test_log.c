@@ -280,6 +280,83 @@ static void panic_aborts_and_fatal_exits(void **state)
     assert_int_equal(WEXITSTATUS(status), 1);
 }
 
+static void do_abort(void)
+{
+    signal(SIGABRT, SIG_DFL);
+    log_crashes();
+    abort();
+}
+
+static void do_crash(void)
+{
+    signal(SIGSEGV, SIG_DFL);
+    log_crashes();
+    raise(SIGSEGV);
+}
+
+static void do_panic_with_handler(void)
+{
+    signal(SIGABRT, SIG_DFL);
+    log_crashes();
+    ASSERT(1 + 1 == 3);
+}
+
+static void on_own_signal(int signo)
+{
+    (void)signo;
+    _exit(3);
+}
+
+static void do_abort_with_handler_of_another(void)
+{
+    signal(SIGABRT, on_own_signal);
+    log_crashes();
+    abort();
+}
+
+/* Waits for the end of doomed() in a process of its own; its log is in the capture. */
+static int last_words_of(struct capture *capture, void (*doomed)(void))
+{
+    pid_t pid = fork();
+    int status;
+
+    if (pid == 0) {
+        dup2(capture->writer, STDERR_FILENO);
+        doomed();
+        _exit(99);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    capture_read(capture);
+    return status;
+}
+
+static void no_end_is_silent(void **state)
+{
+    struct capture *capture = calloc(1, sizeof *capture);
+    int status;
+
+    (void)state;
+    capture_start(capture);
+    log_init(LOG_LEVEL_INFO, LOG_FORMAT_JSON);
+    status = last_words_of(capture, do_abort);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+    assert_non_null(strstr(capture->text, "\"level\":\"error\",\"event\":\"process.crashed\","
+                                          "\"signal\":\"SIGABRT\",\"why\":\"a library called"));
+    assert_ptr_equal(strchr(capture->text, '\n'), strrchr(capture->text, '\n'));
+    status = last_words_of(capture, do_crash);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV);
+    assert_non_null(strstr(capture->text, "\"signal\":\"SIGSEGV\""));
+    status = last_words_of(capture, do_panic_with_handler);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+    assert_non_null(strstr(capture->text, "panic.raised"));
+    assert_null(strstr(capture->text, "process.crashed"));
+    status = last_words_of(capture, do_abort_with_handler_of_another);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 3);
+    capture_stop(capture);
+    log_init(LOG_LEVEL_INFO, LOG_FORMAT_TEXT);
+    free(capture);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -291,6 +368,7 @@ int main(void)
         cmocka_unit_test(full_socket_and_closed_pipe_drop),
         cmocka_unit_test(one_event_cannot_flood_the_log),
         cmocka_unit_test(panic_aborts_and_fatal_exits),
+        cmocka_unit_test(no_end_is_silent),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -18,6 +18,8 @@
 #include <uv.h>
 #include <cmocka.h>
 
+#include "log_capture.h"
+
 struct scene {
     struct loop *loop;
     struct loop_timer timers[4];
@@ -267,6 +269,109 @@ static void watch_without_events_is_silent(void **state)
     scene_close(&scene);
 }
 
+static void on_broken(void *ctx, int events)
+{
+    struct scene *scene = ctx;
+
+    scene->last_events = events;
+    note(scene, events & LOOP_BROKEN ? 'b' : 'r');
+}
+
+static void on_other(void *ctx, int events)
+{
+    struct scene *scene = ctx;
+
+    (void)events;
+    note(scene, 'o');
+    loop_stop(scene->loop);
+}
+
+/* libuv would call abort() when it tells the kernel. */
+static void a_descriptor_closed_before_the_wait_breaks_its_watch_alone(void **state)
+{
+    struct loop_watch other = {0};
+    struct log_capture capture;
+    struct scene scene;
+
+    (void)state;
+    log_capture_start(&capture);
+    scene_open(&scene);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, scene.fds), 0);
+    loop_watch_start(scene.loop, &scene.watch, scene.fds[1], LOOP_READ, on_broken, &scene);
+    loop_watch_start(scene.loop, &other, scene.fds[0], LOOP_READ, on_other, &scene);
+    close(scene.fds[1]); /* also makes the other end readable */
+    loop_run(scene.loop, NULL, NULL);
+    assert_string_equal(scene.order, "ob");
+    assert_int_equal(scene.last_events, LOOP_READ | LOOP_WRITE | LOOP_BROKEN);
+    loop_watch_stop(&other);
+    loop_watch_stop(&scene.watch);
+    close(scene.fds[0]);
+    scene_close(&scene);
+    assert_non_null(strstr(log_capture_end(&capture), " warn watch.failed fd="));
+}
+
+/* A regular file: epoll takes none. */
+static void a_descriptor_that_cannot_be_watched_breaks_its_watch(void **state)
+{
+    struct scene scene;
+    char name[] = "/tmp/tocsin-loop-XXXXXX";
+    int fd = mkstemp(name);
+
+    (void)state;
+    assert_true(fd >= 0);
+    unlink(name);
+    scene_open(&scene);
+    loop_watch_start(scene.loop, &scene.watch, fd, LOOP_READ, on_broken, &scene);
+    loop_watch_start(scene.loop, &scene.watch, fd, LOOP_READ, on_broken, &scene);
+    loop_timer_start(scene.loop, &scene.timers[0], 30, on_end, &scene);
+    loop_run(scene.loop, NULL, NULL);
+    assert_string_equal(scene.order, "be");
+    loop_watch_start(scene.loop, &scene.watch, fd, LOOP_READ, on_broken, &scene);
+    scene_close(&scene); /* with a watch that is about to be told */
+    close(fd);
+}
+
+static void on_old(void *ctx, int events)
+{
+    (void)events;
+    note(ctx, 'o');
+}
+
+/* As a library does that closes a socket without telling. */
+static void a_number_given_anew_is_watched_for_its_new_owner(void **state)
+{
+    struct loop_watch old = {0};
+    struct log_capture capture;
+    struct scene scene;
+    int number, pair[2];
+
+    (void)state;
+    log_capture_start(&capture);
+    scene_open(&scene);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+    number = pair[0];
+    loop_watch_start(scene.loop, &old, number, LOOP_READ, on_old, &scene);
+    loop_timer_start(scene.loop, &scene.timers[0], 10, on_end, &scene);
+    loop_run(scene.loop, NULL, NULL);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, scene.fds), 0);
+    assert_int_equal(dup2(scene.fds[0], number), number); /* closes what it was */
+    loop_watch_start(scene.loop, &scene.watch, number, LOOP_READ, on_broken, &scene);
+    assert_int_equal(write(scene.fds[1], "x", 1), 1);
+    loop_timer_start(scene.loop, &scene.timers[0], 0, on_end, &scene);
+    loop_run(scene.loop, NULL, NULL);
+    assert_string_equal(scene.order, "ere");
+    loop_watch_stop(&old); /* takes nothing from the new one */
+    loop_timer_start(scene.loop, &scene.timers[0], 0, on_end, &scene);
+    loop_run(scene.loop, NULL, NULL);
+    assert_string_equal(scene.order, "erere");
+    close(number);
+    close(pair[1]);
+    close(scene.fds[0]);
+    close(scene.fds[1]);
+    scene_close(&scene);
+    assert_non_null(strstr(log_capture_end(&capture), " error watch.stale fd="));
+}
+
 static void do_work(void *ctx)
 {
     struct scene *scene = ctx;
@@ -466,6 +571,9 @@ int main(void)
         cmocka_unit_test(linger_sleeps_once),
         cmocka_unit_test(watches_follow_their_events),
         cmocka_unit_test(watch_without_events_is_silent),
+        cmocka_unit_test(a_descriptor_closed_before_the_wait_breaks_its_watch_alone),
+        cmocka_unit_test(a_descriptor_that_cannot_be_watched_breaks_its_watch),
+        cmocka_unit_test(a_number_given_anew_is_watched_for_its_new_owner),
         cmocka_unit_test(work_runs_elsewhere_and_comes_back),
         cmocka_unit_test(deferred_runs_once_after_the_turn),
         cmocka_unit_test(signals_arrive_on_the_loop),
