@@ -30,6 +30,18 @@ PORT_FIRST, PORT_LAST = 20000, 32000  # below the ports the kernel hands to clie
 _alive = []  # everything started and not stopped, killed at exit whatever happens
 
 
+# A library that calls abort() says nothing: AddressSanitizer then writes where it was.
+ASAN_OPTIONS = ["handle_abort=1"]
+
+
+def sanitizer_env(*more):
+    """What sanitizers of a server are told: the caller's own, ASAN_OPTIONS, and then more."""
+    options = [os.environ.get("ASAN_OPTIONS"), *ASAN_OPTIONS, *more]
+    return {"ASAN_OPTIONS": ":".join(filter(None, options)),
+            "LSAN_OPTIONS": "print_suppressions=0:suppressions="
+            + os.path.join(ROOT, "tests", "lsan.txt")}
+
+
 class ServerError(Exception):
     """A server did not start, did not stop cleanly, or reported a fault."""
 
@@ -160,12 +172,7 @@ class Server:
         self.log = os.path.join(self.dir, self.name + ".log")
         self.detach = detach
         self.process = None
-        # A library that calls abort() says nothing: AddressSanitizer then writes where it was.
-        self.env = {"ASAN_OPTIONS": ":".join(filter(None, [os.environ.get("ASAN_OPTIONS"),
-                                                           "handle_abort=1"])),
-                    "LSAN_OPTIONS": "print_suppressions=0:suppressions="
-                    + os.path.join(ROOT, "tests", "lsan.txt"),
-                    "TOCSIN_ALLOW_CORE": "1"}  # tests look into /proc, also where they are not root
+        self.env = {**sanitizer_env(), "TOCSIN_ALLOW_CORE": "1"}  # tests look into /proc, also where they are not root
         self.account = None  # the passwd entry to run as, when not our own
         self.exit_codes = {0}
         self.checked = 0  # bytes of the log already searched for reports

@@ -10,6 +10,7 @@ import time
 import pytest
 import yaml
 
+import process
 import servers
 from client import Client
 from limits import confined, factor, forget_peak, peak
@@ -125,7 +126,7 @@ class Measured:
 def unchecked_memory():
     """What AddressSanitizer keeps of freed memory, 256 MiB by default, is none of the bridge's own."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ASAN_OPTIONS", "quarantine_size_mb=16")
+        patch.setattr(process, "ASAN_OPTIONS", process.ASAN_OPTIONS + ["quarantine_size_mb=16"])
         yield
 
 

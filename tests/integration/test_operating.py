@@ -13,7 +13,7 @@ import pytest
 import servers
 from client import Client
 from postgres import postgres_bin
-from process import wait_until
+from process import sanitizer_env, wait_until
 
 
 def tocsind(build, *args, env=None):
@@ -411,3 +411,21 @@ def test_who_may_address_all_and_roles_is_configured(new_stack):
         for client in (shop, news, new):
             refused = client.receipt("role", "rejected")
             assert (refused["reason"], refused["field"]) == ("not_allowed", "/to/role")
+
+
+def test_an_end_by_a_signal_is_logged(new_stack):
+    stack = new_stack()
+    bridge = stack.bridge
+    bridge.stop()
+    bridge.env.update(sanitizer_env("handle_abort=0"))  # else the sanitizer has the signal
+    bridge.start()
+    bridge.exit_codes = {-signal.SIGABRT}
+    bridge.signal(signal.SIGABRT)
+    wait_until(lambda: not bridge.running, 10, "the end of the bridge")
+    bridge.stop()
+    bridge.exit_codes = {0}
+    with open(bridge.log) as file:
+        lines = [line for line in file if " process.crashed " in line]
+    assert len(lines) == 1
+    assert " error process.crashed signal=SIGABRT why=\"another process sent the signal" in lines[0]
+    bridge.start()
