@@ -49,12 +49,12 @@ static bool is_outbox_full(void *ctx)
     return outbox_is_full(bridge->outbox);
 }
 
-static int watch(void *ctx, const char *topic, const void *payload, size_t bytes,
+static int watch(void *ctx, const char *topic, const void *payload, size_t bytes, uint32_t expiry_s,
                  in_app_result_fn *on_result, void *result_ctx)
 {
     struct bridge *bridge = ctx;
 
-    return outbox_watch(bridge->outbox, topic, payload, bytes, on_result, result_ctx);
+    return outbox_watch(bridge->outbox, topic, payload, bytes, expiry_s, on_result, result_ctx);
 }
 
 static bool is_away(void *ctx, const char *user)

@@ -32,6 +32,8 @@ class Message:
         self.topic = raw.topic
         self.payload = raw.payload
         self.retain = bool(raw.retain)
+        # MQTT 5 Message Expiry Interval: seconds that are left; None when there is none.
+        self.expiry_s = getattr(getattr(raw, "properties", None), "MessageExpiryInterval", None)
         self.at = time.monotonic()
 
     @property

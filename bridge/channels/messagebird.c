@@ -124,6 +124,7 @@ static int messagebird_send(void *state, const struct job *job, adapter_outcome_
         sms_call_new(&messagebird->endpoint, &messagebird->rules, job, on_outcome, ctx, &text);
     char id[ID_TEXT_BYTES];
     struct buf *out;
+    int64_t validity_s;
 
     if (!call)
         return 0;
@@ -140,8 +141,9 @@ static int messagebird_send(void *state, const struct job *job, adapter_outcome_
         buf_add_text(out, ",\"reportUrl\":");
         buf_add_json(out, messagebird->report_url);
     }
-    if (messagebird->validity_s > 0)
-        buf_printf(out, ",\"validity\":%lld", (long long)messagebird->validity_s);
+    validity_s = sms_validity_s(call, messagebird->validity_s, 1, INT64_MAX);
+    if (validity_s > 0)
+        buf_printf(out, ",\"validity\":%lld", (long long)validity_s);
     buf_add_char(out, '}');
     call_header(call, "Authorization", messagebird->authorization.bytes);
     call_header(call, "Content-Type", "application/json");

@@ -144,3 +144,14 @@ struct call *sms_call_new(struct endpoint *endpoint, const struct sms_rules *rul
     }
     return call;
 }
+
+int64_t sms_validity_s(const struct call *call, int64_t validity_s, int64_t least_s, int64_t most_s)
+{
+    int64_t left_s = (call->job->expires_ms - call->endpoint->env.wall_ms()) / 1000;
+
+    if (call->job->expires_ms <= 0 || (validity_s && validity_s < left_s))
+        return validity_s;
+    if (left_s >= most_s)
+        return 0;
+    return left_s < least_s ? least_s : left_s;
+}

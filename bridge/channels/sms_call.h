@@ -34,6 +34,13 @@ void sms_rules_init(struct sms_rules *rules, struct settings *settings);
 struct call *sms_call_new(struct endpoint *endpoint, const struct sms_rules *rules,
                           const struct job *job, adapter_outcome_fn *on_outcome, void *ctx,
                           struct sms_text *text);
+/*
+ * For how many seconds a provider may try to deliver: validity_s as configured (0: not), or what is
+ * left until the notification expires, whichever is less, but no less than least_s.  0: nothing
+ * needs to be said; so it is from most_s on, the provider's own longest or default time.
+ */
+int64_t sms_validity_s(const struct call *call, int64_t validity_s, int64_t least_s,
+                       int64_t most_s);
 /* E.164: a plus and 7 to 15 digits, the first not 0. */
 bool sms_number_is_valid(const char *number);
 /* The text in GSM-7 where a likeness is known; exposed for its tests. */

@@ -15,6 +15,9 @@
 
 #define DAY_MS  86400000
 #define LATE_MS 900000
+/* ValidityPeriod: a number of seconds up to ten hours; that is also the default. */
+#define VALIDITY_LEAST_S 6
+#define VALIDITY_MOST_S  36000
 
 /* clang-format off */
 static const struct error_row ERRORS[] = {
@@ -134,7 +137,7 @@ static int twilio_open(const struct adapter_env *env, const struct adapter_setti
     twilio->service = settings_copy(&settings, "messaging_service_sid");
     twilio->status_callback = settings_copy(&settings, "status_callback");
     twilio->validity_s = settings_ms(&settings, "validity_period", 0) / 1000;
-    if (twilio->validity_s < 0 || twilio->validity_s > 36000)
+    if (twilio->validity_s < 0 || twilio->validity_s > VALIDITY_MOST_S)
         settings_fail(&settings, "validity_period must be between 1s and 10h");
     if (!twilio->from && !twilio->service)
         settings_fail(&settings, "from or messaging_service_sid is missing");
@@ -162,18 +165,6 @@ static bool twilio_judge(struct call *call, const struct http_response *response
     return true;
 }
 
-/* What is of no use after the notification's end is not kept by Twilio either. */
-static int64_t validity_of(const struct twilio *twilio, const struct job *job)
-{
-    int64_t left_s = (job->expires_ms - twilio->endpoint.env.wall_ms()) / 1000;
-
-    if (job->expires_ms <= 0 || (twilio->validity_s && twilio->validity_s < left_s))
-        return twilio->validity_s;
-    if (left_s >= 36000)
-        return 0;
-    return left_s < 6 ? 6 : left_s;
-}
-
 static int twilio_send(void *state, const struct job *job, adapter_outcome_fn *on_outcome,
                        void *ctx)
 {
@@ -197,7 +188,7 @@ static int twilio_send(void *state, const struct job *job, adapter_outcome_fn *o
     encode_form(&call->body, "Body", text.text);
     if (twilio->status_callback)
         encode_form(&call->body, "StatusCallback", twilio->status_callback);
-    validity_s = validity_of(twilio, job);
+    validity_s = sms_validity_s(call, twilio->validity_s, VALIDITY_LEAST_S, VALIDITY_MOST_S);
     if (validity_s)
         encode_form(&call->body, "ValidityPeriod",
                     arena_printf(call->arena, "%lld", (long long)validity_s));

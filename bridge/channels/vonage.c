@@ -18,6 +18,9 @@
 
 #define JWT_LIFE_S  900
 #define JWT_REUSE_S 600
+/* Messages API, ttl of an SMS: at least 20 seconds; 72 hours where none is named. */
+#define TTL_LEAST_S 20
+#define TTL_USUAL_S 259200
 
 /* clang-format off */
 static const struct error_row ERRORS[] = {
@@ -182,6 +185,7 @@ static bool vonage_judge(struct call *call, const struct http_response *response
 static void write_body(const struct vonage *vonage, struct call *call, const struct sms_text *text)
 {
     const char *from = call->content.from ? call->content.from : vonage->from;
+    int64_t ttl_s = sms_validity_s(call, 0, TTL_LEAST_S, TTL_USUAL_S);
     struct buf *out = &call->body;
     char id[ID_TEXT_BYTES];
 
@@ -193,6 +197,8 @@ static void write_body(const struct vonage *vonage, struct call *call, const str
     buf_add_json(out, text->text);
     buf_printf(out, ",\"client_ref\":\"%s\",\"sms\":{\"encoding_type\":\"%s\"}",
                id_format(call->job->delivery, id), text->is_ucs2 ? "unicode" : "text");
+    if (ttl_s)
+        buf_printf(out, ",\"ttl\":%lld", (long long)ttl_s);
     if (vonage->status_callback) {
         buf_add_text(out, ",\"webhook_url\":");
         buf_add_json(out, vonage->status_callback);

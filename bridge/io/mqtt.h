@@ -116,6 +116,12 @@ bool mqtt_is_up(const struct mqtt *mqtt);
  */
 NODISCARD int mqtt_publish(struct mqtt *mqtt, const char *topic, const void *payload,
                            size_t payload_bytes, int qos, bool retain, int *mid);
+/*
+ * As above at QoS 1, with the MQTT 5 Message Expiry Interval: the broker delivers the message to
+ * nobody once expiry_s seconds have passed.  0: it does not expire.
+ */
+NODISCARD int mqtt_publish_expiring(struct mqtt *mqtt, const char *topic, const void *payload,
+                                    size_t payload_bytes, uint32_t expiry_s, int *mid);
 /* As above, with the MQTT 5 Correlation Data a request carried. */
 NODISCARD int mqtt_publish_reply(struct mqtt *mqtt, const char *topic, const void *payload,
                                  size_t payload_bytes, const void *correlation,

@@ -11,8 +11,9 @@
 #define QUEUED_MAX   10000   /* packets of QoS 0 that the socket has not taken yet */
 #define QUEUED_BYTES 8388608 /* payloads that the socket has not taken yet, give or take one */
 #define PAYLOAD_MAX  268435455
-/* Of a PUBLISH beside topic and payload: first byte, length, topic's length, id, no properties. */
-#define PACKET_REST 10
+/* Of a PUBLISH beside topic and payload: first byte, length, topic's length, id, properties' length
+ * and a Message Expiry Interval. */
+#define PACKET_REST 15
 
 /* From inside the library: QoS 0 is reported while writing, QoS 1 while reading. */
 void mqtt_publisher_take(struct mqtt *publisher, int mid, int reason)
@@ -84,6 +85,22 @@ int mqtt_publish(struct mqtt *mqtt, const char *topic, const void *payload, size
         .topic = topic, .payload = payload, .payload_bytes = payload_bytes, .is_retained = retain};
 
     return publish(mqtt, &message, qos, mid, NULL);
+}
+
+int mqtt_publish_expiring(struct mqtt *mqtt, const char *topic, const void *payload,
+                          size_t payload_bytes, uint32_t expiry_s, int *mid)
+{
+    struct mqtt_message message = {
+        .topic = topic, .payload = payload, .payload_bytes = payload_bytes};
+    mosquitto_property *properties = NULL;
+    int err;
+
+    if (expiry_s && mosquitto_property_add_int32(&properties, MQTT_PROP_MESSAGE_EXPIRY_INTERVAL,
+                                                 expiry_s) != MOSQ_ERR_SUCCESS)
+        return ERR_INVALID;
+    err = publish(mqtt, &message, 1, mid, properties);
+    mosquitto_property_free_all(&properties);
+    return err;
 }
 
 int mqtt_publish_reply(struct mqtt *mqtt, const char *topic, const void *payload,

@@ -4,6 +4,7 @@
 #include "base/alloc.h"
 #include "base/arena.h"
 #include "base/buf.h"
+#include "base/clock.h"
 #include "base/list.h"
 #include "base/log.h"
 #include "base/map.h"
@@ -218,6 +219,19 @@ static void write_topic(const struct job *job, char topic[TOPIC_BYTES_MAX])
         snprintf(topic, TOPIC_BYTES_MAX, "notify/v1/roles/%s/inbox", job->target);
 }
 
+/*
+ * For how long the broker may keep it, for a session whose client is away: what has expired is
+ * shown to nobody.  Rounded up, so that nothing ends before its time.  0: as long as it likes.
+ */
+static uint32_t expiry_s(const struct job *job)
+{
+    int64_t left_s = (job->expires_ms - clock_wall_ms() + 999) / 1000;
+
+    if (job->expires_ms <= 0 || left_s > UINT32_MAX)
+        return 0;
+    return left_s < 1 ? 1 : (uint32_t)left_s;
+}
+
 int in_app_send(void *state, const struct job *job, adapter_outcome_fn *on_outcome, void *ctx)
 {
     struct in_app *in_app = state;
@@ -230,7 +244,7 @@ int in_app_send(void *state, const struct job *job, adapter_outcome_fn *on_outco
     write_topic(job, topic);
     wait = xcalloc(1, sizeof(*wait));
     err = in_app->ops.watch(in_app->ops.ctx, topic, buf_text(&in_app->payload),
-                            in_app->payload.length, on_published, wait);
+                            in_app->payload.length, expiry_s(job), on_published, wait);
     if (err) {
         free(wait);
         return err;
@@ -263,7 +277,7 @@ void in_app_show(struct in_app *in_app, const struct job *job)
         return;
     write_topic(job, topic);
     if (in_app->ops.watch(in_app->ops.ctx, topic, buf_text(&in_app->payload),
-                          in_app->payload.length, on_shown, in_app))
+                          in_app->payload.length, expiry_s(job), on_shown, in_app))
         log_debug("in_app.unshown", LOG_ID("delivery", job->delivery));
 }
 

@@ -26,7 +26,7 @@ typedef void in_app_result_fn(void *ctx, int err, uint8_t reason);
 
 struct in_app_ops {
     /* As outbox_watch(). */
-    int (*watch)(void *ctx, const char *topic, const void *payload, size_t bytes,
+    int (*watch)(void *ctx, const char *topic, const void *payload, size_t bytes, uint32_t expiry_s,
                  in_app_result_fn *on_result, void *result_ctx);
     /* Nobody of this user is connected, and that is known. */
     bool (*is_away)(void *ctx, const char *user);

@@ -500,7 +500,7 @@ void outbox_keep_reply(struct outbox *outbox, const char *topic, const void *pay
 }
 
 int outbox_watch(struct outbox *outbox, const char *topic, const void *payload, size_t bytes,
-                 outbox_result_fn *on_result, void *ctx)
+                 uint32_t expiry_s, outbox_result_fn *on_result, void *ctx)
 {
     struct message *message;
     int mid = 0;
@@ -509,7 +509,7 @@ int outbox_watch(struct outbox *outbox, const char *topic, const void *payload, 
     /* Kept ones go first: they are what somebody waits for to be told. */
     if (outbox->waiting.count || outbox->trial != TRIAL_NONE)
         return ERR_FULL;
-    err = mqtt_publish(outbox->mqtt, topic, payload, bytes, 1, false, &mid);
+    err = mqtt_publish_expiring(outbox->mqtt, topic, payload, bytes, expiry_s, &mid);
     if (err)
         return err;
     message = message_new("", NULL, 0, NULL, 0);

@@ -58,8 +58,11 @@ void outbox_keep_reply(struct outbox *outbox, const char *topic, const void *pay
 /* A place in the order of kept messages, and whether the broker has all up to there. */
 uint64_t outbox_mark(const struct outbox *outbox);
 bool outbox_is_past(struct outbox *outbox, uint64_t mark);
-/* ERR_FULL or ERR_CLOSED and no callback, or 0 and one. */
+/*
+ * ERR_FULL or ERR_CLOSED and no callback, or 0 and one.  The broker drops the message when expiry_s
+ * seconds have passed; 0: never.
+ */
 NODISCARD int outbox_watch(struct outbox *outbox, const char *topic, const void *payload,
-                           size_t bytes, outbox_result_fn *on_result, void *ctx);
+                           size_t bytes, uint32_t expiry_s, outbox_result_fn *on_result, void *ctx);
 
 #endif

@@ -156,6 +156,31 @@ def test_what_is_held_expires(away):
         assert [m["title"] for m in ann.inbox()] == ["n2"]
 
 
+def test_the_broker_shows_nobody_what_has_expired(away):
+    """A session that was left behind gets what the broker kept for it, less what has expired."""
+    stack, shop = away()
+    with Person(stack, "eve", clean=False):
+        pass
+    ask(shop, "short", "eve", "wait", ttl="2s")
+    ask(shop, "long", "eve", ttl="1h")
+    shop.receipt("short", "expired", user="eve")
+    time.sleep(4)  # the broker counts in whole seconds
+    with Person(stack, "eve", clean=False) as eve:
+        assert eve.got("long")["title"] == "long"
+        assert "short" not in [message["title"] for message in eve.inbox()]
+
+
+def test_a_notification_carries_what_is_left_of_its_time(away):
+    stack, shop = away()
+    with Person(stack, "eve") as eve:
+        ask(shop, "limited", "eve", ttl="90s")
+        ask(shop, "unlimited", "eve")
+        eve.got("limited"), eve.got("unlimited")
+        left = {m.json["title"]: m.expiry_s for m in eve.messages if m.topic.endswith("/inbox")}
+    assert 60 < left["limited"] <= 90
+    assert left["unlimited"] is None
+
+
 def test_a_dead_letter_that_has_expired_stays_dead(away):
     stack, shop = away()
     ask(shop, "n1", "ann", ttl="4s")

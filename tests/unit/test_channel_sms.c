@@ -271,6 +271,35 @@ static void every_answer_of_vonage_ends_in_its_class(void **unused)
     adapter_vonage.close(state);
 }
 
+/* What is of no use after the notification's end is not kept by the provider either. */
+static void no_provider_keeps_what_has_expired(void **unused)
+{
+    const char *pairs[] = {"api_key", "k", "api_secret_file", fake_file("secret"), "from",
+                           "Acme",    NULL};
+    struct job job = fake_job("+4915112345678", "{\"body\":\"hi\"}");
+    void *bird = open_messagebird(), *vonage;
+
+    (void)unused;
+    assert_int_equal(fake_open(&adapter_vonage, pairs, &vonage), 0);
+    job.expires_ms = fake_wall + 90000;
+    assert_int_equal(fake_send(&adapter_messagebird, bird, &job), 0);
+    assert_non_null(strstr(fake_last()->body, ",\"validity\":90}"));
+    fake_answer(201, "{}", -1);
+    assert_int_equal(fake_send(&adapter_vonage, vonage, &job), 0);
+    assert_non_null(strstr(fake_last()->body, ",\"ttl\":90}"));
+    fake_answer(202, "{}", -1);
+    job.expires_ms = fake_wall + 3000; /* Vonage takes no less than 20 seconds */
+    assert_int_equal(fake_send(&adapter_vonage, vonage, &job), 0);
+    assert_non_null(strstr(fake_last()->body, ",\"ttl\":20}"));
+    fake_answer(202, "{}", -1);
+    job.expires_ms = fake_wall + 4 * (int64_t)86400000; /* longer than Vonage tries by itself */
+    assert_int_equal(fake_send(&adapter_vonage, vonage, &job), 0);
+    assert_null(strstr(fake_last()->body, "ttl"));
+    fake_answer(202, "{}", -1);
+    adapter_messagebird.close(bird);
+    adapter_vonage.close(vonage);
+}
+
 static int forget(void **unused)
 {
     (void)unused;
@@ -283,6 +312,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(bird_sends_under_one_key_per_delivery, forget),
         cmocka_unit_test_teardown(every_answer_of_bird_ends_in_its_class, forget),
+        cmocka_unit_test_teardown(no_provider_keeps_what_has_expired, forget),
         cmocka_unit_test_teardown(messagebird_wants_digits_and_a_reference, forget),
         cmocka_unit_test_teardown(every_answer_of_messagebird_ends_in_its_class, forget),
         cmocka_unit_test_teardown(vonage_reuses_its_token_for_minutes, forget),
