@@ -54,7 +54,8 @@ struct events {
      * the doubtful commit that took it, and nobody was told.
      */
     struct idmap doubted;
-    uint64_t *ended; /* doubted, and perhaps gone */
+    struct idmap asked; /* by `up/ack` of this batch, and not ended by it */
+    uint64_t *ended;    /* doubted, and perhaps gone */
     size_t ended_count;
     int64_t held_since_ms;
     struct loop_timer again; /* a step that found no place; the lane is held meanwhile */
@@ -107,6 +108,7 @@ void events_free(struct events *events)
     events_close(events);
     arena_free(events->arena);
     idmap_fini(&events->doubted);
+    idmap_fini(&events->asked);
     free(events->ended);
     free(events->acks);
     free(events->alls);
@@ -166,8 +168,11 @@ static void on_event(struct events *events, const struct topic_up *up,
     user = arena_strdup(events->arena, up->id);
     if (ack.is_all)
         add_all(events, user, ack.before_ms);
-    for (size_t i = 0; i < ack.id_count; i++)
+    for (size_t i = 0; i < ack.id_count; i++) {
         add_ack(events, ack.ids[i], user);
+        if (kind == ACK_ACK)
+            idmap_set(&events->asked, ack.ids[i], events);
+    }
 }
 
 static void on_message(void *ctx, const struct mqtt_message *message)
@@ -189,6 +194,7 @@ static void reset(struct events *events)
     if (events->stranger_count)
         events->ops.doubt(events->ops.ctx); /* they have ended, and nobody has been told */
     events->ack_count = 0;
+    idmap_fini(&events->asked);
     events->all_count = 0;
     events->stranger_count = 0;
     events->held_since_ms = 0;
@@ -418,8 +424,10 @@ static void on_acked(void *ctx, const struct acked_row *row)
     bool is_off = row->state == DELIVERY_CANCELLED;
 
     metric_add(is_off ? events->called_off : events->acked, 1);
-    if (!is_off)
+    if (!is_off) {
         idmap_remove(&events->doubted, row->id);
+        idmap_remove(&events->asked, row->id);
+    }
     if (!is_off && events->ops.acked(events->ops.ctx, row->id))
         return;
     if (storing->generation == events->generation)
@@ -510,6 +518,8 @@ static void on_stored(void *ctx, int err)
         return;
     if (err == ERR_DOUBT)
         doubt(events);
+    if (!err)
+        metric_add(events->late, (double)events->asked.count);
     if (err)
         abandon(events, err);
     else if (collect_ended(events))

@@ -253,6 +253,19 @@ def test_no_metric_and_no_log_event_is_added_without_a_test_or_a_page(kind):
         known = recorded("%s %s" % (where, kind))
         assert unnamed <= known, (where, sorted(unnamed - known))
         assert known <= SEEN[kind], ("recorded, but no more in the code", sorted(known - SEEN[kind]))
+        assert known <= unnamed, ("named by now: take the line out", sorted(known - unnamed))
+
+
+def test_each_metric_that_is_made_is_changed_somewhere():
+    """One that stays at zero for ever says that nothing of its kind happens."""
+    text = "\n".join(sources("bridge"))
+    made = re.findall(r"(\w+)(?:\[[^]]*\])*\s*=\s*metrics_get\w*\([^;]*?\"(tocsin_\w+)\"", text)
+    changed = set()
+    for call in re.findall(r"metric_(?:add|set|observe)\w*\(([^;]*);", text):
+        changed |= {field or local for field, local in
+                    re.findall(r"(?:->|\.)(\w+)|^(\w+)(?=[,)])", call)}
+    assert len(made) > 40
+    assert not {name for field, name in made if field not in changed}
 
 
 @pytest.mark.parametrize("alert", sorted(alerts()))

@@ -30,6 +30,32 @@ def shop(stack):
         yield client
 
 
+def test_read_clicked_and_expired_are_reported_each_once(stack, shop):
+    with Client(stack, "user", "ann") as ann:
+        ann.subscribe("down/inbox")
+        for name in ("e-read", "e-clicked"):
+            ask(shop, name, receipts="all")
+            shown = ann.wait(lambda m, n=name: m.topic.endswith("/inbox") and m.json["title"] == n)
+            for _ in range(2):
+                ann.publish("up/ack", {"ids": [shown.json["id"]]})
+                if name == "e-read":
+                    ann.publish("up/read", {"ids": [shown.json["id"]]})
+                else:
+                    ann.publish("up/click", {"ids": [shown.json["id"]], "url": "https://example.org/"})
+        ask(shop, "e-expired", ttl="1s", to={"user": "nobody"})
+        shop.receipt("e-expired", "expired", 30)
+        shop.receipt("e-read", "read", 20)
+        shop.receipt("e-clicked", "clicked", 20)
+        ask(shop, "e-quiet", receipts="none", ttl="1s", to={"user": "nobody"})
+        ask(shop, "e-last")  # its receipt comes behind all of theirs
+        ann.wait(lambda m: m.topic.endswith("/inbox") and m.json["title"] == "e-last")
+        for name, ends in (("e-read", ["delivered", "read"]), ("e-expired", ["expired"])):
+            assert [r["status"] for r in shop.receipts(name)
+                    if r["status"] not in ("accepted", "retrying")] == ends, name
+        assert len(told(shop, "e-clicked", "delivered")) == 1 and told(shop, "e-clicked", "clicked")
+        assert not told(shop, "e-quiet", "expired")
+
+
 def test_cancelled_deliveries_are_reported_each_once(shop):
     ask(shop, "c-plain", at=LATER)
     ask(shop, "c-channels", at=LATER, channels=["in_app", "sms", "email"])
@@ -70,6 +96,10 @@ CRASHES = {
                  [("suppressed", "in_app")]),
     "steps": ("settle.committed", {"route": "first", "channels": ["sms", "email"]},
               [("sent", "sms"), ("cancelled", "email")]),
+    "read": ("events.pre_puback", {"receipts": "all"}, [("read", "in_app")]),
+    "clicked": ("events.pre_puback", {"receipts": "all"}, [("clicked", "in_app")]),
+    "expired": ("settle.committed", {"ttl": "1s", "to": {"user": "nobody"}},
+                [("expired", "in_app")]),
     "ack": ("events.pre_puback", {"route": {"mode": "first", "escalate_after": "1h"},
                                   "channels": ["in_app", "sms"]},
             [("delivered", "in_app"), ("cancelled", "sms")]),
@@ -84,7 +114,12 @@ def act(case, shop, ann):
     elif case == "ack":
         shown = ann.wait(lambda m: m.topic.endswith("/inbox") and m.json["title"] == "x-ack")
         ann.publish("up/ack", {"ids": [shown.json["id"]]})
-    elif case != "steps":
+    elif case in ("read", "clicked"):
+        shown = ann.wait(lambda m: m.topic.endswith("/inbox") and m.json["title"] == "x-" + case)
+        more = {"url": "https://example.org/"} if case == "clicked" else {}
+        ann.publish("up/" + {"read": "read", "clicked": "click"}[case],
+                    {"ids": [shown.json["id"]], **more})
+    elif case not in ("steps", "expired"):
         shop.publish("up/rpc/request." + case, {"rpc": "x", "params": {"id": "x-" + case}})
 
 
