@@ -62,3 +62,18 @@ def test_a_token_may_carry_an_id_and_a_role_of_the_limit_and_gets_what_is_sent_t
             client.wait(lambda m, n=name: m.json.get("title") == n, 10, name)
     with pytest.raises(ConnectionError):
         Client(contract, "user", user + "u", device=None).connect()
+
+
+# Pages of rpc: who asks, the call, the most that docs/operations.md names.
+PAGES = (("admin", "dlq.list", 500), ("admin", "dlq.export", 100))
+
+
+@pytest.mark.parametrize("kind, method, most", PAGES)
+def test_a_page_is_given_at_its_limit_and_refused_beyond(clients, kind, method, most):
+    assert re.search(r"`%s` \|[^\n]*at most %d\b" % (re.escape(method), most),
+                     methods.read("docs", "operations.md"))
+    for limit in (1, most):
+        assert "result" in clients[kind].rpc(method, {"limit": limit}), limit
+    for limit in (0, most + 1):
+        error = clients[kind].rpc(method, {"limit": limit})["error"]
+        assert (error["code"], error["field"]) == ("bad_value", "/params/limit"), error
