@@ -62,9 +62,17 @@ static bool is_named(void *ctx, const char *service)
     return bridge_list_has(bridge->config->requests.people, service);
 }
 
+static size_t packet_max(void *ctx)
+{
+    struct bridge *bridge = ctx;
+
+    return outbox_packet_max(bridge->outbox);
+}
+
 struct asks_ops bridge_asks_ops(struct bridge *bridge)
 {
-    return (struct asks_ops){publish_reply, is_named, bridge};
+    return (struct asks_ops){
+        .reply = publish_reply, .is_named = is_named, .packet_max = packet_max, .ctx = bridge};
 }
 
 struct refusals_ops bridge_refusals_ops(struct bridge *bridge)

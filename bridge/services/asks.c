@@ -13,6 +13,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Of an answer beside its list: topic, Correlation Data of 1 KiB, and what ends it. */
+#define BESIDE_LIST 2048
+
 struct table {
     const struct method *methods;
     size_t count;
@@ -124,6 +127,27 @@ void ask_end(struct ask *ask)
 {
     rpc_end_result(&ask->out);
     ask_answer(ask);
+}
+
+size_t ask_answer_max(const struct ask *ask)
+{
+    const struct asks_ops *ops = &ask->asks->ops;
+    size_t packet = ops->packet_max ? ops->packet_max(ops->ctx) : SIZE_MAX;
+
+    if (packet == SIZE_MAX)
+        return packet;
+    return packet > BESIDE_LIST ? packet - BESIDE_LIST : 0;
+}
+
+bool ask_keep_entry(struct ask *ask, size_t before, bool is_first)
+{
+    size_t most = ask_answer_max(ask);
+
+    if (is_first || ask->out.length <= (most < ASK_ANSWER_BYTES ? most : ASK_ANSWER_BYTES))
+        return true;
+    ask->out.length = before;
+    ask->out.data[before] = '\0';
+    return false;
 }
 
 void ask_end_page(struct ask *ask, uint64_t next)

@@ -33,7 +33,7 @@
 #include "services/reply.h"
 #include "store/store.h"
 
-/* An answer is one MQTT message: a list is cut when it has passed this. */
+/* An answer is one MQTT message: a list has no entry that makes it longer, but for its first. */
 #define ASK_ANSWER_BYTES 200000
 /* Entries of a list at most, and how many when the caller does not say. */
 #define ASK_LIST_MAX     500
@@ -80,6 +80,7 @@ struct method {
 struct asks_ops {
     void (*reply)(void *ctx, const struct reply *reply); /* payload and all are copied */
     bool (*is_named)(void *ctx, const char *service);    /* in requests.people */
+    size_t (*packet_max)(void *ctx); /* the largest message that the broker takes; NULL: any */
     void *ctx;
 };
 
@@ -105,6 +106,13 @@ void ask_fail(struct ask *ask, int err);
 /* Between them the method writes one JSON value to ask->out; ask_end() answers. */
 void ask_begin(struct ask *ask);
 void ask_end(struct ask *ask);
+/*
+ * An entry of a list is complete, which began at `before` in out.  false: the answer would be too
+ * long with it, so that it was taken out again, and the list ends here.  A first entry stays.
+ */
+bool ask_keep_entry(struct ask *ask, size_t before, bool is_first);
+/* How long out may become before the broker does not take it. */
+size_t ask_answer_max(const struct ask *ask);
 /* Ends {"...":[ and answers; next is where the next page goes on, 0: this was the last. */
 void ask_end_page(struct ask *ask, uint64_t next);
 /*

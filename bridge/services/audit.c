@@ -23,15 +23,14 @@ static void on_entry(void *ctx, const struct audit_entry *entry)
     struct ask *ask = ctx;
     struct listing *list = ask->own;
     struct buf *out = &ask->out;
+    size_t before = out->length;
     char id[ID_TEXT_BYTES];
 
     /* One more was asked for than is shown: whether there are more. */
-    if (list->rows == list->limit || out->length > ASK_ANSWER_BYTES) {
-        list->is_cut = true;
+    list->is_cut = list->is_cut || list->rows == list->limit;
+    if (list->is_cut)
         return;
-    }
-    buf_printf(out, "%s{\"id\":\"%s\"", list->rows++ ? "," : "", id_format(entry->id, id));
-    list->last = entry->id;
+    buf_printf(out, "%s{\"id\":\"%s\"", list->rows ? "," : "", id_format(entry->id, id));
     ask_add_time(ask, "at", entry->at_ms);
     topic_add_id(out, "admin", entry->admin);
     topic_add_id(out, "service", entry->service);
@@ -42,6 +41,11 @@ static void on_entry(void *ctx, const struct audit_entry *entry)
     add_json(out, "after", entry->after);
     add_json(out, "result", entry->result);
     buf_add_char(out, '}');
+    list->is_cut = !ask_keep_entry(ask, before, list->rows == 0);
+    if (list->is_cut)
+        return;
+    list->rows++;
+    list->last = entry->id;
 }
 
 static void on_listed(void *ctx, int err)

@@ -84,20 +84,39 @@ static void open_entry(struct ask *ask, const struct dead_row *row)
 
 /* ---- dlq.list, dlq.export ---- */
 
+/* One whose content alone is more than a message can hold is shown without. */
+static void write_entry(struct ask *ask, const struct dead_row *row)
+{
+    size_t before = ask->out.length;
+    struct dead_row slim = *row;
+
+    open_entry(ask, row);
+    if ((row->content || row->edited) && ask->out.length - before > ask_answer_max(ask)) {
+        ask->out.length = before;
+        slim.content = slim.edited = NULL;
+        open_entry(ask, &slim);
+        buf_add_text(&ask->out, ",\"content_is_cut\":true");
+    }
+}
+
 static void on_row(void *ctx, const struct dead_row *row)
 {
     struct ask *ask = ctx;
     struct desk_listing *list = ask->own;
+    size_t before = ask->out.length;
 
     /* One more was asked for than is shown: whether there are more. */
-    if (list->rows == list->limit || ask->out.length > ASK_ANSWER_BYTES) {
-        list->is_cut = true;
+    list->is_cut = list->is_cut || list->rows == list->limit;
+    if (list->is_cut)
         return;
-    }
-    if (list->rows++)
+    if (list->rows)
         buf_add_char(&ask->out, ',');
-    open_entry(ask, row);
+    write_entry(ask, row);
     buf_add_char(&ask->out, '}');
+    list->is_cut = !ask_keep_entry(ask, before, list->rows == 0);
+    if (list->is_cut)
+        return;
+    list->rows++;
     list->last = row->delivery;
 }
 
@@ -258,10 +277,11 @@ static void on_try(void *ctx, const struct dead_try *try)
     struct ask *ask = ctx;
     struct desk_listing *own = ask->own;
     struct buf *out = &ask->out;
+    size_t before = out->length;
 
-    if (out->length > ASK_ANSWER_BYTES)
+    if (own->is_cut)
         return;
-    buf_printf(out, "%s{\"attempt\":%d,\"outcome\":\"%s\"", own->rows++ ? "," : "", try->number,
+    buf_printf(out, "%s{\"attempt\":%d,\"outcome\":\"%s\"", own->rows ? "," : "", try->number,
                outcome_name((enum outcome_kind)try->outcome));
     ask_add_time(ask, "at", try->at_ms);
     buf_add_member(out, "destination", try->destination);
@@ -274,17 +294,20 @@ static void on_try(void *ctx, const struct dead_try *try)
     if (try->state >= 0)
         buf_add_member(out, "state", delivery_state_name((enum delivery_state)try->state));
     buf_add_char(out, '}');
+    own->is_cut = !ask_keep_entry(ask, before, own->rows == 0);
+    own->rows += !own->is_cut;
 }
 
 static void on_tries_done(void *ctx, int err)
 {
     struct ask *ask = ctx;
+    const struct desk_listing *own = ask->own;
 
     if (err) {
         ask_fail(ask, err);
         return;
     }
-    buf_add_text(&ask->out, "]}");
+    buf_add_text(&ask->out, own->is_cut ? "],\"history_is_cut\":true}" : "]}");
     ask_end(ask);
 }
 
@@ -294,7 +317,7 @@ static void on_got(void *ctx, const struct dead_row *row)
     struct desk_listing *own = ask->own;
 
     own->delivery = row->delivery;
-    open_entry(ask, row);
+    write_entry(ask, row);
 }
 
 static void on_got_done(void *ctx, int err)

@@ -414,6 +414,11 @@ bool outbox_is_up(const struct outbox *outbox)
     return mqtt_is_up(outbox->mqtt);
 }
 
+size_t outbox_packet_max(const struct outbox *outbox)
+{
+    return mqtt_packet_max(outbox->mqtt);
+}
+
 bool outbox_is_full(const struct outbox *outbox)
 {
     return outbox->bytes >= outbox->bytes_max;

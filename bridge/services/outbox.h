@@ -37,6 +37,8 @@ struct outbox *outbox_open(struct loop *loop, const struct outbox_config *config
 void outbox_close(struct outbox *outbox);
 bool outbox_is_up(const struct outbox *outbox);
 bool outbox_is_full(const struct outbox *outbox);
+/* As mqtt_packet_max(). */
+size_t outbox_packet_max(const struct outbox *outbox);
 /* Kept messages without their PUBACK, and for how long the oldest has been kept; 0: there is none.
  */
 size_t outbox_waiting(const struct outbox *outbox);

@@ -531,19 +531,26 @@ static void on_suppression(void *ctx, const struct suppression *row)
 {
     struct want *want = ctx;
     struct buf *out = &want->ask->out;
+    size_t before = out->length;
 
     /* One more was asked for than is shown: whether there are more. */
-    if ((int64_t)want->rows++ >= want->limit || out->length > ASK_ANSWER_BYTES) {
-        want->next = want->next ? want->next : row->id - 1;
+    if (want->next)
+        return;
+    if ((int64_t)want->rows == want->limit) {
+        want->next = row->id - 1;
         return;
     }
-    buf_printf(out, "%s{\"channel\":\"%s\"", want->rows > 1 ? "," : "", channel_name(row->channel));
+    buf_printf(out, "%s{\"channel\":\"%s\"", want->rows ? "," : "", channel_name(row->channel));
     ask_add_target(want->ask, row->address);
     buf_add_member(out, "type", row->scope);
     buf_add_member(out, "reason", reason_name(row->reason));
     add_source(out, row->source, want->ask->arena);
     ask_add_time(want->ask, "created_at", row->created_ms);
     buf_add_char(out, '}');
+    if (ask_keep_entry(want->ask, before, want->rows == 0))
+        want->rows++;
+    else
+        want->next = row->id - 1;
 }
 
 /* Without a channel what looks like a mailbox is one: no other address has an @ and no slash. */

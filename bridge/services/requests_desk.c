@@ -20,7 +20,13 @@ struct requests_desk {
 struct question {
     struct requests_desk *desk;
     const char *id;
-    uint64_t notification, delivery;
+    uint64_t notification, after;
+    int64_t limit, shown; /* deliveries */
+    bool is_cut;          /* there are more than are shown */
+    uint64_t last_shown;
+    /* The delivery that is being written; 0: none. */
+    uint64_t delivery;
+    size_t begins; /* where in the answer */
     struct status_row last;
     unsigned rows;
 };
@@ -40,6 +46,7 @@ static void on_status_head(void *ctx, const struct status_head *head)
     buf_printf(&ask->out, ",\"notification\":\"%s\"", id_format(head->notification, id));
     buf_add_member(&ask->out, "type", head->type);
     ask_add_time(ask, "accepted_at", head->accepted_ms);
+    buf_printf(&ask->out, ",\"total\":%d", head->deliveries);
     if (head->is_expanding)
         buf_add_text(&ask->out, ",\"is_expanding\":true");
     buf_add_text(&ask->out, ",\"deliveries\":[");
@@ -53,8 +60,6 @@ static void close_delivery(struct ask *ask)
     int state = last->state < 0 ? DELIVERY_READY : last->state;
     int reason = last->reason;
 
-    if (!question->delivery)
-        return;
     if (state == DELIVERY_SENT && report_is_known(last->report)) {
         state = (int)report_delivery_state((enum report)last->report);
         reason = last->report_reason;
@@ -76,15 +81,30 @@ static void close_delivery(struct ask *ask)
     buf_add_char(&ask->out, '}');
 }
 
+/* An answer has whole deliveries only: one that is too many is taken out again. */
+static void end_delivery(struct ask *ask)
+{
+    struct question *question = ask->own;
+
+    if (!question->delivery)
+        return;
+    close_delivery(ask);
+    question->is_cut = !ask_keep_entry(ask, question->begins, question->shown == 0);
+    if (!question->is_cut) {
+        question->last_shown = question->delivery;
+        question->shown++;
+    }
+    question->delivery = 0;
+}
+
 static void open_delivery(struct ask *ask, const struct status_row *row)
 {
     struct question *question = ask->own;
     char id[ID_TEXT_BYTES];
 
-    close_delivery(ask);
-    buf_printf(&ask->out, "%s{\"delivery\":\"%s\",\"channel\":\"%s\"",
-               question->delivery ? "," : "", id_format(row->delivery, id),
-               channel_name((enum channel)row->channel));
+    question->begins = ask->out.length;
+    buf_printf(&ask->out, "%s{\"delivery\":\"%s\",\"channel\":\"%s\"", question->shown ? "," : "",
+               id_format(row->delivery, id), channel_name((enum channel)row->channel));
     ask_add_recipient(ask, row->recipient_kind, row->recipient, row->user);
     buf_add_text(&ask->out, ",\"history\":[");
     question->delivery = row->delivery;
@@ -116,10 +136,15 @@ static void on_status_row(void *ctx, const struct status_row *row)
     struct question *question = ask->own;
     unsigned before;
 
-    if (ask->out.length > ASK_ANSWER_BYTES)
+    if (row->delivery != question->delivery) {
+        end_delivery(ask);
+        /* One more was asked for than is shown: whether there are more. */
+        question->is_cut = question->is_cut || question->shown == question->limit;
+        if (!question->is_cut)
+            open_delivery(ask, row);
+    }
+    if (question->is_cut)
         return;
-    if (row->delivery != question->delivery)
-        open_delivery(ask, row);
     before = question->rows;
     note_last(ask, row);
     if (row->kind != STATUS_ATTEMPT) {
@@ -142,14 +167,14 @@ static void on_status_row(void *ctx, const struct status_row *row)
 static void on_status_done(void *ctx, int err)
 {
     struct ask *ask = ctx;
+    const struct question *question = ask->own;
 
     if (err) {
         ask_fail(ask, err);
         return;
     }
-    close_delivery(ask);
-    buf_add_text(&ask->out, "]}");
-    ask_end(ask);
+    end_delivery(ask);
+    ask_end_page(ask, question->is_cut ? question->last_shown : 0);
 }
 
 static void on_status_key(void *ctx, int err)
@@ -159,7 +184,8 @@ static void on_status_key(void *ctx, int err)
     struct status_call status = {NULL, on_status_row, on_status_done, ask};
 
     if (!err)
-        err = store_status(question->desk->store, question->notification, &status);
+        err = store_status(question->desk->store, question->notification, question->after,
+                           (int)question->limit + 1, &status);
     if (err)
         ask_fail(ask, err);
 }
@@ -171,8 +197,10 @@ static void request_status(struct ask *ask)
     struct request_key key;
 
     question->desk = ask->service;
+    question->limit = ASK_LIST_MAX;
     if (!rpc_text(&ask->rpc, "id", RPC_REQUIRED, REQUEST_ID_MAX, &question->id) ||
-        !rpc_done(&ask->rpc)) {
+        !rpc_int(&ask->rpc, "limit", RPC_OPTIONAL, 1, ASK_LIST_MAX, &question->limit) ||
+        !rpc_id(&ask->rpc, "after", RPC_OPTIONAL, &question->after) || !rpc_done(&ask->rpc)) {
         ask_answer(ask);
         return;
     }

@@ -21,29 +21,46 @@ const struct pg_statement store_sql_status_head = {
            " LIMIT 1",
 };
 
-/* A notification's deliveries have the ids after its own: $2 is past the last. */
+/*
+ * A notification's deliveries have the ids after its own: $2 is past the last.  Shows $5 of them at
+ * most, those above $4.
+ */
 const struct pg_statement store_sql_status = {
     .place = PG_PLACE_CALL,
     .name = "status",
-    .params = 3,
+    .params = 5,
     .sql =
-        "WITH q AS ("
+        "WITH page AS ("
+        "SELECT max(shown.id) AS last FROM (SELECT id FROM ("
+        "  (SELECT id FROM delivery WHERE id > $4::bigint AND id < $2::bigint"
+        "    AND notification = $1::bigint ORDER BY id LIMIT $5::int)"
+        "  UNION (SELECT id FROM scheduled WHERE id > $4::bigint AND id < $2::bigint"
+        "    AND notification = $1::bigint ORDER BY id LIMIT $5::int)"
+        "  UNION (SELECT DISTINCT delivery FROM attempt WHERE delivery > $4::bigint"
+        "    AND delivery < $2::bigint AND notification = $1::bigint AND at >= $3::timestamptz"
+        "    ORDER BY delivery LIMIT $5::int)"
+        "  UNION (SELECT delivery FROM dead_letter WHERE delivery > $4::bigint"
+        "    AND delivery < $2::bigint AND notification = $1::bigint AND is_dead"
+        "    ORDER BY delivery LIMIT $5::int)) every ORDER BY id LIMIT $5::int) shown),"
+        " q AS ("
         "SELECT 0 AS kind, id, channel, recipient_kind, state, attempts AS number, 0 AS outcome,"
         " last_reason AS reason, 0 AS segments, due_at AS at, recipient, destination,"
         " NULL::text AS code, NULL::text AS provider_id, NULL::text AS detail,"
         " nullif(user_id, '') AS user_id"
-        " FROM delivery WHERE id > $1::bigint AND id < $2::bigint AND notification = $1::bigint"
+        " FROM delivery WHERE id > $4::bigint AND id <= (SELECT last FROM page) AND notification = "
+        "$1::bigint"
         " UNION ALL SELECT 0, id, channel, recipient_kind, state, attempts, 0, last_reason, 0,"
         " due_at, recipient, destination, NULL, NULL, NULL, nullif(user_id, '')"
-        " FROM scheduled WHERE id > $1::bigint AND id < $2::bigint AND notification = $1::bigint"
+        " FROM scheduled WHERE id > $4::bigint AND id <= (SELECT last FROM page) AND notification "
+        "= $1::bigint"
         " UNION ALL SELECT 1, delivery, channel, recipient_kind, coalesce(state, -1), number,"
         " outcome, reason, segments, at, recipient, destination, code, provider_id, detail,"
         " user_id"
-        " FROM attempt WHERE delivery > $1::bigint AND delivery < $2::bigint"
+        " FROM attempt WHERE delivery > $4::bigint AND delivery <= (SELECT last FROM page)"
         " AND notification = $1::bigint AND at >= $3::timestamptz"
         " UNION ALL SELECT 2, delivery, channel, recipient_kind, 5, attempts, 0, reason, 0,"
         " died_at, recipient, destination, code, NULL, detail, user_id"
-        " FROM dead_letter WHERE delivery > $1::bigint AND delivery < $2::bigint"
+        " FROM dead_letter WHERE delivery > $4::bigint AND delivery <= (SELECT last FROM page)"
         " AND notification = $1::bigint AND is_dead)"
         "SELECT q.kind, q.id, q.channel::int, q.recipient_kind::int, q.state::int, q.number::int,"
         " q.outcome::int, q.reason::int, q.segments::int, q.at, q.recipient, d.name, q.code,"
@@ -153,7 +170,8 @@ uint64_t store_run_end(uint64_t notification)
     return id_first_of(id_wall_ms(notification) + ID_RUN_MAX / 4096 + 2);
 }
 
-int store_status(struct store *store, uint64_t notification, const struct status_call *call)
+int store_status(struct store *store, uint64_t notification, uint64_t after, int limit,
+                 const struct status_call *call)
 {
     struct status_call *held = xmalloc(sizeof(*held));
     int err;
@@ -164,6 +182,8 @@ int store_status(struct store *store, uint64_t notification, const struct status
     pg_add_int8(&store->params, (int64_t)store_run_end(notification));
     /* A bridge's clock made the id, the database's the attempt: allow for a day between them. */
     pg_add_time(&store->params, (id_wall_ms(notification) - 86400000) * 1000);
+    pg_add_int8(&store->params, (int64_t)(after > notification ? after : notification));
+    pg_add_int4(&store->params, limit);
     err = pg_send(store->pg[STORE_CONTROL], &store_sql_status, &store->params, on_status, held);
     if (err)
         free(held);

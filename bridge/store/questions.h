@@ -21,7 +21,7 @@ struct status_row { /* strings borrowed; NULL where there is none */
 struct status_head {
     uint64_t notification;
     int64_t accepted_ms;
-    int deliveries;
+    int deliveries; /* made so far */
     const char *type;
     bool is_expanding; /* not all of its deliveries are made yet */
 };
@@ -34,7 +34,8 @@ struct status_call {
 /* Calls on_head once, or only on_done with ERR_NOT_FOUND. */
 NODISCARD int store_status_head(struct store *store, const struct request_key *key,
                                 const struct status_call *call);
-NODISCARD int store_status(struct store *store, uint64_t notification,
+/* The rows of up to limit deliveries whose ids are above `after`; 0: from the first on. */
+NODISCARD int store_status(struct store *store, uint64_t notification, uint64_t after, int limit,
                            const struct status_call *call);
 
 #endif

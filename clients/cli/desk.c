@@ -149,8 +149,12 @@ static const char *const verdict[] = {"note", NULL};
 /* A change of very many is answered when all of it is accepted. */
 #define CHANGE_TIMEOUT_MS 60000
 
-const struct desk_call desk_status = {
-    .method = "request.status", .words = WORDS_ID, .show = show_status};
+const struct desk_call desk_status = {.method = "request.status",
+                                      .words = WORDS_ID,
+                                      .params = paging,
+                                      .list = "deliveries",
+                                      .is_whole = true,
+                                      .show = show_status};
 const struct desk_call desk_cancel = {
     .method = "request.cancel", .words = WORDS_ID, .show = show_cancelled};
 const struct desk_call desk_dlq_list = {.method = "dlq.list",
@@ -311,7 +315,7 @@ int desk_params(const struct cli *cli, const struct desk_call *call, json_t *par
 
 static void show(const struct cli *cli, const struct desk_call *call, const json_t *result)
 {
-    const json_t *list = call->list ? json_object_get(result, call->list) : NULL;
+    const json_t *list = call->list && !call->is_whole ? json_object_get(result, call->list) : NULL;
     json_t *item;
     size_t i;
 

@@ -39,6 +39,7 @@ struct desk_call {
     int64_t timeout_ms;        /* 0: ten seconds */
     bool needs_choice;         /* nothing chosen is refused, short of --all */
     const char *list; /* the result's array, shown one JSON line each, and paged by `next` */
+    bool is_whole;    /* but the result is shown as it is, one JSON line each page */
     void (*show)(const json_t *result); /* readable; for `list` called page by page */
 };
 

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define SEEN_SLOTS_MIN 8
+
 struct outbox {
     size_t window, live, slots; /* slots: a power of two */
     size_t counts[ENTRY_STATES];
@@ -141,16 +143,47 @@ void outbox_remove(struct outbox *box, struct entry *entry)
     box->live--;
     request_fini(&entry->req);
     free(entry->seen);
+    free(entry->after);
+    json_decref(entry->reached);
     free(entry);
+}
+
+/* Where a hash is, or the free slot that is its place. */
+static uint64_t *seen_slot(const struct entry *entry, uint64_t hash)
+{
+    size_t i = hash & (entry->seen_slots - 1);
+
+    while (entry->seen[i] && entry->seen[i] != hash)
+        i = (i + 1) & (entry->seen_slots - 1);
+    return &entry->seen[i];
+}
+
+static void grow_seen(struct entry *entry)
+{
+    uint64_t *old = entry->seen;
+    size_t old_slots = entry->seen_slots;
+
+    entry->seen_slots = old_slots ? old_slots * 2 : SEEN_SLOTS_MIN;
+    entry->seen = xcalloc(entry->seen_slots, sizeof(*entry->seen));
+    for (size_t i = 0; i < old_slots; i++)
+        if (old[i])
+            *seen_slot(entry, old[i]) = old[i];
+    free(old);
+}
+
+bool entry_has_seen(const struct entry *entry, uint64_t hash)
+{
+    return entry->seen_slots && *seen_slot(entry, hash ? hash : 1);
 }
 
 bool entry_see(struct entry *entry, uint64_t hash)
 {
-    for (size_t i = 0; i < entry->seen_count; i++)
-        if (entry->seen[i] == hash)
-            return false;
-    if ((entry->seen_count & (entry->seen_count - 1)) == 0)
-        entry->seen = xrealloc(entry->seen, (entry->seen_count * 2 + 1) * sizeof(*entry->seen));
-    entry->seen[entry->seen_count++] = hash;
+    hash = hash ? hash : 1;
+    if (entry_has_seen(entry, hash))
+        return false;
+    if (entry->seen_count * 2 >= entry->seen_slots)
+        grow_seen(entry);
+    *seen_slot(entry, hash) = hash;
+    entry->seen_count++;
     return true;
 }

@@ -34,12 +34,15 @@ struct entry {
     int64_t due_ms;     /* when to publish again, or to ask for the status */
 
     /* --wait final only */
-    uint64_t *seen; /* receipts by hash, to drop repeats */
-    size_t seen_count;
+    uint64_t *seen; /* receipts by hash, to drop repeats: a table, 0 is a free slot */
+    size_t seen_count, seen_slots;
     unsigned ended;       /* final receipts */
     unsigned empty_looks; /* statuses without a single delivery */
     int64_t sent_ms;      /* when a receipt last said `sent`; 0 for never */
     bool is_asking;       /* a status call is under way */
+    char *after;          /* all deliveries up to this one have ended; NULL: none is known to */
+    size_t passed;        /* how many those are */
+    json_t *reached;      /* route first: by recipient, whether a channel reached them */
     bool ended_badly;
 };
 
@@ -63,4 +66,5 @@ void outbox_requeue(struct outbox *box);
 void outbox_remove(struct outbox *box, struct entry *entry);
 /* Remembers a hash. False when it was there already. */
 bool entry_see(struct entry *entry, uint64_t hash);
+bool entry_has_seen(const struct entry *entry, uint64_t hash);
 #endif

@@ -158,10 +158,7 @@ static bool is_over(const struct entry *entry, const json_t *delivery)
             return true; /* nobody will tell us more */
         if (entry->sent_ms && now_ms() - entry->sent_ms >= SENT_GRACE_MS)
             return true;
-        for (size_t i = 0; i < entry->seen_count; i++)
-            if (entry->seen[i] == place)
-                return true; /* its receipt called that final */
-        return false;
+        return entry_has_seen(entry, place); /* its receipt called that final */
     }
     return kind == RECEIPT_GOOD || kind == RECEIPT_BAD;
 }
@@ -188,44 +185,46 @@ static void show_missed(struct send *s, struct entry *entry, const json_t *deliv
     json_decref(receipt);
 }
 
-/* Whether another delivery to the same user or address came to a good end. */
-static bool has_good_sibling(const json_t *deliveries, const json_t *bad)
+/* With `route first` a request has failed for those whom no channel reached. */
+static void note_reached(struct entry *entry, const json_t *deliveries)
 {
-    json_t *other;
+    json_t *delivery;
     size_t i;
 
-    json_array_foreach(deliveries, i, other)
+    if (!entry->reached)
+        entry->reached = json_object();
+    json_array_foreach(deliveries, i, delivery)
     {
-        const char *state = json_string_value(json_object_get(other, "state"));
-        enum receipt_kind kind = state ? receipt_kind(state) : RECEIPT_PASSING;
-        const json_t *user = json_object_get(bad, "user");
+        const char *state = json_string_value(json_object_get(delivery, "state"));
+        const char *user = json_string_value(json_object_get(delivery, "user"));
+        const char *target = json_string_value(json_object_get(delivery, "target"));
+        char *who = xasprintf("%s %s", user ? "user" : "target",
+                              user     ? user
+                              : target ? target
+                                       : "");
+        bool is_bad = state && receipt_kind(state) == RECEIPT_BAD;
 
-        if (kind != RECEIPT_SENT && kind != RECEIPT_GOOD)
-            continue;
-        if (user ? json_equal(user, json_object_get(other, "user"))
-                 : json_equal(json_object_get(bad, "target"), json_object_get(other, "target")))
+        if (!is_bad || !json_object_get(entry->reached, who))
+            json_object_set_new(entry->reached, who, json_boolean(!is_bad));
+        free(who);
+    }
+}
+
+static bool has_unreached(const struct entry *entry)
+{
+    const char *who;
+    json_t *is_reached;
+
+    json_object_foreach(entry->reached, who, is_reached)
+    {
+        if (!json_is_true(is_reached))
             return true;
     }
     return false;
 }
 
-/* With `route first` a request has failed for those whom no channel reached. */
-static void judge_first(struct entry *entry, const json_t *deliveries)
-{
-    json_t *delivery;
-    size_t i;
-
-    entry->ended_badly = false;
-    json_array_foreach(deliveries, i, delivery)
-    {
-        const char *state = json_string_value(json_object_get(delivery, "state"));
-
-        if (state && receipt_kind(state) == RECEIPT_BAD && !has_good_sibling(deliveries, delivery))
-            entry->ended_badly = true;
-    }
-}
-
-static void look_at(struct send *s, struct entry *entry, const json_t *deliveries)
+/* How many of a page's deliveries are over; shows those whose receipts did not come. */
+static size_t count_over(struct send *s, struct entry *entry, const json_t *deliveries)
 {
     json_t *delivery;
     size_t i, over = 0;
@@ -241,12 +240,45 @@ static void look_at(struct send *s, struct entry *entry, const json_t *deliverie
         if (receipt_kind(state) == RECEIPT_BAD)
             entry->ended_badly = true;
     }
+    return over;
+}
+
+static void look_again(struct entry *entry)
+{
+    entry->due_ms = now_ms() + backoff_ms(entry->tries - 1, ASK_AGAIN_MS, ASK_CAP_MS);
+}
+
+/*
+ * An answer is one page of the deliveries.  A page whose deliveries have all ended is not asked for
+ * again: the next look begins behind it.  The request has ended with the last delivery of the last
+ * page, when no more are being made.
+ */
+static void look_at(struct send *s, struct entry *entry, const json_t *result)
+{
+    json_t *deliveries = json_object_get(result, "deliveries");
+    const char *next = json_string_value(json_object_get(result, "next"));
+    size_t count = json_array_size(deliveries);
+
+    if (count_over(s, entry, deliveries) < count) {
+        look_again(entry);
+        return;
+    }
     if (entry->req.is_first)
-        judge_first(entry, deliveries);
-    if (over < json_array_size(deliveries) || (over == 0 && ++entry->empty_looks < EMPTY_LOOKS))
-        entry->due_ms = now_ms() + backoff_ms(entry->tries - 1, ASK_AGAIN_MS, ASK_CAP_MS);
-    else
+        note_reached(entry, deliveries);
+    if (next && count) {
+        free(entry->after);
+        entry->after = xstrdup(next);
+        entry->passed += count;
+        entry->tries = 0;
+        entry->due_ms = now_ms();
+    } else if (json_is_true(json_object_get(result, "is_expanding")) ||
+               (entry->passed + count == 0 && ++entry->empty_looks < EMPTY_LOOKS)) {
+        look_again(entry);
+    } else {
+        if (entry->req.is_first)
+            entry->ended_badly = has_unreached(entry);
         entry_done(s, entry);
+    }
 }
 
 static struct entry *find_asking(struct send *s, uint64_t tag)
@@ -278,7 +310,7 @@ static void on_reply(struct send *s, const struct link_message *msg)
 {
     json_t *reply = exact_load(msg->payload, msg->len, 0, NULL);
     const char *rpc = json_string_value(json_object_get(reply, "rpc"));
-    json_t *deliveries = json_object_get(json_object_get(reply, "result"), "deliveries");
+    json_t *result = json_object_get(reply, "result");
     unsigned long long tag;
     struct entry *entry = NULL;
 
@@ -287,8 +319,8 @@ static void on_reply(struct send *s, const struct link_message *msg)
     if (entry) {
         entry->is_asking = false;
         s->asking--;
-        if (json_is_array(deliveries))
-            look_at(s, entry, deliveries);
+        if (json_is_array(json_object_get(result, "deliveries")))
+            look_at(s, entry, result);
         else
             not_told(s, entry, json_object_get(reply, "error"));
     }
@@ -302,6 +334,8 @@ static void ask(struct send *s, struct entry *entry, int64_t now)
     entry->tag = s->next_tag++;
     snprintf(rpc, sizeof(rpc), "cli-status-%llu", (unsigned long long)entry->tag);
     json_t *call = json_pack("{s:s, s:{s:s}}", "rpc", rpc, "params", "id", entry->req.id);
+    if (entry->after)
+        json_object_set_new(json_object_get(call, "params"), "after", json_string(entry->after));
     char *text = exact_dump(call, JSON_COMPACT);
     if (link_publish(s->link, s->status_topic, text, strlen(text), 0) == 0) {
         entry->is_asking = true;

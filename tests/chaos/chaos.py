@@ -58,8 +58,8 @@ class Run:
         self.due = [(item.at, next(order), "begin", item) for item in items]
         heapq.heapify(self.due)
         self.order = order
-        self.begun = {}
         self.missing = {}
+        self.hit, self.free = set(), {}  # components under a fault; when the others may be hit again
         self.under_way = 0  # faults that have begun and not ended
         self.started = time.monotonic()
 
@@ -79,8 +79,19 @@ class Run:
         self.recording.add("fault", name=item.name, component=item.component, phase=phase,
                            params=item.params, **more)
 
+    def is_put_off(self, item):
+        """Faults that took long put the schedule late: two of one component still never overlap."""
+        now = time.monotonic() - self.started
+        if item.component not in self.hit and now >= self.free.get(item.component, 0):
+            return False
+        heapq.heappush(self.due, (now + 0.1, next(self.order), "begin", item))
+        return True
+
     def begin(self, item):
         fault = FAULTS[item.name]
+        if self.is_put_off(item):
+            return
+        self.hit.add(item.component)
         self.under_way += 1
         self.say("%s %s" % (item.name, " ".join("%s=%s" % p for p in sorted(item.params.items()))))
         self.note(item, "begin")  # before it begins: what it causes must not come before it
@@ -106,6 +117,8 @@ class Run:
                 self.say("trouble: end of %s: %s" % (item.name, str(error)[:300]))
         self.note(item, "end")
         self.under_way -= 1
+        self.hit.discard(item.component)
+        self.free[item.component] = time.monotonic() - self.started + fault.rest
 
     # After the last fault
     def settle(self, watch):

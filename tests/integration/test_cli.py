@@ -313,6 +313,45 @@ def test_wait_final_asks_until_every_delivery_has_ended(bridge, service):
     assert len(looks) == 2
 
 
+def test_wait_final_reads_every_page_of_the_status(bridge, service):
+    """One page that has ended is not the request: the next has a delivery under way, then more come."""
+    looks = []
+
+    def status(params):
+        looks.append(params.get("after"))
+        if "after" not in params:
+            return {"deliveries": [{"channel": "in_app", "user": "a", "state": "delivered"}], "next": "0a"}
+        late = {"channel": "in_app", "user": "b", "state": "delivered" if len(looks) > 2 else "leased"}
+        dead = {"channel": "in_app", "user": "c", "state": "dead", "reason": "user_offline"}
+        if len(looks) > 3:
+            return {"deliveries": [late, dead]}
+        return {"deliveries": [late], "is_expanding": True}
+    bridge.answers["request.status"] = status
+    bridge.receipts = lambda _: [{"status": "delivered", "user": "a", "channel": "in_app"}]
+    result = service.run("send", "--json", "--wait", "final", want=6, text=lines(request(1)))
+    shown = [(r["status"], r.get("user"), r.get("from")) for r in result.lines]
+    assert shown == [("accepted", None, None), ("delivered", "a", None),
+                     ("delivered", "b", "status"), ("dead", "c", "status")]
+    assert looks == [None, "0a", "0a", "0a"]
+
+
+def test_wait_final_of_route_first_counts_across_pages(bridge, service):
+    """The channel that reached them is on another page than the one that did not."""
+    ends = {None: ("a", "dead", "1"), "1": ("b", "sent", "2"), "2": ("a", "delivered", "3"), "3": ("b", "dead", None)}
+
+    def status(params):
+        user, state, following = ends[params.get("after")]
+        return {"deliveries": [{"channel": "sms", "user": user, "state": state}],
+                **({"next": following} if following else {})}
+    bridge.answers["request.status"] = status
+    bridge.receipts = lambda _: [{"status": "sent", "user": "b", "channel": "sms"}]
+    first = {"type": "t", "title": "t", "channels": ["in_app", "sms"], "to": {"users": ["a", "b"]}, "route": "first",
+             "receipts": "final"}
+    service.run("send", "--wait", "final", text=lines(first), want=0)
+    ends["2"] = ("a", "dead", "3")
+    service.run("send", "--wait", "final", text=lines(first), want=6)
+
+
 def test_with_receipts_all_sent_is_not_the_end(bridge, service):
     bridge.receipts = lambda _: [{"status": "retrying", "attempt": 1, "channel": "sms"},
                                  {"status": "sent", "attempt": 2, "channel": "sms"}]
@@ -809,6 +848,13 @@ def test_status_shows_every_attempt(bridge, service):
                    "    attempt 1  2026-01-02T03:04:05Z  retry  by twilio  "
                    "provider_unavailable: 503\n")
     assert service.run("status", "r-1", "--json").lines == [answer]
+    bridge.answers["request.status"] = lambda params: {
+        **answer, "deliveries": answer["deliveries"][bool("after" in params):][:1], "total": 2,
+        **({} if "after" in params else {"next": "0a"})}
+    cut = service.run("status", "r-1", "--limit", "1")
+    assert "in_app" in cut.out and "there are more: --after '0a', or --pages for all" in cut.err
+    whole = service.run("status", "r-1", "--pages", "--json").lines
+    assert [page["deliveries"] for page in whole] == [[d] for d in answer["deliveries"]]
     bridge.answers["request.status"] = lambda _: {
         "error": {"code": "not_found", "message": "no such request", "field": "/id"}}
     assert "not_found: no such request /id" in service.run("status", "x", want=4).err
