@@ -131,6 +131,38 @@ int access_message(struct plugin *pl, const struct mosquitto_evt_message *ev)
     return what ? MOSQ_ERR_ACL_DENIED : MOSQ_ERR_SUCCESS;
 }
 
+/* How many subscriptions a connection may have; 0: any number. */
+static int64_t most_subscriptions(const struct plugin *pl, const struct principal *p)
+{
+    const struct limits_config *lim = &pl->options->limits;
+    int64_t max = lim->subscriptions_per_client;
+
+    if (p->kind == PRINCIPAL_USER && lim->user_subscriptions) {
+        int64_t users = lim->user_subscriptions + principal_role_count(p);
+        max = max && max < users ? max : users;
+    }
+    return max;
+}
+
+/*
+ * A filter that the session has already adds nothing, whatever its options.  Which ones it has is
+ * known of sessions that began in this process.  One that was restored from disk may repeat what
+ * it had, so its places may double.
+ */
+static bool takes_place(struct plugin *pl, const struct mosquitto_evt_acl_check *ev, int64_t max)
+{
+    const char *client_id = mosquitto_client_id(ev->client);
+    size_t places = (size_t)mosquitto_client_sub_count(ev->client);
+
+    if (places < filters_count(&pl->filters, client_id))
+        filters_forget(&pl->filters, client_id); /* the session began anew */
+    if (filters_has(&pl->filters, client_id, ev->topic))
+        return true;
+    if (filters_count(&pl->filters, client_id) >= (size_t)max || places >= 2 * (size_t)max)
+        return false;
+    return filters_add(&pl->filters, client_id, ev->topic) == 0;
+}
+
 /*
  * While a client is kicked the broker asks for what it has already: to say no
  * then would take the subscriptions of its durable session away.
@@ -140,7 +172,7 @@ static bool may_add_subscription(struct plugin *pl, const struct mosquitto_evt_a
 {
     const struct limits_config *lim = &pl->options->limits;
     struct connection *conn = pl->is_kicking ? NULL : live_find(&pl->live, ev->client);
-    int64_t have, max = lim->subscriptions_per_client;
+    int64_t max = most_subscriptions(pl, p);
 
     if (!conn)
         return true;
@@ -149,12 +181,7 @@ static bool may_add_subscription(struct plugin *pl, const struct mosquitto_evt_a
         pl->counters.now[COUNTER_LIMITED_SUBSCRIBE_RATE]++;
         return false;
     }
-    if (p->kind == PRINCIPAL_USER && lim->user_subscriptions) {
-        int64_t users = lim->user_subscriptions + principal_role_count(p);
-        max = max && max < users ? max : users;
-    }
-    have = mosquitto_client_sub_count(ev->client);
-    if (max && have >= max) {
+    if (max && !takes_place(pl, ev, max)) {
         pl->counters.now[COUNTER_LIMITED_SUBSCRIPTIONS]++;
         return false;
     }
@@ -212,8 +239,17 @@ static bool may_subscribe(struct plugin *pl, const struct mosquitto_evt_acl_chec
 {
     if (acl_may_subscribe(p, ev->topic))
         return p->kind == PRINCIPAL_BRIDGE || may_add_subscription(pl, ev, p);
+    if (pl->is_kicking) /* then the broker takes it away */
+        filters_remove(&pl->filters, mosquitto_client_id(ev->client), ev->topic);
     pl->counters.now[COUNTER_DENIED_SUBSCRIBE]++;
     return false;
+}
+
+/* Of its own subscriptions only, so always. */
+static bool may_unsubscribe(struct plugin *pl, const struct mosquitto_evt_acl_check *ev)
+{
+    filters_remove(&pl->filters, mosquitto_client_id(ev->client), ev->topic);
+    return true;
 }
 
 int access_check(struct plugin *pl, const struct mosquitto_evt_acl_check *ev)
@@ -232,6 +268,6 @@ int access_check(struct plugin *pl, const struct mosquitto_evt_acl_check *ev)
     else if (ev->access == MOSQ_ACL_SUBSCRIBE)
         may = may_subscribe(pl, ev, &p);
     else if (ev->access == MOSQ_ACL_UNSUBSCRIBE)
-        may = true; /* of its own subscriptions only */
+        may = may_unsubscribe(pl, ev);
     return may ? MOSQ_ERR_SUCCESS : MOSQ_ERR_ACL_DENIED;
 }

@@ -45,8 +45,11 @@ void left_connected(struct plugin *pl, const char *client_id)
 
 void left_disconnected(struct plugin *pl, const char *subject, const char *client_id)
 {
-    if (!live_find_id(&pl->live, client_id))
-        sessions_add(&pl->sessions, subject, client_id, pl->now_ms);
+    if (live_find_id(&pl->live, client_id))
+        return;
+    sessions_add(&pl->sessions, subject, client_id, pl->now_ms);
+    if (!sessions_has(&pl->sessions, client_id))
+        filters_forget(&pl->filters, client_id); /* out of memory */
 }
 
 void left_restored(struct plugin *pl, const struct principal *p, const char *client_id)
@@ -81,11 +84,14 @@ void left_run(struct plugin *pl)
         ask_for_restored(pl);
     pl->is_kicking = true; /* the broker asks SUBSCRIBE for what exists */
     for (int i = 0; i < ASK_MAX && (client_id = sessions_due(&pl->sessions, pl->now_ms)); i++) {
-        if (live_find_id(&pl->live, client_id) ||
-            mosquitto_kick_client_by_clientid(client_id, true) == MOSQ_ERR_NOT_FOUND)
+        if (live_find_id(&pl->live, client_id)) {
             sessions_remove(&pl->sessions, client_id);
-        else
+        } else if (mosquitto_kick_client_by_clientid(client_id, true) == MOSQ_ERR_NOT_FOUND) {
+            filters_forget(&pl->filters, client_id);
+            sessions_remove(&pl->sessions, client_id); /* client_id is its own */
+        } else {
             sessions_stays(&pl->sessions, client_id, pl->now_ms);
+        }
     }
     pl->is_kicking = false;
 }

@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* SipHash-1-3, folded to 32 bits. */
-static uint32_t hash_of(const struct map *map, const void *key, size_t len)
+/* SipHash-1-3. */
+uint64_t map_hash(const struct map *map, const void *key, size_t len)
 {
     uint64_t v[4] = {map->seed[0] ^ 0x736f6d6570736575, map->seed[1] ^ 0x646f72616e646f6d,
                      map->seed[0] ^ 0x6c7967656e657261, map->seed[1] ^ 0x7465646279746573};
@@ -30,8 +30,13 @@ static uint32_t hash_of(const struct map *map, const void *key, size_t len)
     v[0] ^= word;
     v[2] ^= 0xff;
     sip_rounds(v, 3);
-    word = v[0] ^ v[1] ^ v[2] ^ v[3];
-    return (uint32_t)(word ^ word >> 32);
+    return v[0] ^ v[1] ^ v[2] ^ v[3];
+}
+
+static uint32_t hash_of(const struct map *map, const void *key, size_t len)
+{
+    uint64_t hash = map_hash(map, key, len);
+    return (uint32_t)(hash ^ hash >> 32);
 }
 
 int map_init(struct map *map)

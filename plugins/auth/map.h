@@ -40,6 +40,8 @@ struct map_node *map_find(const struct map *map, const void *key, size_t len);
 /* The key must not be in the map yet. */
 NODISCARD int map_add(struct map *map, struct map_node *node, const void *key, size_t len);
 void map_remove(struct map *map, struct map_node *node);
+/* The hash of a key under the map's seed. */
+uint64_t map_hash(const struct map *map, const void *key, size_t len);
 /* Takes out any one node; NULL when empty. */
 struct map_node *map_pop(struct map *map);
 

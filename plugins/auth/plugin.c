@@ -67,6 +67,8 @@ static int on_disconnect(int event, void *data, void *userdata)
         return MOSQ_ERR_SUCCESS;
     struct subject *subj = conn->subject; /* kept for a while, idle */
     char *client_id = subj->kind == PRINCIPAL_BRIDGE ? NULL : strdup(conn->client_id);
+    if (!client_id)
+        filters_forget(&pl->filters, conn->client_id); /* a bridge has none; or out of memory */
     live_remove(&pl->live, conn, plugin_now_ms(pl));
     if (client_id)
         left_disconnected(pl, subj->key, client_id);
@@ -211,6 +213,7 @@ static int start(struct plugin *pl, const struct mosquitto_opt *opts, int opt_co
         return -1;
     snprintf(err, FILE_ERROR_SIZE, "out of memory");
     if (live_init(&pl->live, &pl->options->limits) != 0 || sessions_init(&pl->sessions) != 0 ||
+        filters_init(&pl->filters) != 0 ||
         cache_init(&pl->cache, (size_t)pl->options->cache_entries) != 0)
         return -1;
     plugin_now_ms(pl);
@@ -229,6 +232,7 @@ static void stop(struct plugin *pl)
     }
     live_fini(&pl->live);
     sessions_fini(&pl->sessions);
+    filters_fini(&pl->filters);
     cache_fini(&pl->cache);
     reload_stop(pl);
     options_free(pl->options);

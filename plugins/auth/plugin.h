@@ -10,6 +10,7 @@
 
 #include "cache.h"
 #include "counters.h"
+#include "filters.h"
 #include "live.h"
 #include "revocation.h"
 #include "seal.h"
@@ -38,6 +39,7 @@ struct plugin {
     struct cache cache;
     struct live live;
     struct sessions sessions;
+    struct filters filters; /* of every session that is not a bridge's */
     struct counters counters;
     struct bucket log_buckets[REFUSAL_COUNT];
     uint64_t log_suppressed[REFUSAL_COUNT];
