@@ -4,6 +4,7 @@
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/x509.h>
+#include <openssl/x509v3.h>
 
 #include <errno.h>
 #include <stdio.h>
@@ -73,16 +74,45 @@ int key_set_type(struct key *key)
     return 0;
 }
 
+static unsigned count_of(const char *text, const char *what)
+{
+    unsigned count = 0;
+
+    for (const char *at = text; (at = strstr(at, what)); at += strlen(what))
+        count++;
+    return count;
+}
+
+/*
+ * The key of the first of some certificates, each of which but the first must have issued the one
+ * before it: a chain, as TLS servers have it.  NULL when they are anything else.
+ */
+static EVP_PKEY *read_chain(BIO *bio, unsigned count)
+{
+    X509 *cert = PEM_read_bio_X509(bio, NULL, NULL, NULL);
+    EVP_PKEY *pkey = cert ? X509_get_pubkey(cert) : NULL;
+
+    while (pkey && --count > 0) {
+        X509 *next = PEM_read_bio_X509(bio, NULL, NULL, NULL);
+        if (!next || X509_check_issued(next, cert) != X509_V_OK) {
+            EVP_PKEY_free(pkey);
+            pkey = NULL;
+        }
+        X509_free(cert);
+        cert = next;
+    }
+    X509_free(cert);
+    return pkey;
+}
+
 /* A "PUBLIC KEY" or the one inside a "CERTIFICATE"; NULL when it is neither. */
-static EVP_PKEY *read_pem(const char *text, size_t len)
+static EVP_PKEY *read_pem(const char *text, size_t len, unsigned certs)
 {
     BIO *bio = BIO_new_mem_buf(text, (int)len);
     EVP_PKEY *pkey = NULL;
 
-    if (bio && strstr(text, "BEGIN CERTIFICATE")) {
-        X509 *cert = PEM_read_bio_X509(bio, NULL, NULL, NULL);
-        pkey = cert ? X509_get_pubkey(cert) : NULL;
-        X509_free(cert);
+    if (bio && certs) {
+        pkey = read_chain(bio, certs);
     } else if (bio) {
         pkey = PEM_read_bio_PUBKEY(bio, NULL, NULL, NULL);
     }
@@ -93,11 +123,28 @@ static EVP_PKEY *read_pem(const char *text, size_t len)
 
 static int add_pem(struct keys *keys, struct key *key, const char *text, size_t len, char *err)
 {
+    unsigned publics = count_of(text, "-----BEGIN PUBLIC KEY-----");
+    unsigned certs = count_of(text, "-----BEGIN CERTIFICATE-----");
+
     if (strstr(text, "PRIVATE KEY")) {
         snprintf(err, FILE_ERROR_SIZE, "holds a private key: give the broker the public half only");
         return -1;
     }
-    key->pkey = read_pem(text, len);
+    if (publics + (certs > 0) > 1) {
+        snprintf(err, FILE_ERROR_SIZE,
+                 "holds %u public keys: only one can be used; give each a file of its own, "
+                 "pem_file first=PATH second=PATH",
+                 publics + certs);
+        return -1;
+    }
+    key->pkey = read_pem(text, len, certs);
+    if (!key->pkey && certs > 1) {
+        snprintf(err, FILE_ERROR_SIZE,
+                 "holds %u certificates that are no chain (each issued by the next): give each a "
+                 "file of its own, pem_file first=PATH second=PATH",
+                 certs);
+        return -1;
+    }
     if (!key->pkey || key_set_type(key) != 0) {
         EVP_PKEY_free(key->pkey);
         snprintf(err, FILE_ERROR_SIZE,

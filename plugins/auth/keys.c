@@ -126,7 +126,7 @@ int keys_add(struct keys *keys, struct key *key, bool is_unique, char err[FILE_E
 }
 
 /* 0; 1 when all is right but that jwks_file is not there; -1 with a sentence in err. */
-static int load_issuer(struct keys *keys, const struct issuer *iss, char *err)
+static int load_files(struct keys *keys, const struct issuer *iss, char *err)
 {
     if (iss->secret_file && keyfile_secret(keys, iss, err) != 0)
         return -1;
@@ -136,6 +136,35 @@ static int load_issuer(struct keys *keys, const struct issuer *iss, char *err)
     return iss->jwks_file ? keyfile_jwks(keys, iss, err) : 0;
 }
 
+/* A token's kid must be its key's, so a key without one is for tokens without one; and these may
+ * mean an issuer's only key. */
+static void note_unnamed(struct keys *keys, const struct issuer *iss, size_t first)
+{
+    char note[FILE_ERROR_SIZE];
+
+    for (size_t i = first; i < keys->count; i++) {
+        const struct key *key = &keys->items[i];
+        bool is_alone = keys->count - first == 1;
+        if (*key->kid || (is_alone && !key->is_fetched))
+            continue;
+        snprintf(note, sizeof(note), "a key of %.80s has no kid%s", iss->issuer,
+                 is_alone ? ": tokens that name a kid are refused"
+                          : " beside other keys and can verify nothing: give it a kid (of a file: "
+                            "key_id, or pem_file kid=PATH)");
+        keys_note(keys, note);
+    }
+}
+
+/* The same with a note about keys that may be of no use. */
+static int load_issuer(struct keys *keys, const struct issuer *iss, char *err)
+{
+    size_t first = keys->count;
+    int rc = load_files(keys, iss, err);
+
+    if (rc == 0)
+        note_unnamed(keys, iss, first);
+    return rc;
+}
 /* Forgets the last keys, down to `count`. */
 static void truncate_to(struct keys *keys, size_t count)
 {
@@ -242,8 +271,10 @@ const struct key *keys_next(const struct keys *keys, const char *kid, size_t *at
 bool keys_has_print(const struct keys *keys, uint64_t print)
 {
     for (size_t i = 0; i < keys->count; i++)
-        if (keys->items[i].print == print)
-            return true;
+        for (size_t k = 0; k < ALGORITHM_COUNT; k++)
+            if (key_allows(&keys->items[i], &algorithms[k]) &&
+                key_print(&keys->items[i], &algorithms[k]) == print)
+                return true;
     return false;
 }
 
@@ -252,9 +283,9 @@ const struct issuer *key_issuer(const struct key *key)
     return key->issuer;
 }
 
-uint64_t key_print(const struct key *key)
+uint64_t key_print(const struct key *key, const struct algorithm *alg)
 {
-    return key->print;
+    return key->print ^ algorithm_bit(alg) * UINT64_C(0x9e3779b97f4a7c15);
 }
 
 bool key_allows(const struct key *key, const struct algorithm *alg)

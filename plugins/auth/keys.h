@@ -3,8 +3,8 @@
  * keys - the verification keys of all issuers, as one immutable set
  *
  * Every key is bound to its issuer, to a set of algorithms, and to a print by
- * which a live connection remembers it.  One issuer's broken file does not
- * hold up another's keys: at a reload each issuer keeps its old keys until its
+ * which a live connection remembers it together with the algorithm that it used.  One issuer's
+ * broken file does not hold up another's keys: at a reload each issuer keeps its old keys until its
  * own files are right.  At the start a file that is wrong is an error, and one
  * of `jwks_file` that is not there yet is noted: a provider's set is fetched.
  *
@@ -45,10 +45,12 @@ size_t keys_count(const struct keys *keys);
  * verify: issuers can share a set.  Start with *at = 0; NULL at the end.
  */
 const struct key *keys_next(const struct keys *keys, const char *kid, size_t *at);
+/* Is the key there, and may it be used with that algorithm? */
 bool keys_has_print(const struct keys *keys, uint64_t print);
 
 const struct issuer *key_issuer(const struct key *key);
-uint64_t key_print(const struct key *key);
+/* Of the key, as it is used with this algorithm. */
+uint64_t key_print(const struct key *key, const struct algorithm *alg);
 bool key_allows(const struct key *key, const struct algorithm *alg);
 /* Verifies one signature; leaves OpenSSL's error queue empty. */
 bool key_verify(const struct key *key, const struct algorithm *alg, const char *text, size_t len,

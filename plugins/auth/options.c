@@ -202,12 +202,9 @@ static int set_text(char **text, const char *key, const char *value, char *err)
     return *text && !problem ? 0 : -1;
 }
 
-static int set_row(void *base, const struct row *row, const char *key, const char *value, char *err)
+static int set_scalar(void *field, const struct row *row, const char *key, const char *value,
+                      char *err)
 {
-    void *field = (char *)base + row->offset;
-
-    if (row->type == ROW_LIST)
-        return add_words(field, key, value, err);
     if (row->type == ROW_TEXT)
         return set_text(field, key, value, err);
     if (parse_number(value, row, field) == 0)
@@ -219,6 +216,26 @@ static int set_row(void *base, const struct row *row, const char *key, const cha
              : row->type == ROW_BYTES ? " bytes (units: k m)"
                                       : "");
     return -1;
+}
+
+/* Nobody sees blanks at the end of a line: they are no part of the value. */
+static int set_row(void *base, const struct row *row, const char *key, const char *value, char *err)
+{
+    void *field = (char *)base + row->offset;
+    size_t len = strlen(value);
+
+    if (row->type == ROW_LIST)
+        return add_words(field, key, value, err);
+    while (len > 0 && strchr(" \t", value[len - 1]))
+        len--;
+    char *cut = strndup(value, len);
+    if (!cut) {
+        snprintf(err, FILE_ERROR_SIZE, "out of memory");
+        return -1;
+    }
+    int rc = set_scalar(field, row, key, cut, err);
+    free(cut);
+    return rc;
 }
 
 static const struct row *find_row(const struct row *rows, size_t count, const char *key)
@@ -253,7 +270,7 @@ int options_set(struct options *opt, const char *key, const char *value, char er
     const char *field = dot ? dot + 1 : key;
     const struct row *row = dot ? NULL : find_row(option_rows, COUNT(option_rows), key);
 
-    if (!value || *value == '\0') {
+    if (!value || value[strspn(value, " \t")] == '\0') {
         snprintf(err, FILE_ERROR_SIZE, "plugin_opt_%s has no value", key);
         return -1;
     }
@@ -428,6 +445,50 @@ static int finish_issuer(struct issuer *iss, char *err)
     return -1;
 }
 
+static bool shares(const char *one, const char *two)
+{
+    return one && two && strcmp(one, two) == 0;
+}
+
+/* Do two sections hold the same key?  Then they are one provider under two names. */
+static bool share_keys(const struct issuer *one, const struct issuer *two)
+{
+    bool is_shared =
+        shares(one->jwks_file, two->jwks_file) || shares(one->secret_file, two->secret_file);
+
+    for (size_t i = 0; i < one->pem_files.count; i++)
+        for (size_t k = 0; k < two->pem_files.count; k++)
+            is_shared = is_shared || shares(one->pem_files.items[i], two->pem_files.items[k]);
+    return is_shared;
+}
+
+/* Can an id of one be an id of the other?  Our own issuer may name anybody. */
+static bool may_meet(const struct issuer *one, const struct issuer *two)
+{
+    size_t len_one = strlen(one->id_prefix), len_two = strlen(two->id_prefix);
+
+    return *one->label && *two->label && (one->kinds & two->kinds) && !share_keys(one, two) &&
+           strncmp(one->id_prefix, two->id_prefix, len_one < len_two ? len_one : len_two) == 0;
+}
+
+static void note_prefixes(struct options *opt)
+{
+    size_t used = 0;
+
+    for (size_t i = 0; i < opt->issuer_count; i++)
+        for (size_t k = i + 1; k < opt->issuer_count; k++) {
+            const struct issuer *one = &opt->issuers[i], *two = &opt->issuers[k];
+            if (!may_meet(one, two) || used + 2 >= sizeof(opt->notes))
+                continue;
+            snprintf(
+                opt->notes + used, sizeof(opt->notes) - used,
+                "%s%.40s.id_prefix \"%.80s\" and %.40s.id_prefix \"%.80s\" overlap: the same id "
+                "of both is one principal; give each a prefix with which no other begins",
+                used ? "; " : "", one->label, one->id_prefix, two->label, two->id_prefix);
+            used = strlen(opt->notes);
+        }
+}
+
 int options_finish(struct options *opt, char err[FILE_ERROR_SIZE])
 {
     if (opt->issuer_count == 0) {
@@ -445,5 +506,6 @@ int options_finish(struct options *opt, char err[FILE_ERROR_SIZE])
             return -1;
         }
     }
+    note_prefixes(opt);
     return 0;
 }

@@ -5,9 +5,9 @@
  * Options about tokens belong to an issuer.  Bare ones (`issuer`,
  * `secret_file`, ...) describe the unnamed issuer; with a name and a dot
  * (`keycloak.jwks_file`) they describe that one.  All other options are the
- * plugin's own.  An unknown, doubled or impossible option is an error, and so
- * is one that could match nothing: a missing guard must not look like a
- * working one.  Values with blanks are quoted as words.h says.
+ * plugin's own.  Blanks at the end of a value are cut unless they are quoted.  An unknown, doubled
+ * or impossible option is an error, and so is one that could match nothing: a missing guard must
+ * not look like a working one.  Values with blanks are quoted as words.h says.
  *
  * Ownership: struct options owns every string in it.
  * Errors:    a sentence for the operator in err[FILE_ERROR_SIZE].
@@ -22,7 +22,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { OPTIONS_ISSUERS_MAX = 32, OPTIONS_LIST_MAX = 32, OPTIONS_CLAIM_MAX = 255 };
+enum {
+    OPTIONS_ISSUERS_MAX = 32,
+    OPTIONS_LIST_MAX = 32,
+    OPTIONS_CLAIM_MAX = 255,
+    OPTIONS_NOTES_SIZE = 1024
+};
 
 struct option_list {
     char *items[OPTIONS_LIST_MAX];
@@ -59,6 +64,7 @@ struct options {
     int64_t presence_linger_s;
     int64_t counters_interval_s;
     struct limits_config limits;
+    char notes[OPTIONS_NOTES_SIZE]; /* what may be a mistake, for the log; joined by "; " */
 };
 
 /* NULL when out of memory. */

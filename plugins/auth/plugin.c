@@ -209,6 +209,8 @@ static int start(struct plugin *pl, const struct mosquitto_opt *opts, int opt_co
             return -1;
     if (options_finish(pl->options, err) != 0 || reload_start(pl, err) != 0)
         return -1;
+    if (*pl->options->notes)
+        mosquitto_log_printf(MOSQ_LOG_WARNING, "tocsin: options: %s", pl->options->notes);
     if (choose_seal(pl, err) != 0)
         return -1;
     snprintf(err, FILE_ERROR_SIZE, "out of memory");

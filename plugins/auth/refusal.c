@@ -11,7 +11,9 @@ static const struct {
                            "the password is not a compact JWS (three base64url parts)"},
     [REFUSAL_HEADER] = {"header", "the token's header has a field or a typ that is not accepted"},
     [REFUSAL_ALGORITHM] = {"algorithm", "the token's alg is not the one bound to its key"},
-    [REFUSAL_KEY] = {"key", "no key has the token's kid (or it has none and there are several)"},
+    [REFUSAL_KEY] =
+        {"key", "no key has the token's kid (a key without one is for tokens without one), or the "
+                "token has none and its issuer has several keys"},
     [REFUSAL_SIGNATURE] = {"signature", "the token's signature is wrong"},
     [REFUSAL_CLAIMS] = {"claims", "a claim is missing, doubled or of the wrong type"},
     [REFUSAL_ISSUER] = {"issuer", "iss is not the issuer configured for the key"},

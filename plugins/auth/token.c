@@ -156,7 +156,7 @@ static enum refusal try_key(const struct key *key, struct work *work, int64_t no
         !(work->payload = decode_object(p->payload, p->payload_len, p->payload_len)))
         return REFUSAL_CLAIMS;
     memset(out, 0, sizeof(*out));
-    out->key_print = key_print(key);
+    out->key_print = key_print(key, work->alg);
     return claims_read(iss, work->payload, now_s, out);
 }
 

@@ -180,6 +180,36 @@ def test_R03_keys_come_and_go_without_a_restart(rotating, idp):
     e1.disconnect()
 
 
+def test_a_key_that_changes_its_algorithm_is_withdrawn_from_the_other(rotating, idp):
+    """Same kid, same numbers: RS256 first, then any RSA algorithm by default, then PS256."""
+    made = peer(rotating, "user", "alice", "r", token=idp.mint("RS256"))
+    key = gt.jwk_rsa(idp.rsa, "r1")
+    rotate(rotating, rotating.jwks, json.dumps({"keys": [key]}))
+    assert verdict(rotating, idp.mint("RS256"), "user/alice/2") == 0
+    assert made.is_open(), "RS256 is what it can do still"
+    rotate(rotating, rotating.jwks, json.dumps({"keys": [{**key, "alg": "PS256"}]}))
+    made.wait_closed()
+    assert verdict(rotating, idp.mint("RS256")) == REFUSED[5]
+    assert "algorithm: the token's alg is not the one bound to its key" in rotating.log_text()
+
+
+def test_a_key_without_a_kid_is_for_tokens_without_one(rotating, idp):
+    bare = {name: value for name, value in gt.jwk_rsa(idp.rsa, "r1").items() if name != "kid"}
+    named = idp.mint("RS256")
+    nameless = idp.sign(header={"kid": ...})
+    assert verdict(rotating, nameless) == REFUSED[5], "there are two keys"
+    rotate(rotating, rotating.jwks, json.dumps(idp.jwks("r1")))
+    assert [verdict(rotating, token) for token in (named, nameless)] == [0, 0]
+    rotate(rotating, rotating.jwks, json.dumps({"keys": [bare]}))
+    assert [verdict(rotating, token) for token in (named, nameless)] == [REFUSED[5], 0]
+    assert "has no kid: tokens that name a kid are refused" in rotating.log_text()
+    assert "a key without one is for tokens without one" in rotating.log_text()
+    assert "can verify nothing" not in rotating.log_text()
+    rotate(rotating, rotating.jwks, json.dumps({"keys": [bare, *idp.jwks("e1")["keys"]]}))
+    assert [verdict(rotating, token) for token in (named, nameless)] == [REFUSED[5]] * 2
+    assert "can verify nothing: give it a kid" in rotating.log_text()
+
+
 def test_R04_a_broken_file_keeps_the_old_keys(rotating, idp):
     made = peer(rotating, "user", "alice", "r", token=idp.mint("RS256"))
     good = json.dumps(idp.jwks("r1", "e1"))
@@ -381,6 +411,84 @@ def test_id_prefix_keeps_providers_apart(tmp_path, idp):
         assert verdict(broker, idp.mint(), "user/alice") == REFUSED[5]
         assert verdict(broker, idp.mint(), "user/idp|alice") == 0
         assert verdict(broker, local(broker), "user/alice") == 0
+
+
+OVERLAPS = {
+    "both have none": ({}, {}, True),
+    "the same": ({"id_prefix": "x:"}, {"id_prefix": "x:"}, True),
+    "one begins with the other": ({"id_prefix": "x:"}, {"id_prefix": "x:y:"}, True),
+    "one has none": ({}, {"id_prefix": "x:"}, True),
+    "each its own": ({"id_prefix": "x:"}, {"id_prefix": "y:"}, False),
+    "no kind in common": ({"kinds": "user"}, {"kinds": "service admin"}, False),
+    "one provider under two names": ({}, {"jwks_file": None}, False),
+}
+
+
+@pytest.mark.parametrize("name", OVERLAPS)
+def test_prefixes_that_overlap_are_warned_of(tmp_path, idp, name):
+    one, two, is_warned = OVERLAPS[name]
+    options = gt.options(str(tmp_path / "b"), idp)
+    other = servers.write_file(str(tmp_path / "b" / "other.jwks"), json.dumps(idp.jwks("e1")))
+    if "jwks_file" in two:
+        two, other = {}, options["idp.jwks_file"]
+    options.update({"sso.issuer": "https://sso.example", "sso.audience": AUDIENCE,
+                    "sso.jwks_file": other})
+    options.update({"idp." + key: value for key, value in one.items()})
+    options.update({"sso." + key: value for key, value in two.items()})
+    with GateBroker(tmp_path / "b", options) as broker:
+        assert ("the same id of both is one principal" in broker.log_text()) == is_warned
+
+
+def test_blanks_at_the_end_of_an_option_do_not_count(tmp_path, idp):
+    """Text, lists, numbers and paths; what is quoted keeps its blanks."""
+    options = gt.options(str(tmp_path / "b"), idp)
+    options = {key: value + " \t " for key, value in options.items()}
+    options.update({"idp.leeway": "5s  ", "idp.id_prefix": "i:\t", "idp.typ": "JWT \t"})
+    with GateBroker(tmp_path / "b", options) as broker:
+        assert verdict(broker, idp.mint(), "user/i%3Aalice") == 0
+    options.update({"idp.id_prefix": '"i: "  '})
+    with GateBroker(tmp_path / "c", options) as broker:
+        assert verdict(broker, idp.mint(), "user/i%3A%20alice") == 0
+
+
+def certificate(key, name, issuer=None, issuer_key=None):
+    """A certificate in PEM, self-signed unless an issuer is given."""
+    import datetime
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.x509.oid import NameOID
+
+    def named(text):
+        return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
+    now = datetime.datetime.utcnow()
+    made = x509.CertificateBuilder().subject_name(named(name)).issuer_name(named(issuer or name)) \
+        .public_key(key.public_key()).serial_number(7).not_valid_before(now) \
+        .not_valid_after(now + datetime.timedelta(days=1)) \
+        .add_extension(x509.BasicConstraints(True, None), True) \
+        .sign(issuer_key or key, hashes.SHA256())
+    return made.public_bytes(serialization.Encoding.PEM).decode()
+
+
+def test_a_pem_file_has_one_key(tmp_path, idp):
+    leaf = certificate(idp.p256, "leaf", "root", idp.rsa)
+    root, stranger = certificate(idp.rsa, "root"), certificate(idp.p384, "other")
+    one, two = gt.pem(idp.rsa).decode(), gt.pem(idp.p256).decode()
+    bad = {"two keys": (one + two, "holds 2 public keys"), "twice": (one + one, "holds 2 public"),
+           "key and certificate": (two + root, "holds 2 public keys"),
+           "two certificates": (leaf + stranger, "that are no chain"),
+           "wrong way round": (root + leaf, "that are no chain")}
+    for number, (name, (text, sentence)) in enumerate(bad.items()):
+        path = servers.write_file(str(tmp_path / ("%d.pem" % number)), text)
+        options = {"idp.issuer": ISSUER, "idp.audience": AUDIENCE, "idp.pem_file": path}
+        said = GateBroker(tmp_path / str(number), options).sentence()
+        assert sentence in said and path in said, name
+    chain = servers.write_file(str(tmp_path / "chain.pem"), leaf + root)
+    options = {"idp.issuer": ISSUER, "idp.audience": AUDIENCE, "idp.kind_claim": "kind",
+               "idp.key_id": "e1", "idp.pem_file": chain}
+    with GateBroker(tmp_path / "chain", options) as broker:
+        assert verdict(broker, idp.mint("ES256")) == 0
+        rotate(broker, chain, leaf + stranger)
+        assert "no chain" in broker.log_text() and verdict(broker, idp.mint("ES256")) == 0
 
 
 def test_symmetric_keys_in_a_jwks_only_from_a_secret_file(tmp_path):
