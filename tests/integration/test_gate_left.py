@@ -182,6 +182,33 @@ def test_what_a_connection_does_not_acknowledge_is_bounded(gate):
     assert waiting(gate, "silent") < 6 << 20
 
 
+@pytest.mark.parametrize("line, most", [("max_queued_bytes 1048576", (1 << 20) + 2 * 60003),
+                                        ("max_queued_messages 10", 11 * 60003),
+                                        ("max_queued_bytes 1048576\nmax_inflight_bytes 262144",
+                                         (1 << 20) + 262144 + 2 * 60003)])
+def test_the_brokers_queue_limits_bound_a_client_that_never_acknowledges(tmp_path, line, most):
+    """Of what others send, for which the plugin has no budget."""
+    own = "notify/v1/users/silent/down/"
+    settings = dict(pair.split() for pair in line.split("\n"))
+    with GateBroker(tmp_path, **settings) as broker:
+        left = peer(broker, "user", "silent", "left", clean=False, expiry=3600,
+                    properties=b"\x21\x00\x01")
+        assert left.subscribe(own + "#") == [1]
+        with peer(broker, "bridge", "tocsin") as bridge:
+            answers(bridge, own + "inbox", 60)
+        left.close()
+        assert "Outgoing messages are being dropped" in broker.log_text()
+        with peer(broker, "user", "silent", "left", clean=False, expiry=3600) as left, \
+                peer(broker, "bridge", "tocsin") as bridge:
+            def is_drained():  # it is dropped as long as the queue is full
+                bridge.publish(own + "inbox", b"end")
+                left.ping()
+                return any(m.payload == b"end" for m in left.messages)
+            servers.wait_until(is_drained, 10)
+            assert most // 2 < sum(len(m.payload) for m in left.messages
+                                  if m.payload != b"end") <= most
+
+
 def test_the_budget_outlives_presence(tmp_path):
     """presence_linger is over, and what was used up is not there again."""
     own = "notify/v1/users/asker/down/"
