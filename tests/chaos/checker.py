@@ -15,6 +15,7 @@ from evidence import FINAL_NAMES, IDEMPOTENT, PASSING_REASONS, Evidence
 
 # Seconds.  Clocks are one machine's; the rest is how long things may take under load.
 RECORDED_SLACK = 1.0     # between a commit's own moment and when it can be seen
+RECEIPTS_APART = 1.0     # two bridges' receipts about one request
 EXPIRY_SLACK = 4.0       # from the last look at the clock to the provider or the device
 EARLY_SLACK = 0.2
 EFFECT_OF_FAULT = 15.0   # takeover takes two leases, a provider's deadline three seconds
@@ -181,6 +182,16 @@ def check_devices(seen, report):
 
 # What services are told
 
+def is_told_by_two(seen, key, receipts):
+    """One bridge accepted, and another delivered at once: their connections know no common order."""
+    accepted = [event for event in receipts if event["receipt"]["status"] == "accepted"]
+    nodes = {row["epoch"]: row["node"] for row in seen.rows("bridge")}
+    ours = {number for number, _ in seen.stored.get(key, ())}
+    enders = {nodes.get(row["epoch"]) for row in seen.rows("attempt") if row["notification"] in ours}
+    return bool(accepted) and accepted[0]["at"] - receipts[0]["at"] < RECEIPTS_APART and \
+        None not in enders and not enders & {number >> 12 & 1023 for number in ours}
+
+
 def check_receipts(seen, report):
     """Receipts in an order that can have happened, and none that contradicts another."""
     early, contradicting, repeated, untrue = [], [], [], []
@@ -189,6 +200,8 @@ def check_receipts(seen, report):
         if first["receipt"]["status"] not in ("accepted", "rejected"):
             if seen.faults_between(first["at"] - EFFECT_OF_FAULT, first["at"]):
                 report.allowed["told the end before `accepted`, by who took over"] += 1
+            elif is_told_by_two(seen, key, receipts):
+                report.allowed["told the end just before `accepted`, by another bridge"] += 1
             else:
                 early.append((key, first["receipt"]["status"]))
     for key, told in seen.told.items():

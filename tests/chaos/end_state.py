@@ -18,7 +18,7 @@ TABLES = {
     "inbox": "select user_id, seq, delivery from inbox",
     "untold": "select epoch, teller from untold",
     "lane": "select name, epoch from lane",
-    "bridge": "select epoch, name, lease_until > now() as is_alive from bridge",
+    "bridge": "select epoch, name, node, lease_until > now() as is_alive from bridge",
     "conservation": "select * from conservation",
     "sessions": "select application_name, state, count(*) as count from pg_stat_activity where"
                 " application_name like 'tocsin%' and backend_type = 'client backend'"

@@ -56,7 +56,7 @@ class Story:
             "dead_letter": [], "delivery": [], "scheduled": [], "inbox": [], "prepared": [],
             "request_key": [{"keys": 2, "notifications": 2}],
             "lane": [{"name": "requests", "epoch": 7}],
-            "bridge": [{"epoch": 7, "name": "x", "is_alive": True}],
+            "bridge": [{"epoch": 7, "name": "x", "node": 0, "is_alive": True}],
             "conservation": [{"in_flight": 0, "missing": 0}],
             "sessions": [{"application_name": "tocsind", "state": "idle", "count": 2}]}
         self.events = [
@@ -243,7 +243,7 @@ def stuck_lease(story):
 
 
 def dead_bridge_left(story):
-    story.rows["bridge"].append({"epoch": 3, "name": "y", "is_alive": False})
+    story.rows["bridge"].append({"epoch": 3, "name": "y", "node": 3, "is_alive": False})
 
 
 def untold_left(story):
@@ -341,6 +341,20 @@ def allowed(story):
     report = story.check()
     assert report.findings == [], [str(finding) for finding in report.findings]
     return list(report.allowed)
+
+
+def test_another_bridge_may_tell_the_end_just_before_accepted():
+    def story_of(at, node):
+        story = Story()
+        story.drop("receipt", id="a", status="accepted")
+        ended = min(event["at"] for event in story.events
+                    if event["what"] == "receipt" and event["receipt"]["id"] == "a")
+        story.events.append(receipt("a", "accepted", ended + at))
+        story.rows["bridge"][0]["node"] = node  # that of the attempts; the notification's is 0
+        return story
+    assert allowed(story_of(0.5, 1)) == ["told the end just before `accepted`, by another bridge"]
+    assert any("before `accepted`" in text for text in story_of(0.5, 0).says())
+    assert any("before `accepted`" in text for text in story_of(1.5, 1).says())
 
 
 def test_a_repeat_over_a_crash_is_allowed_and_named():
