@@ -91,27 +91,58 @@ static bool fold(const char *text, size_t length, char out[FOLDED_MAX])
     return used > 0 && used + 6 < FOLDED_MAX;
 }
 
-/* "S T O P" is one word that is spelled out. */
-static void join_spelled(char *text)
-{
-    size_t length = strlen(text), used = 0;
-
-    if (length < 5 || length % 2 == 0)
-        return;
-    for (size_t i = 1; i < length; i += 2)
-        if (text[i] != ' ' || text[i - 1] == ' ')
-            return;
-    for (size_t i = 0; i < length; i += 2)
-        text[used++] = text[i];
-    text[used] = '\0';
-}
-
 static enum keyword find(const char *text, size_t length)
 {
     for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
         if (strlen(words[i].word) == length && memcmp(words[i].word, text, length) == 0)
             return words[i].keyword;
     return KEYWORD_NONE;
+}
+
+/* The bytes of three or more words of one letter, and the word that the letters make; or 0. */
+static size_t run_of_letters(const char *text, char word[FOLDED_MAX])
+{
+    size_t at = 0, used = 0, letters = 0;
+
+    while (text[at]) {
+        uint32_t c;
+        size_t size = utf8_decode(text + at, strlen(text + at), &c);
+
+        if (!size || (text[at + size] != ' ' && text[at + size] != '\0'))
+            break;
+        memcpy(word + used, text + at, size);
+        used += size;
+        letters++;
+        at += size + (text[at + size] == ' ');
+    }
+    word[used] = '\0';
+    return letters < 3 ? 0 : at;
+}
+
+/* A keyword that is spelled out becomes one word: "S T O P PLEASE" is "STOP PLEASE". */
+static void join_spelled(char *text)
+{
+    char word[FOLDED_MAX];
+    size_t at = 0, used = 0;
+
+    while (text[at]) {
+        size_t run = run_of_letters(text + at, word), length = strlen(word);
+
+        if (run && find(word, length)) {
+            memcpy(text + used, word, length);
+            used += length;
+            at += run;
+            if (text[at])
+                text[used++] = ' ';
+            continue;
+        }
+        length = strcspn(text + at, " ");
+        run = run ? run : length + (text[at + length] == ' ');
+        memmove(text + used, text + at, run);
+        used += run;
+        at += run;
+    }
+    text[used] = '\0';
 }
 
 /* How many bytes from here on are one of the list, whole words; 0 when none is. */

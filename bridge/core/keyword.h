@@ -9,8 +9,8 @@
  * may be of full width, styled or spelled out ("S T O P").
  *
  * A sentence is not a keyword: "stop it" and "STOP the bill" are for people to read.  Politeness
- * makes no sentence: "Stop please" and "Stop. Thank you" are STOP, and so is "STOP STOP".  START
- * must stand alone, since it permits what was forbidden.
+ * makes no sentence: "Stop please", "S T O P please" and "Stop. Thank you" are STOP, and so is
+ * "STOP STOP".  START must stand alone, since it permits what was forbidden.
  *
  * Purity: data only.  Limits: messages of more than 400 bytes are no keyword.
  */

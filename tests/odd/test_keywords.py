@@ -36,10 +36,16 @@ def is_made_of(found, parts):
                for part in parts)
 
 
+def joined_letters(is_letter, run):
+    """Three or more words of one letter are one word where they spell a keyword."""
+    spelled = "".join(run)
+    return [spelled] if is_letter and len(run) > 2 and spelled in STOP + START else run
+
+
 def expected(text):
     found = words(text)
-    if len(found) > 2 and all(len(word) == 1 and word.isascii() for word in found):
-        found = ["".join(found)]
+    found = [word for is_letter, run in itertools.groupby(found, lambda word: len(word) == 1)
+             for word in joined_letters(is_letter, list(run))]
     joined = " ".join(found)
     if joined in START:
         return "START"
