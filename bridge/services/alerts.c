@@ -144,8 +144,11 @@ static void on_saved(void *ctx, int err, bool did_change)
     if (alarm) {
         alarm->is_saving = false;
         alarm->is_doubtful = alarm->is_doubtful || err == ERR_DOUBT;
-        if (err == ERR_DATA) { /* it can never be stored: told all the same */
-            log_error("alerts.refused", LOG_STR("alert", alarm->alert.name));
+        /* Told all the same: what the database refuses must not keep an alert from those on call.
+         */
+        if (err_is_refusal(err)) {
+            log_error("alerts.refused", LOG_STR("alert", alarm->alert.name),
+                      LOG_STR("err", err_name(err)));
             alarm->is_unsaved = false;
         }
         if (!err && alarm->alert.since_ms == saving->since_ms) {

@@ -21,8 +21,8 @@ struct desk {
     /* desk_tell.c: the first `telling` of untold are being read */
     uint64_t *untold;
     size_t untold_count, untold_room, telling;
-    size_t tell_max;        /* read at once: fewer after a failure; 0: as many as may be */
-    unsigned tell_failures; /* in a row */
+    size_t tell_max;          /* read at once: fewer after a failure; 0: as many as may be */
+    int64_t refused_since_ms; /* the reading of the first, by itself; 0: it is not */
     bool is_telling;
 };
 

@@ -13,8 +13,8 @@
 /* Read at once, with their content of 64 KiB at most; and remembered at most. */
 #define BITE       100
 #define UNTOLD_MAX 20000
-/* One that could not be read by itself so often is left out, so that the others are published. */
-#define FAILURES_MAX 8
+/* One whose reading is refused for so long, by itself, is left out: the others are published. */
+#define REFUSED_MS 60000
 
 static void tell_next(struct desk *desk);
 
@@ -50,13 +50,21 @@ static void on_row(void *ctx, const struct dead_row *row)
 /* What stays unread may be the fault of one of them: fewer at once, until it is alone. */
 static void on_unread(struct desk *desk, int err)
 {
+    int64_t now_ms = loop_now_ms(desk->loop);
+
     log_warn("desk.untold", LOG_STR("err", err_name(err)), LOG_INT("count", desk->telling));
+    if (!err_is_refusal(err)) /* the moment, or the connection: none of them is at fault */
+        return;
     desk->tell_max = desk->telling > 1 ? desk->telling / 2 : 1;
-    if (desk->telling > 1 || ++desk->tell_failures < FAILURES_MAX)
+    if (desk->telling > 1)
+        return;
+    if (!desk->refused_since_ms)
+        desk->refused_since_ms = now_ms;
+    if (now_ms - desk->refused_since_ms < REFUSED_MS)
         return;
     log_error("desk.untold", LOG_ID("delivery", desk->untold[0]),
               LOG_STR("why", "the dead letter cannot be read: it is not published"));
-    desk->tell_failures = 0;
+    desk->refused_since_ms = 0;
     desk->untold_count--;
     memmove(desk->untold, desk->untold + 1, desk->untold_count * sizeof(*desk->untold));
 }
@@ -70,7 +78,7 @@ static void on_told(void *ctx, int err)
         on_unread(desk, err);
         return; /* desk_tell_turn() goes on */
     }
-    desk->tell_failures = 0;
+    desk->refused_since_ms = 0;
     desk->tell_max = desk->tell_max * 2 < BITE ? desk->tell_max * 2 : 0;
     memmove(desk->untold, desk->untold + desk->telling,
             (desk->untold_count - desk->telling) * sizeof(*desk->untold));
