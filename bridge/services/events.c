@@ -19,8 +19,8 @@
 #define DOUBTED_MAX 10000
 /* Messages read one at a time after the database has refused the data of a batch. */
 #define CAREFUL_MESSAGES 1000
-/* How often a lone message is refused, for a reason that is not its data, before it is dropped. */
-#define REFUSALS_MAX 5
+/* How long a lone message waits that the database refuses for a reason that is not its data. */
+#define REFUSED_RETRY_MS 10000
 /* How long a step waits for a place on the connection to the database. */
 #define FULL_RETRY_MS 20
 
@@ -62,7 +62,7 @@ struct events {
     void (*step)(struct events *events);
     size_t batch_count; /* messages of the batch at hand */
     size_t careful;     /* batches of one message still to come */
-    unsigned refusals;  /* of lone messages, in a row */
+    bool is_waiting;    /* for a database that refuses our statement; `again` is its timer */
     struct metric *refused;
     struct queue_metrics queue;
     struct metric *messages, *malformed, *acked, *late, *called_off;
@@ -198,6 +198,7 @@ static void reset(struct events *events)
     events->all_count = 0;
     events->stranger_count = 0;
     events->held_since_ms = 0;
+    events->is_waiting = false;
     metric_set(events->queue.depth, 0);
     loop_timer_stop(&events->again);
     events->generation++;
@@ -225,7 +226,6 @@ static void wait_for_place(struct events *events, void (*step)(struct events *ev
 static void release(struct events *events)
 {
     metric_add(events->queue.taken, (double)events->batch_count);
-    events->refusals = 0;
     reset(events);
     if (events->careful && --events->careful == 0)
         mqtt_limit_batch(events->lane, 0);
@@ -252,18 +252,34 @@ static void on_refused_data(struct events *events)
     release(events);
 }
 
-/* A refusal that is not about data may be about us: a lone message is tried again some times. */
-static bool is_patience_over(struct events *events)
+static void discard_refused(struct events *events)
 {
-    if (events->batch_count > 1)
-        return true;
-    return ++events->refusals >= REFUSALS_MAX;
+    reset(events);
+    mqtt_discard(events->lane, "the database refused the statement: the message is read again");
+}
+
+/*
+ * The schema, a permission or a key of ours is at fault, not the message.  It is not acknowledged:
+ * the broker keeps it, and the timer has it sent again.
+ */
+static void wait_for_mending(struct events *events, int err)
+{
+    log_error("events.held", LOG_STR("err", err_name(err)), LOG_INT("acks", events->ack_count),
+              LOG_STR("why", "the database refuses the statement, not the data: the message is kept"
+                             " and tried again every 10 s; mend the schema or its permissions"));
+    events->is_waiting = true;
+    events->step = discard_refused;
+    loop_timer_start(events->loop, &events->again, REFUSED_RETRY_MS, on_again, events);
 }
 
 static void abandon(struct events *events, int err)
 {
-    if (err == ERR_DATA || (err_is_refusal(err) && is_patience_over(events))) {
+    if (err == ERR_DATA || (err_is_refusal(err) && events->batch_count > 1)) {
         on_refused_data(events);
+        return;
+    }
+    if (err_is_refusal(err)) {
+        wait_for_mending(events, err);
         return;
     }
     log_warn("events.abandoned", LOG_STR("err", err_name(err)), LOG_INT("acks", events->ack_count));
@@ -664,7 +680,7 @@ void events_close(struct events *events)
 bool events_stop(struct events *events)
 {
     events->is_stopping = events->lane != NULL;
-    if (!events->held_since_ms)
+    if (!events->held_since_ms || events->is_waiting)
         events_close(events);
     return events->lane == NULL;
 }

@@ -240,6 +240,59 @@ static void data_that_the_database_refuses_cost_no_other_message(void **state)
     }
 }
 
+/* Refused at first as a batch, if there is more than one message, and then alone. */
+static void assert_is_kept(const char *kind, int err, int count)
+{
+    struct world world = {0};
+    bool is_refusing = true;
+
+    world_open(&world);
+    for (int i = 0; i < count; i++)
+        send(kind, "0000000000000001");
+    for (int i = 0; i < 3000; i++) {
+        if (!play.is_lane_up)
+            play_lane_up();
+        play_batch();
+        while (play.statement_count && play.is_held)
+            play_answer(is_refusing ? err : 0, 0, 0);
+        play_turn();
+        play_time(100);
+        if (i < 2000)
+            assert_true(play.unacked_count > 0); /* alone in the end: the world forgets the rest */
+        else
+            is_refusing = false;
+    }
+    assert_int_equal(play.unacked_count, 0);
+    assert_false(play.is_held);
+    world_close(&world);
+}
+
+static void a_message_is_kept_while_the_database_refuses_the_statement(void **state)
+{
+    static const int errors[] = {ERR_REFUSED, ERR_COLLISION};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++) {
+        assert_is_kept("ack", errors[i], 1);
+        assert_is_kept("read", errors[i], 1);
+        assert_is_kept("archive", errors[i], 3);
+    }
+}
+
+static void a_refused_message_does_not_hold_up_the_stop(void **state)
+{
+    struct world world = {0};
+
+    (void)state;
+    world_open(&world);
+    send("ack", "0000000000000001");
+    play_batch();
+    play_answer(ERR_REFUSED, 0, 0);
+    assert_true(play.is_held);
+    assert_true(events_stop(world.events));
+    world_close(&world);
+}
+
 static void ids_that_no_notification_has_are_acknowledged_while_a_commit_is_in_question(
     void **state)
 {
@@ -266,6 +319,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_full_connection_is_waited_for_and_the_batch_is_kept),
         cmocka_unit_test(data_that_the_database_refuses_cost_no_other_message),
+        cmocka_unit_test(a_message_is_kept_while_the_database_refuses_the_statement),
+        cmocka_unit_test(a_refused_message_does_not_hold_up_the_stop),
         cmocka_unit_test(
             ids_that_no_notification_has_are_acknowledged_while_a_commit_is_in_question),
     };
