@@ -53,10 +53,9 @@ static void on_unread(struct desk *desk, int err)
     int64_t now_ms = loop_now_ms(desk->loop);
 
     log_warn("desk.untold", LOG_STR("err", err_name(err)), LOG_INT("count", desk->telling));
-    if (!err_is_refusal(err)) /* the moment, or the connection: none of them is at fault */
-        return;
     desk->tell_max = desk->telling > 1 ? desk->telling / 2 : 1;
-    if (desk->telling > 1)
+    /* The moment or the connection: fewer may be quick enough, and none is at fault. */
+    if (desk->telling > 1 || !err_is_refusal(err))
         return;
     if (!desk->refused_since_ms)
         desk->refused_since_ms = now_ms;

@@ -4,6 +4,7 @@ import json
 import os
 
 import jsonschema
+import pytest
 
 import servers
 from client import Client
@@ -156,6 +157,30 @@ def test_the_database_is_told_to_be_away_while_it_is(new_stack):
         wait_until(lambda: notices(oncall, "database is resolved"), 30)
         assert len({n["id"] for n in notices(oncall, "database fires")}) == 1
         assert stack.postgres.sql("select name, is_firing from alert") == [["database", "f"]]
+
+
+REFUSE = """
+create function refuse_alert() returns trigger language plpgsql as
+  $$ begin raise exception 'on purpose' using errcode = '%s'; end $$;
+create trigger refuse_alert before insert or update on alert for each row
+  execute function refuse_alert();
+"""
+
+
+@pytest.mark.parametrize("sqlstate", ["42501", "22000"])
+def test_an_alert_that_the_database_refuses_is_told_all_the_same(new_stack, sqlstate):
+    """A right that is missing is not the alert's fault, and no reason to keep it from anybody."""
+    stack = new_stack(settings={**SETTINGS, "alerts.success_rate": 0})
+    with watch(stack) as admin, Client(stack, "service", "shop") as shop:
+        admin.subscribe("notify/v1/alerts/#")
+        shop.subscribe("down/#")
+        wait_state(admin, "database", "resolved")
+        stack.postgres.sql(REFUSE % sqlstate)
+        stack.providers.control("POST", "/behaviour", {"provider": "twilio", "status": 400,
+                                                       "body": {"code": 21211, "status": 400}})
+        shop.publish("up/request", [sms(n) for n in range(5)])
+        wait_state(admin, "dead_letters", "firing")
+    assert stack.bridge.has_logged("alerts.refused")
 
 
 def test_what_the_broker_kept_from_being_told_is_told_when_it_is_back(new_stack):
