@@ -19,16 +19,17 @@ def memory_build():
     return RELEASE if os.path.exists(os.path.join(RELEASE, "bridge", "tocsind")) else None
 
 
-def all_that_was_under_way(traffic):
-    """How many are accepted, once no more have come for a second."""
+def all_that_was_under_way(stack, traffic):
+    """How many are accepted, once all that the bridge accepted are told, and no more for a second."""
     seen, since = -1, 0.0
 
     def is_still():
         nonlocal seen, since
-        if len(traffic.accepted) != seen:
-            seen, since = len(traffic.accepted), time.monotonic()
+        told = len(traffic.accepted)
+        if told != seen or told != stack.bridge.metrics()["tocsin_requests_accepted_total"]:
+            seen, since = told, time.monotonic()
         return time.monotonic() > since + 1.0
-    wait_until(is_still, 10, "the last answers")
+    wait_until(is_still, 30, "the last answers")
     return seen
 
 
@@ -42,7 +43,7 @@ def test_nothing_is_acknowledged_meanwhile_and_memory_stays_flat(new_stack, how)
             stack.postgres.pause()
         else:
             stack.postgres.kill()
-        accepted = all_that_was_under_way(traffic)
+        accepted = all_that_was_under_way(stack, traffic)
         gone_at, memory = time.monotonic(), stack.bridge.rss_kb()
         peak = memory
         while time.monotonic() < gone_at + AWAY:  # the time without it is what is tested
